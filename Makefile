@@ -1,0 +1,48 @@
+# The same targets for people and for CI. Everything happens in a virtual environment of the checkout.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Without a CUDA device this version takes a CPU build; override it for yours, e.g. `make demo TORCH=torch`.
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format benchmark clean
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.torch setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.torch setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lint]"
+	touch $@
+
+demo: $(VENV)/.demo  ## the main job in one command: encode, pre-train, fine-tune, classify a file
+	$(BIN)/python -m audioformer.training.demo --output .demo
+
+test: $(VENV)/.test  ## every test; needs neither GPU nor network
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.test  ## side by side with the peers, in one process each
+	$(BIN)/python benchmarks/forward.py
+	$(BIN)/python benchmarks/encoding.py
+	$(BIN)/python benchmarks/waveform_to_logits.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache

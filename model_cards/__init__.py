@@ -1,0 +1,14 @@
+"""The checkpoints that come with the package, each a folder exactly as it would be pushed to the Hub."""
+
+from pathlib import Path
+
+TINY_CODEC = Path(__file__).parent / "audioformer-tiny-codec"
+"""A small `EncodecModel`: 24 kHz, 75 frames/s, 4 x 1024 codes. Trained on ESC-10; for trying, not for listening."""
+
+TINY_ESC10 = Path(__file__).parent / "audioformer-tiny-esc10"
+"""A small `AudioFormerForAudioClassification` with extractor and codec: the ten sounds of ESC-10."""
+
+TINY_ESC10_CARD = Path(__file__).parent / "tiny_esc10_card.md"
+"""Template of the card of `TINY_ESC10`, filled by the command that trains it."""
+
+__all__ = ["TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]

@@ -1,0 +1,19 @@
+"""The AudioFormer model: configuration, encoder, heads, and the way in from RoFormer checkpoints."""
+
+from .configuration_audioformer import AudioFormerConfig
+from .convert_roformer import convert_roformer_state_dict
+from .modeling_audioformer import (
+    AudioFormerForAudioClassification,
+    AudioFormerForMaskedLM,
+    AudioFormerModel,
+    AudioFormerPreTrainedModel,
+)
+
+__all__ = [
+    "AudioFormerConfig",
+    "AudioFormerForAudioClassification",
+    "AudioFormerForMaskedLM",
+    "AudioFormerModel",
+    "AudioFormerPreTrainedModel",
+    "convert_roformer_state_dict",
+]

@@ -1,0 +1,38 @@
+"""Tiny models and inputs, built in code."""
+
+import torch
+
+from audioformer.modeling_audioformer import AudioFormerConfig
+
+
+def tiny_config(**changes) -> AudioFormerConfig:
+    """Two layers of 32 values, 95 codes; `changes` override any field."""
+    fields = {
+        "vocab_size": 99,
+        "codebook_size": 95,
+        "mask_token_id": 98,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        # Away from the tiny default, so that wrong wiring moves outputs by far more than rounding does.
+        "initializer_range": 0.2,
+    }
+    return AudioFormerConfig(**{**fields, **changes})
+
+
+def random_ids(config: AudioFormerConfig, batch: int, length: int, seed: int = 0) -> torch.Tensor:
+    """`<BOA>`, random codes, `<EOA>`, of shape `(batch, length)`, without padding."""
+    generator = torch.Generator().manual_seed(seed)
+    first = config.code_offset
+    ids = torch.randint(first, first + config.codebook_size, (batch, length), generator=generator)
+    ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
+    return ids
+
+
+def pad_row(ids: torch.Tensor, config: AudioFormerConfig, row: int, length: int) -> torch.Tensor:
+    """Cuts one row to `length` ids, the last of them `<EOA>`, and pads the rest."""
+    ids = ids.clone()
+    ids[row, length - 1] = config.eoa_token_id
+    ids[row, length:] = config.pad_token_id
+    return ids

@@ -1,0 +1,70 @@
+"""transformers' own suite for models and configurations, run on all three classes."""
+
+import unittest
+from unittest.mock import patch
+
+import torch
+from transformers.models.auto import modeling_auto
+
+from audioformer.modeling_audioformer import (
+    AudioFormerConfig,
+    AudioFormerForAudioClassification,
+    AudioFormerForMaskedLM,
+    AudioFormerModel,
+)
+from tests.transformers_common.test_configuration_common import ConfigTester
+from tests.transformers_common.test_modeling_common import ModelTesterMixin, ids_tensor, random_attention_mask
+
+from .common import tiny_config
+
+
+class AudioFormerModelTester:
+    def __init__(self, parent, batch_size=13, seq_length=7):
+        self.parent = parent
+        self.batch_size = batch_size
+        self.seq_length = seq_length
+        config = self.get_config()
+        self.hidden_size = config.hidden_size
+        self.num_hidden_layers = config.num_hidden_layers
+        self.num_attention_heads = config.num_attention_heads
+        self.is_training = True
+
+    def get_config(self):
+        return tiny_config(initializer_range=0.02, num_labels=3)
+
+    def prepare_config_and_inputs_for_common(self):
+        config = self.get_config()
+        codes = ids_tensor([self.batch_size, self.seq_length], config.codebook_size)
+        input_ids = codes + config.code_offset
+        mask = random_attention_mask([self.batch_size, self.seq_length])
+        return config, {"input_ids": input_ids, "attention_mask": mask}
+
+
+class AudioFormerCommonTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (AudioFormerModel, AudioFormerForMaskedLM, AudioFormerForAudioClassification)
+
+    def setUp(self):
+        # The suite decides by class name which labels a model needs and which have no loss. Classes outside the
+        # library are unknown to it, and it would skip the training tests without a word.
+        for mapping, name in (
+            ("MODEL_MAPPING_NAMES", "AudioFormerModel"),
+            ("MODEL_FOR_MASKED_LM_MAPPING_NAMES", "AudioFormerForMaskedLM"),
+            ("MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES", "AudioFormerForAudioClassification"),
+        ):
+            known = patch.dict(getattr(modeling_auto, mapping), {"audioformer": name})
+            known.start()
+            self.addCleanup(known.stop)
+        self.model_tester = AudioFormerModelTester(self)
+        self.config_tester = ConfigTester(self, config_class=AudioFormerConfig, has_text_modality=False)
+
+    def test_config(self):
+        self.config_tester.run_common_tests()
+
+    def test_labels_reach_both_heads(self):
+        """Holds the patch above: without it the training tests of the suite would pass empty-handed."""
+        config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
+        for model_class in self.all_model_classes[1:]:
+            labelled = self._prepare_for_class(inputs, model_class, return_labels=True)
+            self.assertIn("labels", labelled)
+            loss = model_class(config)(**labelled).loss
+            self.assertTrue(torch.isfinite(loss))

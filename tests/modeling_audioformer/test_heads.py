@@ -1,0 +1,96 @@
+"""The two heads: losses against torch's own, label conventions, tied decoder."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import Trainer, TrainingArguments
+
+from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerForMaskedLM
+from audioformer.modeling_audioformer.modeling_audioformer import audio_classification_loss
+
+from .common import random_ids, tiny_config
+
+
+def classifier(**changes) -> AudioFormerForAudioClassification:
+    torch.manual_seed(0)
+    return AudioFormerForAudioClassification(tiny_config(**changes)).eval()
+
+
+CLASSES = torch.tensor([2, 0, 1, 2])
+MULTI_HOT = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
+VALUES = torch.tensor([0.5, -1.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels", "labels", "reference"),
+    [
+        ("single_label_classification", 3, CLASSES, lambda x, y: F.cross_entropy(x, y)),
+        (None, 3, CLASSES, lambda x, y: F.cross_entropy(x, y)),
+        (None, 3, CLASSES.int()[:, None], lambda x, y: F.cross_entropy(x, y[:, 0].long())),
+        ("multi_label_classification", 3, MULTI_HOT, lambda x, y: F.binary_cross_entropy_with_logits(x, y.float())),
+        ("multi_label_classification", 3, MULTI_HOT.float(), lambda x, y: F.binary_cross_entropy_with_logits(x, y)),
+        (None, 3, MULTI_HOT.float(), lambda x, y: F.binary_cross_entropy_with_logits(x, y)),
+        (None, 3, MULTI_HOT, lambda x, y: F.binary_cross_entropy_with_logits(x, y.float())),
+        ("regression", 1, VALUES, lambda x, y: F.mse_loss(x[:, 0], y)),
+        (None, 1, VALUES[:, None], lambda x, y: F.mse_loss(x, y)),
+        ("regression", 3, MULTI_HOT.float(), lambda x, y: F.mse_loss(x, y)),
+    ],
+)
+def test_loss_is_torchs_own(problem_type, num_labels, labels, reference):
+    model = classifier(num_labels=num_labels, problem_type=problem_type)
+    outputs = model(random_ids(model.config, 4, 9), labels=labels)
+    torch.testing.assert_close(outputs.loss, reference(outputs.logits, labels))
+    assert model.config.problem_type == problem_type  # derived for this batch, not written down for the next
+
+
+def test_unknown_problem_type_is_refused_even_past_the_configuration():
+    config = SimpleNamespace(problem_type="ranking", num_labels=3)
+    with pytest.raises(ValueError, match="problem_type.*ranking"):
+        audio_classification_loss(CLASSES, torch.zeros(4, 3), config)
+
+
+def test_loss_function_can_be_replaced():
+    model = classifier(num_labels=3)
+    model.loss_function = lambda labels, logits, config, **kwargs: logits.sum() * 0 + 42
+    assert model(random_ids(model.config, 4, 9), labels=CLASSES).loss == 42
+
+
+def test_loss_is_computed_in_float32():
+    model = classifier(num_labels=3).bfloat16()
+    outputs = model(random_ids(model.config, 4, 9), labels=CLASSES)
+    assert outputs.logits.dtype == torch.bfloat16
+    assert outputs.loss.dtype == torch.float32
+
+
+def test_classifier_reads_the_mean():
+    model = classifier(num_labels=3)
+    ids = random_ids(model.config, 4, 9)
+    with torch.no_grad():
+        expected = model.classifier(model.audioformer(ids).last_hidden_state.mean(1))
+        torch.testing.assert_close(model(ids).logits, expected)
+
+
+def test_classifier_dropout_defaults_to_that_of_the_encoder():
+    assert classifier(hidden_dropout_prob=0.2).dropout.p == 0.2
+    assert classifier(hidden_dropout_prob=0.2, classifier_dropout=0.0).dropout.p == 0.0
+
+
+def test_trainer_divides_accumulated_losses(tmp_path):
+    """The classifier's loss is a plain mean, whatever the signature of its forward suggests."""
+    arguments = TrainingArguments(output_dir=tmp_path, report_to=[], use_cpu=True)
+    assert Trainer(model=classifier(num_labels=3), args=arguments).model_accepts_loss_kwargs is False
+
+
+def test_masked_lm_loss_counts_labelled_positions_only():
+    torch.manual_seed(0)
+    model = AudioFormerForMaskedLM(tiny_config()).eval()
+    ids = random_ids(model.config, 3, 12)
+    labels = torch.full_like(ids, -100)
+    labels[0, 3], labels[2, 7] = ids[0, 3], ids[2, 7]
+    outputs = model(ids, labels=labels)
+    assert outputs.logits.shape == (3, 12, model.config.vocab_size)
+    scores = outputs.logits.log_softmax(-1)
+    expected = -(scores[0, 3, ids[0, 3]] + scores[2, 7, ids[2, 7]]) / 2
+    torch.testing.assert_close(outputs.loss, expected)

@@ -1,0 +1,169 @@
+"""What `import audioformer` does, and what a saved folder can do without it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForMaskedLM,
+    pipeline,
+)
+
+import audioformer
+from audioformer.model_cards import TINY_ESC10
+
+# Stands in for a machine where the package was never installed.
+WITHOUT_AUDIOFORMER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "audioformer":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+try:
+    import audioformer
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("audioformer can be imported here")
+"""
+
+USE_FOLDER = """
+import json
+import numpy as np
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForMaskedLM, pipeline
+folder = sys.argv[1]
+waveform = np.sin(np.arange(24000) * 0.05).astype(np.float32)
+classifier = pipeline("audio-classification", model=folder, trust_remote_code=True)
+scores = {item["label"]: item["score"] for item in classifier(waveform, top_k=None)}
+extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
+inputs = extractor(waveform, sampling_rate=24000, return_tensors="pt")
+backbone = AutoModel.from_pretrained(folder, trust_remote_code=True)
+masked = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True)
+print(json.dumps({
+    "scores": scores,
+    "ids": inputs["input_ids"][0].tolist(),
+    "pooled": backbone(**inputs).pooler_output[0].tolist(),
+    "vocabulary": masked(**inputs).logits.shape[-1],
+}))
+"""
+
+
+def run_python(code: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_auto_classes_know_the_bundled_folder():
+    assert type(AutoConfig.from_pretrained(TINY_ESC10)) is audioformer.AudioFormerConfig
+    assert type(AutoModel.from_pretrained(TINY_ESC10)) is audioformer.AudioFormerModel
+    assert type(AutoModelForMaskedLM.from_pretrained(TINY_ESC10)) is audioformer.AudioFormerForMaskedLM
+    classifier = AutoModelForAudioClassification.from_pretrained(TINY_ESC10)
+    assert type(classifier) is audioformer.AudioFormerForAudioClassification
+    assert type(AutoFeatureExtractor.from_pretrained(TINY_ESC10)) is audioformer.AudioFormerFeatureExtractor
+
+
+def test_pipeline_is_supported_and_says_nothing_else(tmp_path):
+    code = (
+        "import sys, numpy as np, audioformer\n"
+        "from transformers import pipeline\n"
+        "classifier = pipeline('audio-classification', model=sys.argv[1])\n"
+        "print(classifier(np.zeros(24000, dtype=np.float32))[0]['label'])\n"
+    )
+    result = run_python(code, str(TINY_ESC10), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "not supported" not in result.stderr + result.stdout
+    assert result.stdout.strip() in AutoConfig.from_pretrained(TINY_ESC10).label2id
+
+
+def test_import_prints_nothing(tmp_path):
+    result = run_python("import audioformer", cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+def test_a_saved_folder_works_where_the_package_cannot_be_imported(tmp_path):
+    model = AutoModelForAudioClassification.from_pretrained(TINY_ESC10)
+    extractor = AutoFeatureExtractor.from_pretrained(TINY_ESC10)
+    folder = tmp_path / "pushed"
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    assert str(TINY_ESC10) not in (folder / "preprocessor_config.json").read_text()
+
+    result = run_python(
+        WITHOUT_AUDIOFORMER + USE_FOLDER, str(folder), cwd=tmp_path, HF_HOME=str(tmp_path / "home"), HF_HUB_OFFLINE="1"
+    )
+    assert result.returncode == 0, result.stderr
+    there = json.loads(result.stdout.splitlines()[-1])
+
+    waveform = np.sin(np.arange(24000) * 0.05).astype(np.float32)
+    inputs = extractor(waveform, sampling_rate=24000, return_tensors="pt")
+    assert there["ids"] == inputs["input_ids"][0].tolist()
+    with torch.no_grad():
+        pooled = AutoModel.from_pretrained(TINY_ESC10)(**inputs).pooler_output[0]
+    np.testing.assert_allclose(there["pooled"], pooled.numpy(), atol=1e-4)
+    here = pipeline("audio-classification", model=str(TINY_ESC10))(waveform, top_k=None)
+    assert there["scores"] == pytest.approx({item["label"]: item["score"] for item in here}, abs=1e-4)
+    assert there["vocabulary"] == 1028
+
+
+def test_the_bundled_folder_is_what_would_be_pushed():
+    files = {str(path.relative_to(TINY_ESC10)) for path in TINY_ESC10.rglob("*") if path.is_file()}
+    assert files >= {
+        "README.md",
+        "attribution.csv",
+        "codec/config.json",
+        "codec/model.safetensors",
+        "config.json",
+        "configuration_audioformer.py",
+        "eval_results.json",
+        "feature_extraction_audioformer.py",
+        "model.safetensors",
+        "modeling_audioformer.py",
+        "preprocessor_config.json",
+    }
+    assert sum(path.stat().st_size for path in TINY_ESC10.rglob("*")) < 20e6
+    results = json.loads((TINY_ESC10 / "eval_results.json").read_text())
+    assert f"{results['accuracy']:.1%}" in (TINY_ESC10 / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", ["modeling_audioformer", "feature_extraction"])
+def test_the_bundled_code_is_the_code_of_this_version(folder):
+    package = Path(sys.modules[f"audioformer.{folder}"].__file__).parent
+    carried = [path for path in TINY_ESC10.glob("*.py") if (package / path.name).exists()]
+    assert carried
+    for path in carried:
+        assert path.read_text() == (package / path.name).read_text(), (
+            f"{path.name} is out of date: save the folder again"
+        )
+
+
+def test_pipeline_takes_a_file_name_where_there_is_an_ffmpeg(tmp_path, monkeypatch):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    file = tmp_path / "tone.wav"
+    waveform = 0.5 * np.sin(np.arange(24000) * 0.05)
+    soundfile.write(file, waveform, 24000, subtype="FLOAT")
+    classifier = pipeline("audio-classification", model=str(TINY_ESC10))
+    by_name = {item["label"]: item["score"] for item in classifier(str(file), top_k=None)}
+    by_array = {item["label"]: item["score"] for item in classifier(waveform.astype(np.float32), top_k=None)}
+    assert by_name == pytest.approx(by_array, abs=1e-4)

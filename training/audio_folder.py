@@ -1,0 +1,124 @@
+"""A folder of audio files as mono waveforms of one sampling rate, with a choice by name and by licence."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from audioformer.feature_extraction import load_audio
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
+
+
+def _read_attribution(attribution: str | Path) -> list[dict[str, str]]:
+    with open(attribution, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"filename", "license"} <= rows[0].keys():
+        raise ValueError(f"{str(attribution)!r} must have the columns `filename` and `license`, and a row.")
+    return rows
+
+
+def names_with_license(attribution: str | Path, licenses: Sequence[str]) -> set[str]:
+    r"""
+    Args:
+        attribution (`str` or `Path`):
+            CSV file with the columns `filename` and `license`.
+        licenses (`Sequence[str]`):
+            Licences allowed, as written in the file.
+
+    Returns:
+        `set[str]`: names of the files under one of them.
+
+    Raises:
+        `ValueError`: if a column is missing or no row of the file has a given licence (a likely slip of the pen).
+    """
+    rows = _read_attribution(attribution)
+    known = {row["license"] for row in rows}
+    unknown = [name for name in licenses if name not in known]
+    if unknown:
+        raise ValueError(f"`licenses` {unknown} are not in {str(attribution)!r}, which has {sorted(known)}.")
+    return {row["filename"] for row in rows if row["license"] in licenses}
+
+
+def copy_attribution(attribution: str | Path, paths: Sequence[Path], output: str | Path) -> None:
+    r"""
+    Writes the rows of an attribution file that belong to the audio in use, all columns kept.
+
+    Args:
+        attribution (`str` or `Path`):
+            CSV file with the columns `filename` and `license`.
+        paths (`Sequence[Path]`):
+            The audio in use.
+        output (`str` or `Path`):
+            File to write.
+    """
+    rows = _read_attribution(attribution)
+    used = {path.name for path in paths}
+    with open(output, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["filename"] in used)
+
+
+def find_audio(folder: str | Path, exclude: Sequence[str] = (), allowed: set[str] | None = None) -> list[Path]:
+    r"""
+    Args:
+        folder (`str` or `Path`):
+            Searched with all its subfolders for the suffixes `AUDIO_SUFFIXES`.
+        exclude (`Sequence[str]`, *optional*):
+            File names to leave out; each must exist.
+        allowed (`set[str]`, *optional*):
+            File names to keep; all by default.
+
+    Returns:
+        `list[Path]`: sorted, so that a seed means the same on every machine.
+
+    Raises:
+        `ValueError`: if the folder does not exist, nothing is left, or an excluded name is not there.
+    """
+    if not Path(folder).is_dir():
+        raise ValueError(f"{str(folder)!r} is not a folder.")
+    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    missing = set(exclude) - {path.name for path in paths}
+    if missing:
+        raise ValueError(f"`exclude` names files that are not in {str(folder)!r}: {sorted(missing)}.")
+    chosen = [path for path in paths if path.name not in exclude and (allowed is None or path.name in allowed)]
+    if not chosen:
+        raise ValueError(
+            f"No audio to use in {str(folder)!r}: {len(paths)} files with the suffixes {', '.join(AUDIO_SUFFIXES)}, "
+            f"none left after `exclude`, `attribution` and `licenses`."
+        )
+    return chosen
+
+
+def load_audio_files(paths: Sequence[Path], sampling_rate: int) -> list[np.ndarray]:
+    r"""
+    Reads all files before any work begins, so that one bad file does not end a run half-way.
+
+    Args:
+        paths (`Sequence[Path]`):
+            Files to read.
+        sampling_rate (`int`):
+            Rate of the result in Hz.
+
+    Returns:
+        `list[np.ndarray]`: one float32 waveform of shape `(num_samples,)` a file.
+
+    Raises:
+        `ValueError`: if files cannot be used; the message counts them and names the first ten.
+    """
+    waveforms, problems = [], []
+    for path in paths:
+        try:
+            waveform, _ = load_audio(path, sampling_rate)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            continue
+        if not np.isfinite(waveform).all():
+            problems.append(f"{str(path)!r} holds NaN or infinite samples.")
+        waveforms.append(waveform.astype(np.float32, copy=False))
+    if problems:
+        shown = "\n  ".join(problems[:10])
+        raise ValueError(f"{len(problems)} of {len(paths)} files cannot be used:\n  {shown}")
+    return waveforms

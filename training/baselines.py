@@ -1,0 +1,119 @@
+"""What an AudioFormer has to beat: the commonest label, and a linear classifier on histograms of codes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np.ndarray:
+    r"""
+    How often each code occurs in each clip, as `log(1 + count)`: the order of the frames is lost.
+
+    Args:
+        codes (`Sequence[np.ndarray]`):
+            One integer array of shape `(num_frames,)` a clip: the codes of one row, 0 to `codebook_size - 1`, without
+            special ids.
+        codebook_size (`int`, *optional*, defaults to 1024):
+            Entries of the row.
+
+    Returns:
+        `np.ndarray` of shape `(num_clips, codebook_size)`, float64.
+
+    Raises:
+        `ValueError`: if an array is not one-dimensional or a code is out of range.
+    """
+    histograms = np.zeros((len(codes), codebook_size))
+    for index, clip in enumerate(codes):
+        clip = np.asarray(clip)
+        if clip.ndim != 1:
+            raise ValueError(f"`codes[{index}]` must have the shape (num_frames,), got {clip.shape}.")
+        if clip.size and not (clip.min() >= 0 and clip.max() < codebook_size):
+            raise ValueError(
+                f"`codes[{index}]` must lie in 0..{codebook_size - 1}, got {clip.min()}..{clip.max()} (ids of a model "
+                "are codes + 3)."
+            )
+        histograms[index] = np.bincount(clip, minlength=codebook_size)
+    return np.log1p(histograms)
+
+
+def fit_histogram_classifier(
+    histograms: np.ndarray, labels: Sequence[int | str], regularization: float = 0.01
+) -> Pipeline:
+    r"""
+    Multinomial logistic regression on standardized histograms.
+
+    Args:
+        histograms (`np.ndarray` of shape `(num_clips, codebook_size)`):
+            Features from [`code_histogram`].
+        labels (`Sequence[int | str]`):
+            The class of each clip.
+        regularization (`float`, *optional*, defaults to 0.01):
+            scikit-learn's `C`: small, because there are more entries than clips.
+
+    Returns:
+        `sklearn.pipeline.Pipeline`: fitted; has `predict`, `predict_proba` and `score`.
+    """
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=regularization, max_iter=2000))
+    return classifier.fit(histograms, np.asarray(labels))
+
+
+def code_histogram_accuracy(
+    codes: Sequence[np.ndarray], labels: Sequence[int | str], folds: Sequence[int], codebook_size: int = 1024
+) -> float:
+    r"""
+    Cross-validated accuracy of [`fit_histogram_classifier`].
+
+    Args:
+        codes (`Sequence[np.ndarray]`):
+            One integer array of shape `(num_frames,)` a clip.
+        labels (`Sequence[int | str]`):
+            The class of each clip.
+        folds (`Sequence[int]`):
+            The fold of each clip; each fold in turn is tested by a classifier fitted on all others.
+        codebook_size (`int`, *optional*, defaults to 1024):
+            Entries of the row.
+
+    Returns:
+        `float`: share of all clips classified correctly.
+
+    Raises:
+        `ValueError`: if the arguments differ in length or there is only one fold.
+    """
+    if not len(codes) == len(labels) == len(folds):
+        raise ValueError(f"One label and one fold a clip: got {len(codes)}, {len(labels)} and {len(folds)}.")
+    labels, folds = np.asarray(labels), np.asarray(folds)
+    if len(np.unique(folds)) < 2:
+        raise ValueError(f"Cross-validation needs at least two folds, got {np.unique(folds).tolist()}.")
+    histograms = code_histogram(codes, codebook_size)
+    correct = 0
+    for fold in np.unique(folds):
+        test = folds == fold
+        classifier = fit_histogram_classifier(histograms[~test], labels[~test])
+        correct += int((classifier.predict(histograms[test]) == labels[test]).sum())
+    return correct / len(labels)
+
+
+def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[int | str]) -> float:
+    r"""
+    Accuracy of always answering the commonest label of the training set.
+
+    Args:
+        train_labels (`Sequence[int | str]`):
+            The classes of the clips to count.
+        test_labels (`Sequence[int | str]`):
+            The classes of the clips to answer.
+
+    Returns:
+        `float`: share of the tested clips answered correctly; of equally common labels the first in sorted order is
+        the answer.
+
+    Raises:
+        `ValueError`: if either is empty.
+    """
+    if not len(train_labels) or not len(test_labels):
+        raise ValueError(f"No labels to count: got {len(train_labels)} to train and {len(test_labels)} to test.")
+    names, counts = np.unique(train_labels, return_counts=True)
+    return float((np.asarray(test_labels) == names[counts.argmax()]).mean())
