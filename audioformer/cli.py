@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     classify = commands.add_parser(
         "classify",
         help="label audio files",
-        description="Label audio files of any format soundfile reads (WAV, FLAC, OGG, MP3, ...), any rate, any length. "
+        description="Label audio files of any format soundfile reads (WAV, FLAC, OGG, MP3, ...), any rate and length. "
         "A file longer than a window is classified window by window; its own scores are the mean over the windows.",
     )
     classify.add_argument("files", nargs="+", metavar="FILE", help="audio file")

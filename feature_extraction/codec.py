@@ -19,6 +19,18 @@ from .encodec_encoder import FoldedEncodecEncoder
 CODEC_SUBFOLDER = "codec"
 """Name of the folder next to a saved extractor that holds its codec."""
 
+_IMPORTED_IN = os.getpid()
+
+
+def use_one_thread_after_fork() -> None:
+    """Keep a forked worker (`datasets.map(num_proc=...)`) from hanging.
+
+    The threads of OpenMP do not survive a fork, so the first parallel loop of a child waits for ever if its parent had
+    run one; with one thread there is none. The workers of a `DataLoader` are limited in the same way.
+    """
+    if os.getpid() != _IMPORTED_IN and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
 
 @dataclass
 class CodecSource:

@@ -92,7 +92,7 @@ class FoldedConv1d(nn.Module):
             return functional.linear(patches, self.weight[:, 0].t(), self.bias)
         steps = time // self.stride
         blocks = hidden_states.reshape(batch_size, steps, self.stride * channels)
-        output = self.bias.expand(batch_size, steps, -1).contiguous()
+        output = self.bias.expand(batch_size, steps, -1).clone(memory_format=torch.contiguous_format)
         for offset, weight in zip(self.offsets, self.weight, strict=True):
             if steps > offset:
                 _add_product(output[:, offset:], blocks[:, : steps - offset], weight)

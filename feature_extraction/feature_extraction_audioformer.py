@@ -11,7 +11,7 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
-from .codec import CODEC_SUBFOLDER, Codec, CodecSource, check_codec
+from .codec import CODEC_SUBFOLDER, Codec, CodecSource, check_codec, use_one_thread_after_fork
 from .waveforms import prepare_waveforms
 
 BOA_TOKEN_ID = 0
@@ -140,6 +140,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
 
     def _load_codec(self) -> Codec:
         """The codec for the present settings: made once, and again only if they were changed."""
+        use_one_thread_after_fork()
         settings = (max(self._rows), self.bandwidth, self.sampling_rate, self.codebook_size, self._device)
         if self._codec is None or self._codec_settings != settings:
             if self._source is None:

@@ -1,17 +1,12 @@
 """Configuration of AudioFormer."""
 
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
-
-if TYPE_CHECKING:
-    # Not only for type checkers: `save_pretrained` and the loader of remote code follow the relative imports that they
-    # find in the text of a file. This line makes every saved or downloaded configuration bring the model's code along.
-    from .modeling_audioformer import AudioFormerModel  # noqa: F401
-
 
 # What a saved folder says about its code, whichever class saved it. Left to itself, `save_pretrained` names only the
 # class that is being saved, and a masked-LM folder could not be opened as a classifier with `trust_remote_code=True`.
@@ -228,14 +223,22 @@ class AudioFormerConfig(PreTrainedConfig):
                 Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
         """
         if self._auto_class is not None:
+            folder = Path(save_directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()}):
+                # Of a configuration that was downloaded alone, the other file is not there to copy.
+                source = Path(__file__).with_name(name)
+                if source.is_file() and source.parent.resolve() != folder.resolve():
+                    shutil.copyfile(source, folder / name)
             # A class derived from ours by the user has just written its own name and file: it stays. Anything else is
             # what an earlier load left behind, such as "user/repository--modeling_audioformer.AudioFormerModel".
-            carried = {
+            wanted = {**AUTO_MAP, **(getattr(self, "auto_map", None) or {})}
+            self.auto_map = {
                 name: reference
-                for name, reference in (getattr(self, "auto_map", None) or {}).items()
-                if (Path(save_directory) / f"{reference.split('.')[0]}.py").is_file()
+                for name, default in AUTO_MAP.items()
+                for reference in (default, wanted[name])
+                if (folder / f"{reference.split('.')[0]}.py").is_file()
             }
-            self.auto_map = {**AUTO_MAP, **carried}
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 

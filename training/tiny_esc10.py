@@ -6,7 +6,6 @@ Every finished part (the codes, each fold) is kept in `--work`, so that a killed
 """
 
 import argparse
-import csv
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from audioformer.training.augmentation import augment
 from audioformer.training.baselines import code_histogram_accuracy
 from audioformer.training.code_examples import CodeExamples, encode_waveforms
 from audioformer.training.data import Clip, read_esc50
+from audioformer.training.data.audio_folder import copy_attribution
 from audioformer.training.fit import (
     classifier_from_pretrained_backbone,
     finetune_classifier,
@@ -44,18 +44,18 @@ LICENSES = ("CC0", "CC-BY")
 class Recipe:
     """Sizes and settings of the bundled classifier, which differ from the paper's: it must be small."""
 
-    hidden_size: int = 192
+    hidden_size: int = 128
     num_hidden_layers: int = 4
-    num_attention_heads: int = 6
-    intermediate_size: int = 768
-    augmented_copies: int = 12
-    pretrain_epochs: int = 60
+    num_attention_heads: int = 4
+    intermediate_size: int = 512
+    augmented_copies: int = 8
+    pretrain_epochs: int = 40
     pretrain_learning_rate: float = 1e-3
-    pretrain_crop_frames: int = 225
+    pretrain_crop_frames: int = 150
     mask_probability: float = 0.25
-    finetune_epochs: int = 30
-    finetune_learning_rate: float = 3e-4
-    finetune_crop_frames: int = 300
+    finetune_epochs: int = 25
+    finetune_learning_rate: float = 5e-4
+    finetune_crop_frames: int = 225
     finetune_dropout: float = 0.2
     batch_size: int = 16
     seed: int = 0
@@ -131,19 +131,6 @@ def cross_validate(
     return accuracies
 
 
-def write_attribution(data: Path, clips: list[Clip], output: Path) -> None:
-    """Copy the rows of the data set's `meta/attribution.csv` that belong to `clips`."""
-    used = {clip.id for clip in clips}
-    with (data / "meta" / "attribution.csv").open(newline="") as lines:
-        reader = csv.DictReader(lines)
-        rows = [row for row in reader if Path(row["filename"]).stem in used]
-        columns = reader.fieldnames or []
-    with (output / "attribution.csv").open("w", newline="") as lines:
-        writer = csv.DictWriter(lines, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def write_card(output: Path, results: dict[str, object], recipe: Recipe) -> None:
     """Fill the card's template with what was measured."""
     accuracies: dict[int, float] = results["accuracy_by_fold"]  # type: ignore[assignment]
@@ -185,7 +172,8 @@ def run(data: Path, codec: Path, output: Path, work: Path, recipe: Recipe) -> No
 
     model.save_pretrained(output)
     extractor.save_pretrained(output)
-    write_attribution(data, clips, output)
+    used = [Path(clip.id) for clip in clips]
+    copy_attribution(data / "meta" / "attribution.csv", used, output / "attribution.csv")
     results = {
         "num_clips": len(clips),
         "num_parameters": model.num_parameters(),

@@ -25,10 +25,10 @@ from torch import nn
 from tqdm import tqdm
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
-from audioformer.training.audio_folder import copy_attribution, find_audio, load_audio_files, names_with_license
 from audioformer.training.codec_evaluation import evaluate_codec
 from audioformer.training.codec_losses import MultiScaleLogMel
 from audioformer.training.codec_quantizer import ResidualQuantizerTrainer
+from audioformer.training.data.audio_folder import copy_attribution, find_audio, load_audio_files, names_with_license
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,18 @@
 import pytest
+import torch
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
 from .common import make_codec
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    """The models are tiny: on a busy machine, threads would wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_full_width_on_ten_seconds():
     [
         {"num_residual_layers": 2},
         {"use_conv_shortcut": False, "num_lstm_layers": 1},
-        {"upsampling_ratios": [4, 3, 2], "kernel_size": 5, "last_kernel_size": 3},
+        {"upsampling_ratios": [8, 8, 5], "kernel_size": 5, "last_kernel_size": 3},
     ],
 )
 def test_other_shapes_of_codec(config):

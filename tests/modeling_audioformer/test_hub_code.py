@@ -99,7 +99,9 @@ def test_loads_with_every_auto_class_where_the_package_cannot_be_imported(tmp_pa
                 torch.testing.assert_close(outputs[saved, loaded, "states"], states)
             again = CLASSES[saved].from_pretrained(tmp_path / "again" / saved).eval()
             torch.testing.assert_close(again(ids)[0], model(ids)[0])
-    for name in (*CLASSES, "AutoConfig"):
+    # A configuration that was downloaded alone brings no model code, and must not promise it.
+    assert auto_map(tmp_path / "again" / "AutoConfig") == {"AutoConfig": AUTO_MAP["AutoConfig"]}
+    for name in CLASSES:
         folder = tmp_path / "again" / name
         assert auto_map(folder) == AUTO_MAP
         assert {"configuration_audioformer.py", "modeling_audioformer.py"} <= {path.name for path in folder.iterdir()}
@@ -147,3 +149,9 @@ def test_derived_class_keeps_its_own_name(tmp_path, monkeypatch):
 def test_saved_configuration_stays_loadable_by_the_package(tmp_path):
     AudioFormerModel(tiny_config(codebooks=3)).save_pretrained(tmp_path)
     assert AudioFormerConfig.from_pretrained(tmp_path).codebooks == 3
+
+
+def test_configuration_alone_carries_the_code_of_all_classes(tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    assert auto_map(tmp_path) == AUTO_MAP
+    assert {"configuration_audioformer.py", "modeling_audioformer.py"} <= {path.name for path in tmp_path.iterdir()}

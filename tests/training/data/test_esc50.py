@@ -27,9 +27,9 @@ def folder(tmp_path):
 def test_every_listed_clip_comes_with_label_fold_and_rate(folder):
     clips = read_esc50(folder)
     assert [(clip.id, clip.label, clip.fold) for clip in clips] == [
-        ("1-0-A", "dog", 1),
-        ("2-1-A", "rain", 2),
-        ("3-2-A", "dog", 3),
+        ("1-0-A.wav", "dog", 1),
+        ("2-1-A.wav", "rain", 2),
+        ("3-2-A.wav", "dog", 3),
     ]
     assert [len(clip.waveform) for clip in clips] == [4410, 8820, 13230]
     assert {clip.sampling_rate for clip in clips} == {44100}
@@ -37,7 +37,7 @@ def test_every_listed_clip_comes_with_label_fold_and_rate(folder):
 
 def test_clips_are_resampled_and_chosen_by_licence(folder):
     clips = read_esc50(folder, licenses=["CC0", "CC-BY"], sampling_rate=24000)
-    assert [clip.id for clip in clips] == ["1-0-A", "2-1-A"]
+    assert [clip.id for clip in clips] == ["1-0-A.wav", "2-1-A.wav"]
     assert [len(clip.waveform) for clip in clips] == [2400, 4800]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioformer.training.audio_folder import copy_attribution, find_audio, load_audio_files, names_with_license
+from audioformer.training.data.audio_folder import copy_attribution, find_audio, load_audio_files, names_with_license
 
 
 def tone(rate: int, duration_s: float = 0.5) -> np.ndarray:
