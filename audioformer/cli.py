@@ -93,11 +93,14 @@ def run_classify(arguments: argparse.Namespace) -> int:
 
     # Imported here so that `--help` and wrong arguments answer at once.
     import torch
-    from transformers import pipeline
+    from transformers import logging, pipeline
 
     from audioformer.classify import classify_file
     from audioformer.model_cards import TINY_ESC10
 
+    # Standard error is for what went wrong with the files, not for bars that load weights.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = arguments.model or str(TINY_ESC10)
     try:

@@ -104,6 +104,17 @@ def test_codec_stays_untouched(codec):
     assert all(parameter.requires_grad for parameter in codec.parameters())
 
 
+def test_encoding_leaves_the_encoder_as_it_was(codec):
+    """Sums are made in place; a view of a bias among them would spoil every later code."""
+    encoder = FoldedEncodecEncoder(codec, 4)
+    encoder.segment_frames = 10
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    for samples in (1, 320, 11 * 320, 10 * 320 + 1, 9613):
+        encoder.encode([make_clip(samples)])
+    changed = [name for name, tensor in encoder.state_dict().items() if not torch.equal(tensor, before[name])]
+    assert changed == []
+
+
 def test_surroundings_do_not_change_codes(codec, encoder):
     clip = make_clip(24000)
     expected = encoder.encode([clip])[0]
