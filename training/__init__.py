@@ -14,11 +14,14 @@ from audioformer.training.fit import (
     pretrain_masked_lm,
     training_arguments,
 )
+from audioformer.training.losses import LSEPLoss, MultiPositiveContrastiveLoss
 
 __all__ = [
     "CodeExamples",
     "DataCollatorForCodecClassification",
     "DataCollatorForCodecMaskedLM",
+    "LSEPLoss",
+    "MultiPositiveContrastiveLoss",
     "augment",
     "classifier_from_pretrained_backbone",
     "encode_waveforms",
