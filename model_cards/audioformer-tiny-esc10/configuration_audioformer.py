@@ -1,0 +1,245 @@
+"""Configuration of AudioFormer."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+
+# What a saved folder says about its code, whichever class saved it. Left to itself, `save_pretrained` names only the
+# class that is being saved, and a masked-LM folder could not be opened as a classifier with `trust_remote_code=True`.
+AUTO_MAP = {
+    "AutoConfig": "configuration_audioformer.AudioFormerConfig",
+    "AutoModel": "modeling_audioformer.AudioFormerModel",
+    "AutoModelForMaskedLM": "modeling_audioformer.AudioFormerForMaskedLM",
+    "AutoModelForAudioClassification": "modeling_audioformer.AudioFormerForAudioClassification",
+}
+
+
+@strict
+class AudioFormerConfig(PreTrainedConfig):
+    r"""
+    Configuration of an [`AudioFormerModel`]: a RoFormer-style encoder that reads the codes of a neural audio codec as
+    if they were words. The defaults are those of AudioFormer (arXiv 2308.07221, sections 3 and 4.2).
+
+    The vocabulary is `<BOA>` 0, `<PAD>` 1, `<EOA>` 2, the codes `c + code_offset` (3 to 1026), `<MASK>` 1027.
+
+    Args:
+        vocab_size (`int`, *optional*, defaults to 1028):
+            Number of rows of the embedding: the codes and the four special ids, and more if it was padded up.
+        codebook_size (`int`, *optional*, defaults to 1024):
+            Number of entries in one codebook of the codec, hence of different codes.
+        hidden_size (`int`, *optional*, defaults to 768):
+            Width of the hidden states. A multiple of `2 * num_attention_heads`.
+        num_hidden_layers (`int`, *optional*, defaults to 12):
+            Number of encoder layers.
+        num_attention_heads (`int`, *optional*, defaults to 12):
+            Number of attention heads in each layer.
+        intermediate_size (`int`, *optional*, defaults to 3072):
+            Width of the feed-forward layers.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation of the feed-forward layers and the masked-LM head, a key of `transformers.activations.ACT2FN`.
+        hidden_dropout_prob (`float`, *optional*, defaults to 0.1):
+            Dropout after the embeddings, the attention and the feed-forward layers, in `[0, 1)`.
+        attention_probs_dropout_prob (`float`, *optional*, defaults to 0.1):
+            Dropout of the attention probabilities, in `[0, 1)`.
+        classifier_dropout (`float`, *optional*):
+            Dropout before the classifier, in `[0, 1)`. `None` means `hidden_dropout_prob`.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-12):
+            Epsilon of the layer normalizations.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the initial weights.
+        rope_parameters (`dict`, *optional*, defaults to `{"rope_type": "default", "rope_theta": 10000.0}`):
+            Rotary position embedding, `theta_i = rope_theta ** (-2 * i / head_dim)` (paper Eq. 1-3). Only
+            `rope_type="default"` exists here: it needs no longest length, and any length is accepted.
+            `rope_theta=...` is accepted as a shorthand.
+        boa_token_id (`int`, *optional*, defaults to 0):
+            Id of `<BOA>`, the beginning of the audio.
+        pad_token_id (`int`, *optional*, defaults to 1):
+            Id of `<PAD>`.
+        eoa_token_id (`int`, *optional*, defaults to 2):
+            Id of `<EOA>`, the end of the audio.
+        mask_token_id (`int`, *optional*, defaults to 1027):
+            Id of `<MASK>`, behind the codes.
+        sampling_rate (`int`, *optional*, defaults to 24000):
+            Sampling rate of the audio that the codec reads, in Hz.
+        hop_length (`int`, *optional*, defaults to 320):
+            Number of samples that become one code.
+        codebooks (`int`, *optional*, defaults to 0):
+            Which row of residual codes the model reads: 0 is the paper's C1, 3 its C4.
+        tie_word_embeddings (`bool`, *optional*, defaults to `True`):
+            Whether the decoder of the masked-LM head is the embedding.
+
+    Raises:
+        `StrictDataclassError` of `huggingface_hub`, for a value of the wrong type or out of range, and for values that
+        don't fit together. Types and `problem_type` are also checked at assignment, the rest at construction and when
+        the configuration is saved. As everywhere in transformers, unknown names are kept as extra attributes.
+
+    Example:
+
+    ```python
+    >>> from audioformer import AudioFormerConfig, AudioFormerModel
+
+    >>> config = AudioFormerConfig(num_hidden_layers=2)
+    >>> config.frame_rate
+    75.0
+    >>> model = AudioFormerModel(config)
+    ```"""
+
+    model_type = "audioformer"
+    default_theta = 10_000.0
+
+    vocab_size: int = 1028
+    codebook_size: int = 1024
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float | int = 0.1
+    attention_probs_dropout_prob: float | int = 0.1
+    classifier_dropout: float | int | None = None
+    layer_norm_eps: float | int = 1e-12
+    initializer_range: float | int = 0.02
+    rope_parameters: dict | None = None
+    boa_token_id: int = 0
+    pad_token_id: int = 1
+    eoa_token_id: int = 2
+    mask_token_id: int = 1027
+    sampling_rate: int = 24_000
+    hop_length: int = 320
+    codebooks: int = 0
+    tie_word_embeddings: bool = True
+    # Repeated from the parent for the record: `None` means "derive it from the labels", as elsewhere in transformers.
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+
+    def validate_sizes(self) -> None:
+        """Part of `@strict`-powered validation. Sizes are positive, the heads divide the width."""
+        for name in (
+            "vocab_size",
+            "codebook_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "sampling_rate",
+            "hop_length",
+        ):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        if self.codebooks < 0:
+            raise ValueError(
+                f"`codebooks` is the index of a row of codes and must be at least 0, got {self.codebooks}."
+            )
+        if self.hidden_size % (2 * self.num_attention_heads) != 0:
+            raise ValueError(
+                f"`hidden_size` must be a multiple of 2 * `num_attention_heads`, because rotary positions turn pairs "
+                f"of values in each head; got {self.hidden_size} and {self.num_attention_heads} heads."
+            )
+
+    def validate_rates(self) -> None:
+        """Part of `@strict`-powered validation. Dropout rates, epsilon and initial spread are in range."""
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
+        if self.layer_norm_eps <= 0:
+            raise ValueError(f"`layer_norm_eps` must be positive, got {self.layer_norm_eps}.")
+        if self.initializer_range <= 0:
+            raise ValueError(f"`initializer_range` must be positive, got {self.initializer_range}.")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"`hidden_act` must be one of {sorted(ACT2FN)}, got {self.hidden_act!r}.")
+
+    def validate_vocabulary(self) -> None:
+        """Part of `@strict`-powered validation. The special ids are distinct and frame the codes."""
+        ids = self._special_token_ids
+        listing = ", ".join(f"`{name}` {value}" for name, value in ids.items())
+        if len(set(ids.values())) != len(ids) or min(ids.values()) < 0:
+            raise ValueError(f"Special ids must be distinct and at least 0, got {listing}.")
+        if self.mask_token_id < self.code_offset + self.codebook_size:
+            raise ValueError(
+                f"The codes occupy the {self.codebook_size} ids from {self.code_offset} on, so `mask_token_id` must "
+                f"be at least {self.code_offset + self.codebook_size}, got {listing}."
+            )
+        if self.vocab_size <= self.mask_token_id:
+            raise ValueError(
+                f"`vocab_size` must be above `mask_token_id` ({self.mask_token_id}): `codebook_size` "
+                f"({self.codebook_size}) codes and {len(ids)} special ids; got {self.vocab_size}."
+            )
+
+    def validate_rotary(self) -> None:
+        """Part of `@strict`-powered validation. Rotary positions are the plain ones of the paper."""
+        rope_type = self.rope_parameters.get("rope_type", "default")
+        if rope_type != "default":
+            raise ValueError(f'`rope_parameters["rope_type"]` must be "default", got {rope_type!r}.')
+        theta = self.rope_parameters["rope_theta"]
+        if theta <= 0:
+            raise ValueError(f'`rope_parameters["rope_theta"]` must be positive, got {theta}.')
+
+    @property
+    def _special_token_ids(self) -> dict[str, int]:
+        return {name: getattr(self, f"{name}_token_id") for name in ("boa", "pad", "eoa", "mask")}
+
+    @property
+    def code_offset(self) -> int:
+        """Id of code 0: the first id behind `<BOA>`, `<PAD>` and `<EOA>`. Code `c` has the id `c + code_offset`."""
+        return 1 + max(self.boa_token_id, self.pad_token_id, self.eoa_token_id)
+
+    @property
+    def frame_rate(self) -> float:
+        """Codes for each second of audio, in Hz."""
+        return self.sampling_rate / self.hop_length
+
+    def frame_times(self, num_input_ids: int) -> list[float]:
+        """
+        When the frames behind a row of input ids begin.
+
+        Args:
+            num_input_ids (`int`):
+                Length of the row without padding: `<BOA>`, one id for each frame, `<EOA>`. At least 2.
+
+        Returns:
+            `list[float]`: `num_input_ids - 2` times in seconds from the beginning of the clip. Entry `k` belongs to
+            the id at position `k + 1` and to the samples from `k * hop_length` on; each time is computed from its own
+            index, so that rounding does not add up over an hour.
+        """
+        if num_input_ids < 2:
+            raise ValueError(f"`num_input_ids` counts <BOA> and <EOA> and must be at least 2, got {num_input_ids}.")
+        return [frame * self.hop_length / self.sampling_rate for frame in range(num_input_ids - 2)]
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> None:
+        """
+        Saves the configuration, the code of the model and an `auto_map` that names all classes.
+
+        Args:
+            save_directory (`str` or `Path`):
+                The folder, made if needed.
+            push_to_hub (`bool`, *optional*, defaults to `False`):
+                Whether to upload what was saved.
+            kwargs (`dict`, *optional*):
+                Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
+        """
+        if self._auto_class is not None:
+            folder = Path(save_directory)
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()}):
+                # Of a configuration that was downloaded alone, the other file is not there to copy.
+                source = Path(__file__).with_name(name)
+                if source.is_file() and source.parent.resolve() != folder.resolve():
+                    shutil.copyfile(source, folder / name)
+            # A class derived from ours by the user has just written its own name and file: it stays. Anything else is
+            # what an earlier load left behind, such as "user/repository--modeling_audioformer.AudioFormerModel".
+            wanted = {**AUTO_MAP, **(getattr(self, "auto_map", None) or {})}
+            self.auto_map = {
+                name: reference
+                for name, default in AUTO_MAP.items()
+                for reference in (default, wanted[name])
+                if (folder / f"{reference.split('.')[0]}.py").is_file()
+            }
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+
+__all__ = ["AudioFormerConfig"]

@@ -1,0 +1,496 @@
+"""The AudioFormer model: a post-norm encoder with rotary positions over the codes of a neural audio codec."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_audioformer import AudioFormerConfig
+
+
+class AudioFormerEmbeddings(nn.Module):
+    """Embedding of the ids, layer normalization and dropout. Positions enter in the attention, not here."""
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, input_ids: torch.LongTensor | None = None, inputs_embeds: torch.FloatTensor | None = None
+    ) -> torch.FloatTensor:
+        if inputs_embeds is None:
+            inputs_embeds = self.word_embeddings(input_ids)
+        return self.dropout(self.layer_norm(inputs_embeds))
+
+
+class AudioFormerRotaryEmbedding(nn.Module):
+    """
+    Cosines and sines of the rotary positions (AudioFormer, arXiv 2308.07221, Eq. 1-3).
+
+    Computed in every forward and always in float32: there is no table, so nothing limits the length, nothing is cast
+    by `model.half()`, and there is no buffer that `from_pretrained` would have to restore.
+    """
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__()
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.theta = config.rope_parameters["rope_theta"]
+
+    @torch.no_grad()
+    def forward(self, position_ids: torch.LongTensor) -> tuple[torch.FloatTensor, torch.FloatTensor]:
+        """Positions `(batch or 1, length)` to two float32 tensors `(batch or 1, length, 1, head_dim / 2)`."""
+        exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=position_ids.device) / self.head_dim
+        # Autocast would compute the angles in half precision: position 700 and 701 would be the same.
+        with torch.autocast(device_type=position_ids.device.type, enabled=False):
+            angles = position_ids[..., None].float() * (1.0 / self.theta**exponents)
+        return angles.cos()[:, :, None, :], angles.sin()[:, :, None, :]
+
+
+def apply_rotary_pos_emb(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """
+    Turns pairs of values by the angle of their position: value `i` with value `i + head_dim / 2` ("half-split").
+
+    RoFormer pairs `2 * i` with `2 * i + 1`; [`convert_roformer_state_dict`] reorders the weights to match.
+
+    Args:
+        states (`torch.Tensor` of shape `(batch, length, heads, head_dim)`):
+            Queries or keys.
+        cos, sin (`torch.Tensor` of shape `(batch or 1, length, 1, head_dim / 2)`):
+            From [`AudioFormerRotaryEmbedding`], float32.
+
+    Returns:
+        `torch.Tensor`: same shape and dtype as `states`, computed in float32.
+    """
+    source = states.float()
+    first, second = source.chunk(2, dim=-1)
+    # Adding into the halves of one product takes half the memory traffic of two sums and a concatenation.
+    turned = source * torch.cat((cos, cos), dim=-1)
+    half = turned.shape[-1] // 2
+    turned[..., :half].addcmul_(second, sin, value=-1)
+    turned[..., half:].addcmul_(first, sin)
+    return turned.to(states.dtype)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention in plain matrix products, the only implementation that also returns the probabilities."""
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    probabilities = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    probabilities = nn.functional.dropout(probabilities, p=dropout, training=module.training)
+    return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
+
+
+class AudioFormerAttention(nn.Module):
+    """Multi-head self-attention in both directions, with rotary positions on queries and keys."""
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_probs_dropout_prob
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        input_shape = hidden_states.shape[:-1]
+        head_shape = (*input_shape, -1, self.head_dim)
+        query = apply_rotary_pos_emb(self.q_proj(hidden_states).view(head_shape), *position_embeddings)
+        key = apply_rotary_pos_emb(self.k_proj(hidden_states).view(head_shape), *position_embeddings)
+        value = self.v_proj(hidden_states).view(head_shape)
+
+        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attention_output, attention_weights = attention_interface(
+            self,
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        attention_output = attention_output.reshape(*input_shape, -1).contiguous()
+        return self.o_proj(attention_output), attention_weights
+
+
+class AudioFormerMLP(nn.Module):
+    """The feed-forward part of a layer: widen, activate, narrow."""
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__()
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.act_fn = ACT2FN[config.hidden_act]
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(self.act_fn(self.up_proj(hidden_states)))
+
+
+class AudioFormerLayer(GradientCheckpointingLayer):
+    """One encoder layer. Normalization follows each residual sum ("post-norm"), as in BERT and RoFormer."""
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__()
+        self.attention = AudioFormerAttention(config)
+        self.attention_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = AudioFormerMLP(config)
+        self.mlp_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        attention_output, _ = self.attention(hidden_states, attention_mask, position_embeddings, **kwargs)
+        hidden_states = self.attention_layer_norm(hidden_states + self.dropout(attention_output))
+        return self.mlp_layer_norm(hidden_states + self.dropout(self.mlp(hidden_states)))
+
+
+class AudioFormerPreTrainedModel(PreTrainedModel):
+    """
+    What all AudioFormer models share: loading, saving, initialization, and which abilities of transformers they have.
+
+    Weights start as in BERT (normal with `config.initializer_range`, zero biases); the parent's `_init_weights` does
+    exactly that for every module used here, and none of them owns a bare parameter or a buffer.
+    """
+
+    config: AudioFormerConfig
+    base_model_prefix = "audioformer"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AudioFormerEmbeddings", "AudioFormerLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {
+        "hidden_states": AudioFormerLayer,
+        "attentions": AudioFormerAttention,
+    }
+
+
+class AudioFormerModel(AudioFormerPreTrainedModel):
+    """
+    The AudioFormer encoder without a head (arXiv 2308.07221, section 3.2).
+
+    Args:
+        config ([`AudioFormerConfig`]):
+            Sizes and ids.
+    """
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__(config)
+        self.embeddings = AudioFormerEmbeddings(config)
+        self.rotary_emb = AudioFormerRotaryEmbedding(config)
+        self.layers = nn.ModuleList([AudioFormerLayer(config) for _ in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embeddings.word_embeddings = value
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                `<BOA>`, codes + `config.code_offset`, `<EOA>`, padded with `<PAD>`. Any length.
+            attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
+                1 where there is audio, 0 at padding. By default read off `input_ids`: 0 at `<PAD>`. A 4-D mask or the
+                mask of an attention implementation is used as it is; pooling then reads `input_ids`.
+            position_ids (`torch.LongTensor` of shape `(batch_size or 1, sequence_length)`, *optional*):
+                By default 0, 1, 2, ... Only differences matter.
+            inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`, *optional*):
+                Embeddings instead of `input_ids`.
+
+        Returns:
+            [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape `(batch_size,
+            sequence_length, hidden_size)` and `pooler_output` of shape `(batch_size, hidden_size)`, the mean over the
+            positions that are not padding, `<BOA>` and `<EOA>` included (section 3.3.1); zero if all are padding.
+
+        Raises:
+            `ValueError`: both or neither of `input_ids` and `inputs_embeds`; inputs or mask of the wrong rank.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
+        if input_ids is not None and input_ids.ndim != 2:
+            raise ValueError(
+                f"`input_ids` must have 2 dimensions (batch, length), got shape {tuple(input_ids.shape)}."
+            )
+
+        keep = None if input_ids is None else input_ids.ne(self.config.pad_token_id)
+        if attention_mask is None:
+            attention_mask = keep
+        elif isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+            keep = attention_mask
+
+        hidden_states = self.embeddings(input_ids, inputs_embeds)
+        if position_ids is None:
+            position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
+        position_embeddings = self.rotary_emb(position_ids)
+        attention_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(
+                hidden_states, attention_mask=attention_mask, position_embeddings=position_embeddings, **kwargs
+            )
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_states, pooler_output=mean_over_frames(hidden_states, keep)
+        )
+
+
+def mean_over_frames(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """
+    Mean of the hidden states over the positions that `mask` keeps, summed in float32.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(batch, length, hidden_size)`):
+            States of one layer.
+        mask (`torch.Tensor` of shape `(batch, length)`, *optional*):
+            Non-zero at the positions to keep; `None` keeps all.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, hidden_size)`, zero in rows where nothing is kept.
+    """
+    if mask is None:
+        return hidden_states.mean(dim=1, dtype=torch.float32).to(hidden_states.dtype)
+    weights = mask.to(hidden_states.device).bool().float()
+    total = (hidden_states.float() * weights[:, :, None]).sum(dim=1)
+    return (total / weights.sum(dim=1, keepdim=True).clamp(min=1.0)).to(hidden_states.dtype)
+
+
+class AudioFormerLMHead(nn.Module):
+    """Hidden states to one score for each id: dense, activation, layer normalization, decoder (as in RoFormer)."""
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.act_fn = ACT2FN[config.hidden_act]
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.decoder(self.layer_norm(self.act_fn(self.dense(hidden_states))))
+
+
+class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
+    """
+    AudioFormer with the head of its cloze-style pre-training (arXiv 2308.07221, section 3.2).
+
+    Args:
+        config ([`AudioFormerConfig`]):
+            Sizes and ids. With `tie_word_embeddings` the decoder is the embedding.
+    """
+
+    _tied_weights_keys = {"lm_head.decoder.weight": "audioformer.embeddings.word_embeddings.weight"}
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__(config)
+        self.audioformer = AudioFormerModel(config)
+        self.lm_head = AudioFormerLMHead(config)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Linear:
+        return self.lm_head.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        self.lm_head.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> MaskedLMOutput:
+        r"""
+        Args:
+            input_ids, attention_mask, position_ids, inputs_embeds:
+                As in [`AudioFormerModel.forward`].
+            labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
+                The ids to find, -100 at the positions that do not count.
+
+        Returns:
+            [`~transformers.modeling_outputs.MaskedLMOutput`]: `logits` of shape `(batch_size, sequence_length,
+            vocab_size)`; with `labels` also `loss`, the mean cross-entropy over the positions that count.
+        """
+        outputs: BaseModelOutputWithPooling = self.audioformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        logits = self.lm_head(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+def audio_classification_loss(
+    labels: torch.Tensor, logits: torch.Tensor, config: AudioFormerConfig, **kwargs
+) -> torch.Tensor:
+    """
+    Loss of the classifier, chosen by `config.problem_type`: cross-entropy, binary cross-entropy, or squared error.
+
+    Differs from the loss of the same use in transformers in that it does not write the problem type that it derived
+    into the configuration (the next batch may look different), and in that multi-hot labels may be integers.
+
+    Args:
+        labels (`torch.Tensor`):
+            `(batch,)` class indices, `(batch, num_labels)` zeros and ones, or the values to regress. With
+            `config.problem_type=None`, one label means regression, integers that are not of the logits' shape mean one
+            class for each clip, and anything else several.
+        logits (`torch.Tensor` of shape `(batch, num_labels)`):
+            Scores.
+        config ([`AudioFormerConfig`]):
+            `num_labels` and `problem_type` are read.
+
+    Returns:
+        `torch.Tensor`: the mean over the batch (and the labels), a float32 scalar.
+
+    Raises:
+        `ValueError`: an unknown `problem_type`.
+    """
+    labels, logits = labels.to(logits.device), logits.float()
+    problem_type = config.problem_type
+    if problem_type is None:
+        if config.num_labels == 1:
+            problem_type = "regression"
+        elif not labels.is_floating_point() and labels.shape != logits.shape:
+            problem_type = "single_label_classification"
+        else:
+            problem_type = "multi_label_classification"
+
+    if problem_type == "regression":
+        return nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
+    if problem_type == "single_label_classification":
+        return nn.functional.cross_entropy(logits, labels.view(-1).long())
+    if problem_type == "multi_label_classification":
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    raise ValueError(
+        '`problem_type` must be "regression", "single_label_classification", "multi_label_classification" or `None`, '
+        f"got {problem_type!r}."
+    )
+
+
+class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
+    """
+    AudioFormer with dropout and one linear layer on the mean of the hidden states (arXiv 2308.07221, section 3.3.1).
+
+    Args:
+        config ([`AudioFormerConfig`]):
+            Sizes and ids, `num_labels` or `id2label`, `problem_type`.
+    """
+
+    # The loss is a mean over the batch, never a sum divided by a number of items. Saying so keeps the Trainer dividing
+    # by the number of accumulated batches; a forward that takes `**kwargs` is otherwise assumed to do that by itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.audioformer = AudioFormerModel(config)
+        dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.loss_function = audio_classification_loss
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> SequenceClassifierOutput:
+        r"""
+        Args:
+            input_ids, attention_mask, position_ids, inputs_embeds:
+                As in [`AudioFormerModel.forward`].
+            labels (`torch.Tensor` of shape `(batch_size,)` or `(batch_size, num_labels)`, *optional*):
+                See [`audio_classification_loss`].
+
+        Returns:
+            [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`,
+            with `labels` also `loss`.
+        """
+        outputs: BaseModelOutputWithPooling = self.audioformer(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+__all__ = [
+    "AudioFormerForAudioClassification",
+    "AudioFormerForMaskedLM",
+    "AudioFormerModel",
+    "AudioFormerPreTrainedModel",
+]

@@ -1,0 +1,160 @@
+"""From whatever people hold as audio to a list of mono float32 waveforms at one sampling rate."""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+try:
+    import soxr
+except ImportError:
+    soxr = None
+
+logger = logging.get_logger(__name__)
+
+# Offset and full scale of the integer PCM formats that audio files use.
+PCM_FORMATS = {"uint8": (128, 128), "int8": (0, 128), "int16": (0, 32768), "int32": (0, 2147483648)}
+
+
+def prepare_waveforms(raw_speech: Any, sampling_rate: float | None, target_rate: int) -> list[np.ndarray]:
+    """Turn one clip or a list of clips into mono waveforms at `target_rate`.
+
+    Args:
+        raw_speech: One clip or a list of clips. A clip is a float or integer PCM array, tensor or list of numbers of
+            shape `(samples,)` or `(channels, samples)`, a dict with `"array"` (or `"raw"`) and `"sampling_rate"`, or a
+            decoder with `get_all_samples()` as `datasets` returns it. An array or a tensor is always one clip.
+        sampling_rate (`float`, *optional*): Rate in Hz of the clips that do not carry their own; `None` stands for
+            `target_rate`, with a warning.
+        target_rate (`int`): Rate in Hz of the result.
+
+    Returns:
+        `list[np.ndarray]`: Waveforms of shape `(samples,)`, float32, each of at least one sample.
+
+    Raises:
+        ValueError: If there is no clip, or one of them is empty, not finite, of a wrong rank or type, or has a rate
+            that is not positive. The message names the clip.
+    """
+    if sampling_rate is not None:
+        sampling_rate = _check_rate(sampling_rate, "`sampling_rate`")
+    clips = _split_clips(raw_speech)
+    waveforms = []
+    rate_missing = False
+    for position, clip in enumerate(clips, start=1):
+        name = f"clip {position} of {len(clips)}"
+        array, rate = _unpack(clip, name)
+        waveform = _to_mono_float(array, name)
+        rate_missing |= rate is None and sampling_rate is None
+        if rate is None:
+            rate = sampling_rate or target_rate
+        waveforms.append(_resample(waveform, rate, target_rate))
+    if rate_missing:
+        logger.warning(
+            f"No `sampling_rate` was given: the audio is taken to be at {target_rate} Hz. Pass `sampling_rate`, since"
+            " a wrong rate gives wrong codes without any error."
+        )
+    return waveforms
+
+
+def _split_clips(raw_speech: Any) -> list[Any]:
+    if not isinstance(raw_speech, (list, tuple)):
+        if getattr(raw_speech, "ndim", 0) == 2 and 2 < raw_speech.shape[0] <= raw_speech.shape[1]:
+            raise ValueError(
+                f"clip 1 of 1 has shape {tuple(raw_speech.shape)}: {raw_speech.shape[0]} channels of one clip, or as"
+                " many clips? Pass a list: `[array]` for one clip of many channels, `list(array)` for many clips."
+            )
+        return [raw_speech]
+    if len(raw_speech) == 0:
+        raise ValueError("`raw_speech` is an empty list: pass at least one clip.")
+    if all(isinstance(x, (Real, np.generic)) or (torch.is_tensor(x) and x.ndim == 0) for x in raw_speech):
+        return [raw_speech]
+    return list(raw_speech)
+
+
+def _unpack(clip: Any, name: str) -> tuple[Any, float | None]:
+    """Samples and own rate of a clip."""
+    if hasattr(clip, "get_all_samples"):
+        samples = clip.get_all_samples()
+        return samples.data, _check_rate(samples.sample_rate, f"`sample_rate` of {name}")
+    if not isinstance(clip, Mapping):
+        return clip, None
+    array = clip.get("array") if clip.get("array") is not None else clip.get("raw")
+    if array is None:
+        raise ValueError(
+            f"{name} is a dict with the keys {sorted(map(str, clip))} but without samples: needed are 'array' (or"
+            " 'raw') and 'sampling_rate'. Files and encoded bytes are read by"
+            " `audioformer.feature_extraction.load_audio`."
+        )
+    rate = clip.get("sampling_rate")
+    return array, None if rate is None else _check_rate(rate, f'"sampling_rate" of {name}')
+
+
+def _check_rate(rate: Any, name: str) -> float:
+    if isinstance(rate, (bool, np.bool_)) or not isinstance(rate, (Real, np.generic)):
+        raise ValueError(f"{name} must be a positive number of Hz, got {rate!r}.")
+    if not (math.isfinite(rate) and rate > 0):
+        raise ValueError(f"{name} must be a positive number of Hz, got {rate!r}.")
+    return float(rate)
+
+
+def _to_mono_float(samples: Any, name: str) -> np.ndarray:
+    array = _to_array(samples, name)
+    if array.size == 0:
+        raise ValueError(f"{name} is empty (shape {array.shape}).")
+    if array.ndim not in (1, 2):
+        raise ValueError(
+            f"{name} has rank {array.ndim} (shape {array.shape}): a clip is `(samples,)` or `(channels, samples)`."
+        )
+    if array.ndim == 2 and array.shape[0] > array.shape[1]:
+        raise ValueError(
+            f"{name} has shape {array.shape}, more channels than samples: a clip is `(channels, samples)`, so"
+            " transpose an array of `(samples, channels)`."
+        )
+    if array.dtype.kind == "f":
+        # Values beyond float32 turn into infinities here and are reported below.
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32, copy=False)
+    else:
+        offset, scale = PCM_FORMATS[array.dtype.name]
+        array = array.astype(np.float32)
+        array -= offset
+        array /= scale
+    waveform = array.mean(axis=0, dtype=np.float32) if array.ndim == 2 else array
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"{name} holds NaN or infinite samples.")
+    return np.ascontiguousarray(waveform)
+
+
+def _to_array(samples: Any, name: str) -> np.ndarray:
+    if torch.is_tensor(samples):
+        samples = samples.detach().cpu()
+        array = (samples.float() if samples.is_floating_point() else samples).numpy()
+    elif isinstance(samples, (str, bytes)) or hasattr(samples, "__fspath__"):
+        raise ValueError(
+            f"{name} is a {type(samples).__name__}, not samples: read files with"
+            " `audioformer.feature_extraction.load_audio`."
+        )
+    else:
+        try:
+            array = np.asarray(samples)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} is not an array of samples: {error}") from error
+    if array.dtype.kind != "f" and array.dtype.name not in PCM_FORMATS:
+        raise ValueError(
+            f"{name} has samples of type {array.dtype}: allowed are floating point and the PCM types"
+            f" {', '.join(PCM_FORMATS)}."
+        )
+    return array
+
+
+def _resample(waveform: np.ndarray, rate: float, target_rate: int) -> np.ndarray:
+    if rate == target_rate:
+        return waveform
+    if soxr is None:
+        raise ImportError(f"Resampling from {rate:g} Hz to {target_rate} Hz needs soxr: `pip install soxr`.")
+    resampled = soxr.resample(waveform, rate, target_rate, quality="HQ")
+    # A blip shorter than one sample at the target rate still is a clip.
+    return resampled if len(resampled) else waveform[:1]
