@@ -108,10 +108,17 @@ def run_child(clips: str, seconds: float) -> None:
     extractor = AudioFormerFeatureExtractor(codec=build_codec(), codebooks=[0, 1, 2, 3])
     start = time.perf_counter()
     extractor([hour[first : first + samples] for first in range(0, len(hour), samples)], sampling_rate=RATE)
-    # Linux counts in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    print(peak, time.perf_counter() - start)
+    print(peak_memory_gb(), time.perf_counter() - start)
+
+
+def peak_memory_gb() -> float:
+    """Largest resident memory of this process so far, in 1e9 bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `ru_maxrss`: on Linux it starts at what the parent process held when it made this one.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # bytes on macOS
 
 
 def parse_arguments() -> argparse.Namespace:
