@@ -115,7 +115,7 @@ class DataCollatorForCodecMaskedLM:
         """
         is_code = (input_ids >= CODE_OFFSET) & (input_ids < CODE_OFFSET + self.codebook_size)
         num_codes = is_code.sum(dim=1)
-        num_chosen = (num_codes * self.mask_probability).round().long().clamp(min=1).minimum(num_codes)
+        num_chosen = (num_codes.double() * self.mask_probability).round().long().clamp(min=1).minimum(num_codes)
         # Ranks of random keys: the `num_chosen` smallest of a row are a uniform draw without repetition.
         keys = torch.rand(input_ids.shape, generator=self._generator).masked_fill(~is_code, 2.0)
         ranks = keys.argsort(dim=1).argsort(dim=1)
