@@ -1,7 +1,7 @@
 """A small labelled set of synthetic sound events, made from a seed, for machines where no data can be fetched.
 
 Four of the eight classes come in pairs that differ only in the order of time (a rising and a falling sweep, knocks
-that speed up and knocks that slow down), so that counting codes cannot tell them apart and a sequence model can.
+that speed up and knocks that slow down), so that counting codes is not enough to tell them apart.
 """
 
 from collections.abc import Callable
