@@ -3,6 +3,7 @@
 from .configuration_audioformer import AudioFormerConfig
 from .convert_roformer import convert_roformer_state_dict
 from .modeling_audioformer import (
+    AudioFormerClassifierOutput,
     AudioFormerForAudioClassification,
     AudioFormerForMaskedLM,
     AudioFormerModel,
@@ -10,6 +11,7 @@ from .modeling_audioformer import (
 )
 
 __all__ = [
+    "AudioFormerClassifierOutput",
     "AudioFormerConfig",
     "AudioFormerForAudioClassification",
     "AudioFormerForMaskedLM",

@@ -1,5 +1,6 @@
 """Configuration of AudioFormer."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,17 @@ AUTO_MAP = {
     "AutoModel": "modeling_audioformer.AudioFormerModel",
     "AutoModelForMaskedLM": "modeling_audioformer.AudioFormerForMaskedLM",
     "AutoModelForAudioClassification": "modeling_audioformer.AudioFormerForAudioClassification",
+}
+
+TRAVELLING_FILES = sorted(
+    {f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"}
+)
+"""What the classes above are made of: the files of this folder that a saved folder carries."""
+
+PROBLEM_TYPES = {
+    "cross_entropy": "single_label_classification",
+    "bce": "multi_label_classification",
+    "lsep": "multi_label_classification",
 }
 
 
@@ -71,6 +83,15 @@ class AudioFormerConfig(PreTrainedConfig):
             Which row of residual codes the model reads: 0 is the paper's C1, 3 its C4.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
             Whether the decoder of the masked-LM head is the embedding.
+        classification_loss (`str`, *optional*):
+            Loss of the classifier: `"cross_entropy"` (Eq. 5, one label a clip), `"bce"` (Eq. 6) or `"lsep"` (Eq. 7,
+            the paper's choice for several). `None` derives it from `problem_type`, as transformers does; where this is
+            given and `problem_type` is not, `problem_type` follows from it.
+        calibration_temperature (`float`, *optional*):
+            What the classifier's logits are divided by before they are returned, above 0. Fitted on held-out clips
+            after training with LSEP, which ranks and does not calibrate.
+        calibration_bias (`list[float]`, *optional*):
+            What is then added to the logits, one value a label.
 
     Raises:
         `StrictDataclassError` of `huggingface_hub`, for a value of the wrong type or out of range, and for values that
@@ -114,6 +135,16 @@ class AudioFormerConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
     # Repeated from the parent for the record: `None` means "derive it from the labels", as elsewhere in transformers.
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+    classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = None
+    calibration_temperature: float | int | None = None
+    calibration_bias: list[float] | list[int] | None = None
+    # The embedding is for callers; the Trainer would gather it from every batch it evaluates.
+    keys_to_ignore_at_inference = ["past_key_values", "pooler_output"]
+
+    def __post_init__(self, **kwargs) -> None:
+        if self.problem_type is None and self.classification_loss is not None:
+            self.problem_type = PROBLEM_TYPES[self.classification_loss]
+        super().__post_init__(**kwargs)
 
     def validate_sizes(self) -> None:
         """Part of `@strict`-powered validation. Sizes are positive, the heads divide the width."""
@@ -152,6 +183,22 @@ class AudioFormerConfig(PreTrainedConfig):
             raise ValueError(f"`initializer_range` must be positive, got {self.initializer_range}.")
         if self.hidden_act not in ACT2FN:
             raise ValueError(f"`hidden_act` must be one of {sorted(ACT2FN)}, got {self.hidden_act!r}.")
+
+    def validate_classification(self) -> None:
+        """Part of `@strict`-powered validation. The loss fits the problem, and the calibration is finite."""
+        if self.classification_loss is not None and self.problem_type not in (
+            None,
+            PROBLEM_TYPES[self.classification_loss],
+        ):
+            raise ValueError(
+                f"`classification_loss` {self.classification_loss!r} is for `problem_type` "
+                f'"{PROBLEM_TYPES[self.classification_loss]}", got {self.problem_type!r}.'
+            )
+        temperature = self.calibration_temperature
+        if temperature is not None and not (temperature > 0 and math.isfinite(temperature)):
+            raise ValueError(f"`calibration_temperature` must be a finite number above 0, got {temperature}.")
+        if self.calibration_bias is not None and not all(math.isfinite(bias) for bias in self.calibration_bias):
+            raise ValueError(f"`calibration_bias` must be finite numbers, got {self.calibration_bias}.")
 
     def validate_vocabulary(self) -> None:
         """Part of `@strict`-powered validation. The special ids are distinct and frame the codes."""
@@ -225,8 +272,8 @@ class AudioFormerConfig(PreTrainedConfig):
         if self._auto_class is not None:
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()}):
-                # Of a configuration that was downloaded alone, the other file is not there to copy.
+            for name in TRAVELLING_FILES:
+                # Of a configuration that was downloaded alone, the other files are not there to copy.
                 source = Path(__file__).with_name(name)
                 if source.is_file() and source.parent.resolve() != folder.resolve():
                     shutil.copyfile(source, folder / name)

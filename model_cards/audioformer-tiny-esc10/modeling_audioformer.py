@@ -1,20 +1,24 @@
 """The AudioFormer model: a post-norm encoder with rotary positions over the codes of a neural audio codec."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers.activations import ACT2FN
-from transformers.masking_utils import create_bidirectional_mask
+from transformers.masking_utils import create_bidirectional_mask, packed_sequence_mask_function
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
+from transformers.utils import TransformersKwargs, logging
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .classification_loss import audio_classification_loss
 from .configuration_audioformer import AudioFormerConfig
+
+logger = logging.get_logger(__name__)
 
 
 class AudioFormerEmbeddings(nn.Module):
@@ -249,14 +253,21 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
                 By default 0, 1, 2, ... Only differences matter.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`, *optional*):
                 Embeddings instead of `input_ids`.
+            cu_seq_lens_q, cu_seq_lens_k, max_length_q, max_length_k (*optional*):
+                For clips that are joined end to end in one row, without padding: the limits 0, ..., total as an int32
+                tensor of shape `(num_clips + 1,)`, twice, and the longest length, twice, with `position_ids` that
+                start anew in each clip, as transformers' `DataCollatorWithFlattening` and ours make them. Clips do not
+                see each other. Flash attention gains by it; the others give the same values, no sooner.
 
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape `(batch_size,
             sequence_length, hidden_size)` and `pooler_output` of shape `(batch_size, hidden_size)`, the mean over the
-            positions that are not padding, `<BOA>` and `<EOA>` included (section 3.3.1); zero if all are padding.
+            positions that are not padding, `<BOA>` and `<EOA>` included (section 3.3.1); zero if all are padding. Of
+            joined clips `pooler_output` has the shape `(num_clips, hidden_size)`.
 
         Raises:
-            `ValueError`: both or neither of `input_ids` and `inputs_embeds`; inputs or mask of the wrong rank.
+            `ValueError`: both or neither of `input_ids` and `inputs_embeds`; inputs or mask of the wrong rank; joined
+            clips in more than one row, without `position_ids`, or whose limits do not go from 0 up to the length.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
@@ -272,19 +283,76 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             keep = attention_mask
 
         hidden_states = self.embeddings(input_ids, inputs_embeds)
-        if position_ids is None:
-            position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
+        limits = kwargs.get("cu_seq_lens_q")
+        if limits is not None:
+            clip_of_position = _clip_of_position(limits, hidden_states, position_ids)
+            attention_mask = self._joined_mask(hidden_states, clip_of_position)
+        else:
+            if position_ids is None:
+                position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
+            attention_mask = create_bidirectional_mask(
+                config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
+            )
         position_embeddings = self.rotary_emb(position_ids)
-        attention_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
-        )
         for layer in self.layers:
             hidden_states = layer(
                 hidden_states, attention_mask=attention_mask, position_embeddings=position_embeddings, **kwargs
             )
-        return BaseModelOutputWithPooling(
-            last_hidden_state=hidden_states, pooler_output=mean_over_frames(hidden_states, keep)
+        if limits is not None:
+            pooled = mean_of_joined(hidden_states, clip_of_position, len(limits) - 1)
+        else:
+            pooled = mean_over_frames(hidden_states, keep)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=pooled)
+
+    def _joined_mask(self, hidden_states: torch.Tensor, clip_of_position: torch.Tensor) -> torch.Tensor | None:
+        # Flash attention takes the limits themselves; the others need a mask of one block a clip.
+        if "flash" in self.config._attn_implementation:
+            return None
+        return create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=hidden_states,
+            attention_mask=None,
+            and_mask_function=packed_sequence_mask_function(clip_of_position[None]),
         )
+
+
+def _clip_of_position(
+    limits: torch.Tensor, hidden_states: torch.Tensor, position_ids: torch.Tensor | None
+) -> torch.Tensor:
+    """Index of the clip that each position of a joined row belongs to, `(total,)`."""
+    batch_size, total = hidden_states.shape[:2]
+    if batch_size != 1 or position_ids is None:
+        raise ValueError(
+            f"Joined clips (`cu_seq_lens_q`) must lie in one row, got {batch_size}, with `position_ids` that start "
+            f"anew in each clip{'' if position_ids is not None else ', which are missing'}."
+        )
+    if not torch.compiler.is_compiling() and (
+        limits.ndim != 1 or limits[0] != 0 or limits[-1] != total or (limits.diff() <= 0).any()
+    ):
+        raise ValueError(f"`cu_seq_lens_q` must rise from 0 to the length of the row, {total}, got {limits.tolist()}.")
+    positions = torch.arange(total, device=hidden_states.device)
+    return torch.searchsorted(limits[1:].to(positions), positions, right=True)
+
+
+def mean_of_joined(hidden_states: torch.Tensor, clip_of_position: torch.Tensor, num_clips: int) -> torch.Tensor:
+    """
+    Mean of the hidden states of each clip of a joined row, summed in float32.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(1, total, hidden_size)`):
+            States of one layer.
+        clip_of_position (`torch.LongTensor` of shape `(total,)`):
+            Index of the clip at each position.
+        num_clips (`int`):
+            How many there are.
+
+    Returns:
+        `torch.Tensor` of shape `(num_clips, hidden_size)`.
+    """
+    states = hidden_states[0].float()
+    total = states.new_zeros(num_clips, states.shape[1]).index_add(0, clip_of_position, states)
+    counts = states.new_zeros(num_clips).index_add(0, clip_of_position, states.new_ones(len(states)))
+    return (total / counts[:, None]).to(hidden_states.dtype)
 
 
 def mean_over_frames(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -381,51 +449,17 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
         )
 
 
-def audio_classification_loss(
-    labels: torch.Tensor, logits: torch.Tensor, config: AudioFormerConfig, **kwargs
-) -> torch.Tensor:
+@dataclass
+class AudioFormerClassifierOutput(SequenceClassifierOutput):
     """
-    Loss of the classifier, chosen by `config.problem_type`: cross-entropy, binary cross-entropy, or squared error.
-
-    Differs from the loss of the same use in transformers in that it does not write the problem type that it derived
-    into the configuration (the next batch may look different), and in that multi-hot labels may be integers.
+    What the classifier returns: the fields of [`~transformers.modeling_outputs.SequenceClassifierOutput`], and
 
     Args:
-        labels (`torch.Tensor`):
-            `(batch,)` class indices, `(batch, num_labels)` zeros and ones, or the values to regress. With
-            `config.problem_type=None`, one label means regression, integers that are not of the logits' shape mean one
-            class for each clip, and anything else several.
-        logits (`torch.Tensor` of shape `(batch, num_labels)`):
-            Scores.
-        config ([`AudioFormerConfig`]):
-            `num_labels` and `problem_type` are read.
-
-    Returns:
-        `torch.Tensor`: the mean over the batch (and the labels), a float32 scalar.
-
-    Raises:
-        `ValueError`: an unknown `problem_type`.
+        pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
+            The mean of the last hidden states, before dropout: the clip's embedding, and the anchor of FT2.
     """
-    labels, logits = labels.to(logits.device), logits.float()
-    problem_type = config.problem_type
-    if problem_type is None:
-        if config.num_labels == 1:
-            problem_type = "regression"
-        elif not labels.is_floating_point() and labels.shape != logits.shape:
-            problem_type = "single_label_classification"
-        else:
-            problem_type = "multi_label_classification"
 
-    if problem_type == "regression":
-        return nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
-    if problem_type == "single_label_classification":
-        return nn.functional.cross_entropy(logits, labels.view(-1).long())
-    if problem_type == "multi_label_classification":
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    raise ValueError(
-        '`problem_type` must be "regression", "single_label_classification", "multi_label_classification" or `None`, '
-        f"got {problem_type!r}."
-    )
+    pooler_output: torch.FloatTensor | None = None
 
 
 class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
@@ -434,7 +468,9 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
 
     Args:
         config ([`AudioFormerConfig`]):
-            Sizes and ids, `num_labels` or `id2label`, `problem_type`.
+            Sizes and ids, `num_labels` or `id2label`, `problem_type`, `classification_loss`, and the calibration: with
+            `calibration_temperature` and `calibration_bias` the returned logits are `raw / temperature + bias`. The
+            loss is that of the raw ones. A calibration for another number of labels is dropped, with a warning.
     """
 
     # The loss is a mean over the batch, never a sum divided by a number of items. Saying so keeps the Trainer dividing
@@ -444,6 +480,12 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
     def __init__(self, config: AudioFormerConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
+        if config.calibration_bias is not None and len(config.calibration_bias) != config.num_labels:
+            logger.warning(
+                f"The calibration was fitted to {len(config.calibration_bias)} labels and does not fit the "
+                f"{config.num_labels} of this classifier: it is left out."
+            )
+            config.calibration_temperature = config.calibration_bias = None
         self.audioformer = AudioFormerModel(config)
         dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(dropout)
@@ -460,7 +502,7 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> SequenceClassifierOutput:
+    ) -> AudioFormerClassifierOutput:
         r"""
         Args:
             input_ids, attention_mask, position_ids, inputs_embeds:
@@ -469,8 +511,8 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
                 See [`audio_classification_loss`].
 
         Returns:
-            [`~transformers.modeling_outputs.SequenceClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`,
-            with `labels` also `loss`.
+            [`AudioFormerClassifierOutput`]: `logits` of shape `(batch_size, num_labels)`, `pooler_output` of shape
+            `(batch_size, hidden_size)`, with `labels` also `loss`.
         """
         outputs: BaseModelOutputWithPooling = self.audioformer(
             input_ids=input_ids,
@@ -483,9 +525,21 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **kwargs)
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        return AudioFormerClassifierOutput(
+            loss=loss,
+            logits=self._calibrated(logits),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            pooler_output=outputs.pooler_output,
         )
+
+    def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
+        """Within a class the order of clips stays, so that no ranking metric changes."""
+        if self.config.calibration_temperature is not None:
+            logits = logits / self.config.calibration_temperature
+        if self.config.calibration_bias is not None:
+            logits = logits + logits.new_tensor(self.config.calibration_bias)
+        return logits
 
 
 __all__ = [

@@ -46,7 +46,7 @@ def test_loss_is_torchs_own(problem_type, num_labels, labels, reference):
 
 
 def test_unknown_problem_type_is_refused_even_past_the_configuration():
-    config = SimpleNamespace(problem_type="ranking", num_labels=3)
+    config = SimpleNamespace(problem_type="ranking", classification_loss=None, num_labels=3)
     with pytest.raises(ValueError, match="problem_type.*ranking"):
         audio_classification_loss(CLASSES, torch.zeros(4, 3), config)
 

@@ -2,7 +2,8 @@
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+
+from audioformer.modeling_audioformer.classification_loss import lsep_loss
 
 
 class LSEPLoss(nn.Module):
@@ -76,33 +77,4 @@ class LSEPLoss(nn.Module):
     """
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        self._check(logits, labels)
-        scores = logits if logits.dtype == torch.float64 else logits.float()
-        positive = labels == 1
-        # The lowest finite value, not -inf: in a clip without positives, or without negatives, all entries are filled,
-        # and a log-sum-exp over -inf alone has NaN gradients: masked again here, but anomaly detection stops at them.
-        lowest = torch.finfo(scores.dtype).min
-        negatives = scores.masked_fill(positive, lowest).logsumexp(dim=-1)
-        positives = (-scores).masked_fill(~positive, lowest).logsumexp(dim=-1)
-        # Softplus turns linear above its threshold; at the default of 20 that is off by 2e-9.
-        return F.softplus(negatives + positives, threshold=40.0).mean()
-
-    @staticmethod
-    def _check(logits: torch.Tensor, labels: torch.Tensor) -> None:
-        if not logits.is_floating_point():
-            raise ValueError(f"`logits` must be floating point, got {logits.dtype}.")
-        if logits.ndim != 2 or logits.numel() == 0:
-            raise ValueError(
-                f"`logits` must have the shape (batch_size, num_labels), neither of them 0, got {tuple(logits.shape)}."
-            )
-        if labels.shape != logits.shape:
-            raise ValueError(
-                f"`labels` must be multi-hot and have the shape of `logits`, {tuple(logits.shape)}, "
-                f"got {tuple(labels.shape)}."
-            )
-        if torch.compiler.is_compiling() or labels.dtype == torch.bool:
-            return
-        allowed = (labels == 0) | (labels == 1)
-        if not allowed.all():  # the one wait for the device
-            wrong = labels[~allowed].unique()[:5].tolist()
-            raise ValueError(f"`labels` must be 0 (absent) or 1 (present), got {wrong}.")
+        return lsep_loss(logits, labels)
