@@ -14,7 +14,7 @@ $(VENV)/.torch:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.torch setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[demo]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.torch setup.cfg pyproject.toml

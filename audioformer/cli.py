@@ -1,6 +1,7 @@
-"""The command line: `audioformer classify FILE...`."""
+"""The command line: `audioformer classify`, `pretrain`, `finetune` and `evaluate`."""
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from audioformer import __version__
+
+TRAINING_COMMANDS = {
+    "pretrain": "pre-train on your audio, one masked language model for each row of codes",
+    "finetune": "fine-tune a classifier or tagger on your labelled audio",
+    "evaluate": "measure a classifier on labelled audio",
+}
 
 
 def _positive_float(text: str) -> float:
@@ -57,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--json", action="store_true", help="print one JSON object a file and line, with windows")
     classify.set_defaults(run=run_classify)
+    for name, text in TRAINING_COMMANDS.items():
+        # Their flags are the fields of the settings, which take seconds to import.
+        commands.add_parser(name, help=text, add_help=False)
     return parser
 
 
@@ -124,8 +134,21 @@ def run_classify(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `audioformer` command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv and argv[0] in TRAINING_COMMANDS:
+        return run_training_command(argv[0], argv[1:])
     arguments = build_parser().parse_args(argv)
     return arguments.run(arguments)
+
+
+def run_training_command(name: str, argv: Sequence[str]) -> int:
+    """Run `pretrain`, `finetune` or `evaluate`; what the user can mend is told in one message, without a traceback."""
+    command = importlib.import_module(f"audioformer.training.commands.{name}")
+    try:
+        return command.main(argv)
+    except ValueError as error:
+        print(f"audioformer {name}: error: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

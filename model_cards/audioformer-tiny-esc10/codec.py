@@ -103,6 +103,15 @@ class CodecSource:
         return replace(self, hub_options={k: v for k, v in self.hub_options.items() if k != "token"})
 
 
+def codec_fingerprint(model: EncodecModel) -> str:
+    """SHA-256 over the settings and weights of a codec: equal fingerprints give equal codes."""
+    digest = hashlib.sha256(model.config.to_json_string().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def store_codec(model: EncodecModel) -> str:
     """Write a loaded codec to the local cache once, under a name made from its content.
 
@@ -115,12 +124,8 @@ def store_codec(model: EncodecModel) -> str:
     Returns:
         `str`: The folder.
     """
-    digest = hashlib.sha256(model.config.to_json_string().encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     root = Path(constants.HF_HOME) / "audioformer"
-    folder = root / f"codec-{digest.hexdigest()[:32]}"
+    folder = root / f"codec-{codec_fingerprint(model)[:32]}"
     if not folder.is_dir():
         root.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.mkdtemp(dir=root)

@@ -1,0 +1,1 @@
+"""The commands that train and measure: `audioformer pretrain`, `finetune` and `evaluate`."""

@@ -1,0 +1,116 @@
+"""The classifier of a run: from a pre-trained model, another classifier, or fresh; and whether its labels fit."""
+
+from collections.abc import Sequence
+
+from transformers import AutoConfig
+
+from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
+from audioformer.training.arguments import ModelArguments
+
+SHOWN = 10
+
+
+def check_labels(wanted: Sequence[str], has: Sequence[str], name: str) -> None:
+    """Make sure that a classifier knows every label of some data.
+
+    Raises:
+        ValueError: Naming the labels that are unknown.
+    """
+    unknown = [label for label in wanted if label not in set(has)]
+    if unknown:
+        raise ValueError(
+            f"`model` {name} does not know {len(unknown)} of the {len(wanted)} labels of the data: {_shown(unknown)}. "
+            f"It knows {len(has)}: {_shown(has)}."
+        )
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:SHOWN]) + (f", and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")
+
+
+def dropout_changes(model: ModelArguments) -> dict[str, float]:
+    """The fields of the configuration for the dropout that was asked for."""
+    changes = {"hidden_dropout_prob": model.dropout, "attention_probs_dropout_prob": model.attention_dropout}
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def read_config(model: str, revision: str | None = None) -> AudioFormerConfig:
+    """The configuration of a checkpoint, without its weights.
+
+    Raises:
+        ValueError: If it is not an AudioFormer, or there is none.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except OSError as error:
+        raise ValueError(f"`model` {model!r} cannot be opened: {error}") from error
+    if not isinstance(config, AudioFormerConfig):
+        raise ValueError(f"`model` {model!r} must be an AudioFormer, it is of the type {config.model_type!r}.")
+    return config
+
+
+def is_classifier(config: AudioFormerConfig) -> bool:
+    return "AudioFormerForAudioClassification" in (config.architectures or [])
+
+
+def classifier_to_train(
+    model: ModelArguments, labels: Sequence[str], multi_label: bool, codebook: int
+) -> AudioFormerForAudioClassification:
+    """The model that is fine-tuned: the backbone of `model.model`, or a fresh one, under a head for `labels`.
+
+    Args:
+        model (`ModelArguments`): Where to start, the loss, the dropout.
+        labels (sequence of `str`): Class names; their order gives the indices.
+        multi_label (`bool`): Whether a clip can have several.
+        codebook (`int`): The row that is read.
+
+    Raises:
+        ValueError: If the checkpoint is a classifier of other labels and `new_head` is not set, or the loss does not
+            fit the labels.
+    """
+    loss = model.classification_loss or ("lsep" if multi_label else "cross_entropy")
+    if multi_label == (loss == "cross_entropy"):
+        kind = "several labels" if multi_label else "one label"
+        raise ValueError(
+            f"`classification_loss` {loss!r} does not fit data with {kind} a clip: "
+            "cross_entropy is for one, lsep and bce are for several."
+        )
+    changes: dict[str, object] = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
+        "classification_loss": loss,
+        "codebooks": codebook,
+        # What was fitted to the scores of a head says nothing about the head after training.
+        "calibration_temperature": None,
+        "calibration_bias": None,
+    }
+    changes |= dropout_changes(model)
+    if model.model is None:
+        config = AudioFormerConfig(
+            hidden_size=model.hidden_size,
+            num_hidden_layers=model.num_hidden_layers,
+            num_attention_heads=model.num_attention_heads,
+            intermediate_size=model.intermediate_size,
+            **changes,
+        )
+        return AudioFormerForAudioClassification._from_config(config, attn_implementation=model.attn_implementation)
+
+    config = read_config(model.model, model.model_revision)
+    options = {"revision": model.model_revision, "attn_implementation": model.attn_implementation}
+    if is_classifier(config) and not model.new_head:
+        has = [config.id2label[index] for index in sorted(config.id2label)]
+        if has != list(labels):
+            check_labels(labels, has, model.model)
+            raise ValueError(
+                f"`model` {model.model} has other labels than the data, or another order: {_shown(has)} against "
+                f"{_shown(list(labels))}. Add --new_head to put a fresh classifier on it."
+            )
+        return AudioFormerForAudioClassification.from_pretrained(model.model, **options, **changes)
+    backbone = AudioFormerModel.from_pretrained(model.model, **options)
+    classifier = AudioFormerForAudioClassification._from_config(
+        AudioFormerConfig.from_dict({**config.to_dict(), **changes}), attn_implementation=model.attn_implementation
+    )
+    classifier.audioformer.load_state_dict(backbone.state_dict())
+    return classifier

@@ -1,0 +1,81 @@
+"""Testing a classifier and putting together what came of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, fields
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+import audioformer
+from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
+from audioformer.training.code_examples import CodeExamples
+from audioformer.training.commands.outputs import peak_memory_gb
+from audioformer.training.data.encoded import EncodedData
+from audioformer.training.evaluation import EvaluationSummary
+from audioformer.training.evaluation.summary import RESULTS_FILE
+from audioformer.training.trainers import AudioFormerClassificationTrainer
+
+__all__ = ["RESULTS_FILE", "describe_settings", "predict", "summarize"]
+
+
+def predict(trainer: AudioFormerClassificationTrainer, part: EncodedData) -> np.ndarray:
+    """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process."""
+    examples = CodeExamples(part.codes, codebook=trainer.model.config.codebooks)
+    return trainer.predict(examples).predictions
+
+
+def describe_settings(
+    data: DataArguments, model: ModelArguments, arguments: AudioFormerTrainingArguments
+) -> dict[str, Any]:
+    """What was asked for and is not a default, and the versions."""
+    settings: dict[str, Any] = {}
+    for group in (data, model, arguments):
+        values = group.to_dict() if isinstance(group, AudioFormerTrainingArguments) else asdict(group)
+        for entry in fields(group):
+            default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
+            value = values.get(entry.name)
+            if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
+                settings[entry.name] = value
+    return settings | {
+        "audioformer": audioformer.__version__,
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def summarize(
+    trainer: AudioFormerClassificationTrainer,
+    part: EncodedData,
+    *,
+    tested_on: str,
+    selection: str | None,
+    settings: dict[str, Any],
+    notes: Sequence[str] = (),
+    train_seconds: float | None = None,
+) -> EvaluationSummary:
+    """Test a classifier on a part of the data."""
+    started = time.perf_counter()
+    scores = predict(trainer, part)
+    seconds = {"testing": time.perf_counter() - started}
+    if train_seconds is not None:
+        seconds = {"training": train_seconds, **seconds}
+    return EvaluationSummary(
+        ids=part.dataset["id"][:],
+        scores=scores,
+        targets=part.targets,
+        labels=part.labels,
+        multi_label=part.multi_label,
+        tested_on=tested_on,
+        selection=selection,
+        groups=part.groups,
+        settings=settings,
+        data=asdict(part.report),
+        data_text=part.report.to_text(),
+        notes=notes,
+        log_history=trainer.state.log_history,
+        seconds=seconds,
+        peak_memory_gb=peak_memory_gb(),
+    )

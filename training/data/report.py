@@ -1,0 +1,105 @@
+"""What a data set really holds: printed before a run, and kept beside every metric."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+SHOWN = 10
+
+
+@dataclass
+class DataReport:
+    """Counts of a data set.
+
+    Copies of AudioSet or FSD50K differ in which clips are left, and metrics differ with them.
+
+    Args:
+        source (`str`): Where the data lie.
+        layout (`str`): Which reader read them.
+        listed (`int`): Clips that the data set lists.
+        found (`int`): Clips that were read and encoded.
+        missing (`int`): Clips whose file is not there.
+        rejected (`list[dict]`): `id`, `path` and `reason` of each file that cannot be read.
+        truncated (`int`): Clips of which only the first `max_length_s` seconds are used.
+        max_length_s (`float`): That limit.
+        hours (`float`): Of all clips, before they are cut.
+        duration_quantiles_s (`dict[str, float]`): Shortest, quartiles and longest clip in seconds.
+        sampling_rates (`dict[str, int]`): Clips of each sampling rate of the files, in Hz.
+        clips_per_label (`dict[str, int]`): Clips of each class.
+        splits (`dict[str, int]`): Clips of each split.
+    """
+
+    source: str
+    layout: str
+    listed: int
+    found: int
+    missing: int
+    max_length_s: float
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    truncated: int = 0
+    hours: float = 0.0
+    duration_quantiles_s: dict[str, float] = field(default_factory=dict)
+    sampling_rates: dict[str, int] = field(default_factory=dict)
+    clips_per_label: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+
+    def measure(
+        self,
+        durations_s: Sequence[float],
+        sampling_rates: Sequence[int],
+        labels: Sequence[Sequence[str]],
+        splits: Sequence[str | None],
+        all_labels: Sequence[str],
+    ) -> "DataReport":
+        """Fill in what is known once the clips were read; one entry a clip."""
+        durations = np.asarray(durations_s, dtype=float)
+        self.truncated = int((durations > self.max_length_s).sum())
+        self.hours = float(durations.sum() / 3600)
+        if len(durations):
+            names = ("shortest", "quarter", "median", "three quarters", "longest")
+            values = np.quantile(durations, [0, 0.25, 0.5, 0.75, 1])
+            self.duration_quantiles_s = {
+                name: round(float(value), 3) for name, value in zip(names, values, strict=True)
+            }
+        self.sampling_rates = {str(rate): count for rate, count in sorted(Counter(sampling_rates).items())}
+        counts = Counter(label for clip in labels for label in clip)
+        self.clips_per_label = {label: counts[label] for label in all_labels}
+        self.splits = dict(sorted(Counter(str(split) for split in splits if split is not None).items()))
+        return self
+
+    def to_text(self) -> str:
+        """The report as lines for the terminal."""
+        lines = [
+            f"Data: {self.source} ({self.layout})",
+            f"  clips       {self.found:,} of {self.listed:,} listed"
+            f" ({self.missing:,} not there, {len(self.rejected):,} unreadable)",
+            f"  duration    {self.hours:.2f} h; "
+            + ", ".join(f"{name} {value:g} s" for name, value in self.duration_quantiles_s.items()),
+            f"  cut         {self.truncated:,} clips are longer than {self.max_length_s:g} s: the rest is left out",
+            "  rates       " + ", ".join(f"{rate} Hz: {count:,}" for rate, count in self.sampling_rates.items()),
+        ]
+        if self.splits:
+            lines.append("  splits      " + ", ".join(f"{name}: {count:,}" for name, count in self.splits.items()))
+        ranked = sorted(self.clips_per_label.items(), key=lambda entry: -entry[1])
+        if len(ranked) <= 2 * SHOWN:
+            lines.append("  classes     " + ", ".join(f"{label}: {count:,}" for label, count in ranked))
+        else:
+            for title, part in (("commonest", ranked[:SHOWN]), ("rarest", ranked[-SHOWN:])):
+                listing = ", ".join(f"{label}: {count:,}" for label, count in part)
+                lines.append(f"  {title:<11} {listing} (of {len(ranked)} classes)")
+        empty = [label for label, count in ranked if not count]
+        if empty:
+            more = f", and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
+            lines.append(f"  without any clip: {', '.join(empty[:SHOWN])}{more}")
+        lines += [f"  unreadable  {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
+        if len(self.rejected) > SHOWN:
+            lines.append(f"  ... and {len(self.rejected) - SHOWN} more")
+        return "\n".join(lines)
+
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,17 @@
+"""Measuring classifiers: metrics with intervals, calibration, pictures, and the summary of a run."""
+
+from .calibration import Calibration, fit_calibration
+from .mean_average_precision.mean_average_precision import MeanAveragePrecision, mean_average_precision
+from .metrics import bootstrap_interval, build_compute_metrics, per_class_table
+from .summary import EvaluationSummary
+
+__all__ = [
+    "Calibration",
+    "EvaluationSummary",
+    "MeanAveragePrecision",
+    "bootstrap_interval",
+    "build_compute_metrics",
+    "fit_calibration",
+    "mean_average_precision",
+    "per_class_table",
+]

@@ -1,0 +1,177 @@
+"""What a run came to: for the terminal, for people who read the folder, and for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .figures import save_average_precisions, save_confusion_matrix, save_training_curves
+from .mean_average_precision.mean_average_precision import mean_average_precision
+from .metrics import accuracy, bootstrap_interval, metric_name, per_class_table
+
+RESULTS_FILE = "eval_results.json"
+PREDICTIONS_FILE = "predictions.npz"
+SHOWN = 15
+
+
+@dataclass
+class EvaluationSummary:
+    """A metric with everything that it means something by.
+
+    Args:
+        ids (sequence of `str`): Names of the tested clips.
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Logits.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        labels (sequence of `str`): Names of the classes.
+        multi_label (`bool`): Whether a clip can have several: the metric is mAP, else accuracy.
+        tested_on (`str`): Which clips were tested.
+        selection (`str`, *optional*): Which clips selected the checkpoint.
+        groups (sequence, *optional*): Recording of each clip, for the interval.
+        settings (mapping): What was asked for.
+        data (mapping, *optional*): The data report as a dict.
+        data_text (`str`, *optional*): The same as text.
+        notes (sequence of `str`): What a reader has to know besides.
+        log_history (sequence of mappings): Log of the training, for its curves.
+        seconds (mapping): Time of each part, in seconds.
+        peak_memory_gb (`float`, *optional*): Most memory that the process held.
+    """
+
+    ids: Sequence[str]
+    scores: np.ndarray
+    targets: np.ndarray
+    labels: Sequence[str]
+    multi_label: bool
+    tested_on: str
+    selection: str | None = None
+    groups: Sequence[str | None] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] | None = None
+    data_text: str | None = None
+    notes: Sequence[str] = ()
+    log_history: Sequence[Mapping[str, float]] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_memory_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        self.metric = metric_name(self.multi_label)
+        self.without_positives = 0
+        if self.multi_label:
+            result = mean_average_precision(self.scores, self.targets)
+            self.value = float(result["mAP"])  # type: ignore[arg-type]
+            self.without_positives = int(result["num_classes_without_positives"])  # type: ignore[call-overload]
+        else:
+            self.value = accuracy(self.scores, self.targets)
+        self.interval = bootstrap_interval(self.scores, self.targets, self.multi_label, groups=self.groups)
+        self.table = per_class_table(self.scores, self.targets, self.labels, self.multi_label)
+
+    def headline(self) -> str:
+        """The metric in one line, with its interval, its clips and its selection."""
+        low, high = self.interval
+        text = f"{self.metric} {self.value:.1%} (95 % interval {low:.1%} to {high:.1%})"
+        text += f" on {len(self.ids):,} {self.tested_on}"
+        if self.without_positives:
+            text += f"; {self.without_positives} of {len(self.labels)} classes have no positive and are left out"
+        return text
+
+    def to_text(self) -> str:
+        """The summary for the terminal."""
+        lines = ["", self.headline()]
+        if self.selection is not None:
+            lines.append(f"checkpoint selected on: {self.selection}")
+        lines += [f"note: {note}" for note in self.notes]
+        lines += ["", *_columns(self._shown_rows())]
+        if self.seconds or self.peak_memory_gb is not None:
+            lines.append("")
+        lines += [f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items()]
+        if self.peak_memory_gb is not None:
+            lines.append(f"peak memory {self.peak_memory_gb:.2f} GB")
+        return "\n".join(lines)
+
+    def _shown_rows(self) -> list[Mapping[str, Any]]:
+        rows = sorted(self.table, key=_order, reverse=True)
+        if len(rows) <= 2 * SHOWN:
+            return rows
+        left_out = {"label": f"... {len(rows) - 2 * SHOWN} more in {RESULTS_FILE}"}
+        return [*rows[:SHOWN], left_out, *rows[-SHOWN:]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The summary for programs: plain values."""
+        return {
+            self.metric: self.value,
+            "interval_95": list(self.interval),
+            "num_clips": len(self.ids),
+            "num_classes_without_positives": self.without_positives,
+            "tested_on": self.tested_on,
+            "selection": self.selection,
+            "notes": list(self.notes),
+            "per_class": self.table,
+            "seconds": dict(self.seconds),
+            "peak_memory_gb": self.peak_memory_gb,
+            "settings": dict(self.settings),
+            "data": self.data,
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write `eval_results.json`, `summary.md`, the pictures, and `predictions.npz` (ids, scores, targets)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str)
+        (folder / RESULTS_FILE).write_text(text + "\n", encoding="utf-8")
+        np.savez_compressed(
+            folder / PREDICTIONS_FILE,
+            ids=np.array(list(self.ids)),
+            scores=self.scores,
+            targets=self.targets,
+            labels=np.array(list(self.labels)),
+        )
+        pictures = ["classes.png"]
+        if self.multi_label:
+            save_average_precisions(self.table, f"mAP {self.value:.1%}", folder / pictures[0])
+        else:
+            title = f"accuracy {self.value:.1%} on {len(self.ids):,} clips"
+            save_confusion_matrix(self.scores, self.targets, self.labels, title, folder / pictures[0])
+        if any("loss" in record for record in self.log_history):
+            pictures.append("training.png")
+            save_training_curves(self.log_history, "Training", folder / pictures[-1])
+        (folder / "summary.md").write_text(self._markdown(pictures), encoding="utf-8")
+
+    def _markdown(self, pictures: Sequence[str]) -> str:
+        blocks = [f"# Results\n\n{self.headline()}."]
+        if self.selection is not None:
+            blocks.append(f"Checkpoint selected on: {self.selection}.")
+        blocks += self.notes
+        blocks += [f"![{Path(name).stem}]({name})" for name in pictures]
+        blocks.append("## Classes\n\n```\n" + "\n".join(_columns(self._shown_rows())) + "\n```")
+        if self.data_text:
+            blocks.append(f"## Data\n\n```\n{self.data_text}\n```")
+        listing = "\n".join(f"{name}: {value}" for name, value in self.settings.items())
+        blocks.append(f"## Settings\n\n```\n{listing}\n```")
+        costs = [f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items()]
+        if self.peak_memory_gb is not None:
+            costs.append(f"peak memory {self.peak_memory_gb:.2f} GB")
+        blocks.append("## Cost\n\n" + ", ".join(costs))
+        return "\n\n".join(blocks) + "\n"
+
+
+def _order(row: Mapping[str, Any]) -> float:
+    value = row.get("average_precision", row.get("f1"))
+    return -1.0 if value is None else float(value)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = list(rows[0])
+    width = max(len(str(row["label"])) for row in rows)
+    lines = [f"{'class':<{width}}" + "".join(f"{name.replace('_', ' '):>20}" for name in names[1:])]
+    for row in rows:
+        cells = [_cell(row[name]) if name in row else "" for name in names[1:]]
+        lines.append((f"{row['label']:<{width}}" + "".join(f"{cell:>20}" for cell in cells)).rstrip())
+    return lines
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,137 @@
+"""What the trainers of AudioFormer share: the order of the clips, the components of the loss, the layers' rates."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from audioformer.training.arguments import AudioFormerTrainingArguments
+
+from .optimizer import decay_by_layer
+from .samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the sampler and the examples which epoch it is.
+
+    Accelerate's data loaders reach the sampler or the data set, never both, and neither once batches were skipped on
+    several processes (`DataLoaderShard.set_epoch` of accelerate 1.15).
+    """
+
+    def __init__(self, trainer: "AudioFormerTrainer") -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        epoch = int(state.epoch or 0)
+        for listener in (self.trainer.epoch_sampler, self.trainer.train_dataset):
+            if hasattr(listener, "set_epoch"):
+                listener.set_epoch(epoch)
+
+
+class AudioFormerTrainer(Trainer):
+    """`Trainer` of transformers for [`CodeExamples`], the parent of the trainers for each task.
+
+    The order of the clips follows from `args.data_seed` (or `args.seed`) and the epoch alone. Losses that consist of
+    several parts are logged part by part: subclasses call [`~AudioFormerTrainer.log_component`].
+
+    Args:
+        model (`PreTrainedModel`): What is trained.
+        args (`AudioFormerTrainingArguments`): Settings.
+        data_collator (*optional*): By default the one of the task, see `default_data_collator`.
+        kwargs: Passed to `Trainer`.
+
+    Raises:
+        ValueError: If `padding_free` is asked of another attention than flash attention, or early stopping without
+            evaluations or without the best model at the end.
+    """
+
+    args: AudioFormerTrainingArguments
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: AudioFormerTrainingArguments,
+        data_collator: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if args.padding_free and "flash" not in model.config._attn_implementation:
+            raise ValueError(
+                '`padding_free` needs the attention "flash_attention_2", which takes clips of any lengths in one row; '
+                f"the model has {model.config._attn_implementation!r}. Elsewhere use `group_by_length`."
+            )
+        if args.early_stopping_patience is not None and not (
+            args.load_best_model_at_end and args.metric_for_best_model and args.eval_strategy != "no"
+        ):
+            raise ValueError(
+                f"`early_stopping_patience` {args.early_stopping_patience} needs `load_best_model_at_end`, "
+                '`metric_for_best_model`, and an `eval_strategy` other than "no".'
+            )
+        self.epoch_sampler: EpochSampler | None = None
+        self._components: dict[str, list[torch.Tensor]] = defaultdict(list)
+        if data_collator is None:
+            data_collator = self.default_data_collator(model, args)
+        super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
+        self.add_callback(EpochCallback(self))
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    def default_data_collator(self, model: PreTrainedModel, args: AudioFormerTrainingArguments) -> Any:
+        """The collator of the task."""
+        raise NotImplementedError(f"{type(self).__name__} has no collator of its own: pass `data_collator`.")
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        # What a step computes on all processes: clips that share a batch should be alike in length on each of them.
+        clips_a_step = (
+            self.args.train_batch_size * self.args.gradient_accumulation_steps * max(1, self.args.world_size)
+        )
+        if self.args.class_balanced_sampling:
+            self.epoch_sampler = ClassBalancedSampler(
+                np.asarray(dataset.labels), distinct_within=min(clips_a_step, len(dataset)), seed=seed
+            )
+        elif self.args.group_by_length:
+            self.epoch_sampler = LengthGroupedSampler(dataset.lengths, clips_a_step, seed=seed)
+        else:
+            self.epoch_sampler = ShuffledSampler(len(dataset), seed=seed)
+        return self.epoch_sampler
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new and self.args.layer_wise_lr_decay is not None:
+            decay_by_layer(optimizer, self.model if model is None else model, self.args.layer_wise_lr_decay)
+        return optimizer
+
+    def log_component(self, name: str, value: torch.Tensor) -> None:
+        """Add one batch's value of a part of the loss to the mean that the next log record shows as `name`.
+
+        Args:
+            name (`str`): Such as `"mpc_loss"`; in evaluations it becomes `"eval_mpc_loss"`.
+            value (`torch.Tensor`): Scalar, the mean over the batch.
+        """
+        prefix = "" if self.model.training else "eval_"
+        # Kept on the device: reading a value here would wait for it in every step.
+        self._components[prefix + name].append(value.detach().float())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for prefix in ("", "eval_"):
+            if f"{prefix}loss" not in logs:
+                continue
+            for name in [name for name in self._components if name.startswith("eval_") == bool(prefix)]:
+                mean = torch.stack(self._components.pop(name)).mean()
+                logs[name] = self.accelerator.gather(mean.reshape(1)).mean().item()
+        super().log(logs, start_time)

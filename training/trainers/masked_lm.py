@@ -1,0 +1,34 @@
+"""Trainer of masked-LM pre-training (paper section 3.2)."""
+
+from audioformer.modeling_audioformer import AudioFormerForMaskedLM
+from audioformer.training.arguments import AudioFormerTrainingArguments
+from audioformer.training.data_collator import DataCollatorForCodecMaskedLM
+
+from .base import AudioFormerTrainer
+
+
+class AudioFormerMLMTrainer(AudioFormerTrainer):
+    """Pre-trains one row's model: a quarter of the codes is hidden, and the model names them.
+
+    The loss is the mean over all hidden codes of a step, however they are spread over accumulated batches and over
+    processes. Evaluations hide the same codes every time.
+
+    Args:
+        model ([`AudioFormerForMaskedLM`]): What is trained.
+        args ([`AudioFormerTrainingArguments`]): `mask_probability` and its neighbours say what is hidden.
+        kwargs: As in [`AudioFormerTrainer`].
+    """
+
+    def default_data_collator(
+        self, model: AudioFormerForMaskedLM, args: AudioFormerTrainingArguments
+    ) -> DataCollatorForCodecMaskedLM:
+        return DataCollatorForCodecMaskedLM(
+            mask_probability=args.mask_probability,
+            replace_probability=args.replace_probability,
+            random_probability=args.random_probability,
+            mask_span_length=args.mask_span_length,
+            codebook_size=model.config.codebook_size,
+            mask_token_id=model.config.mask_token_id,
+            pad_token_id=model.config.pad_token_id,
+            flatten=args.padding_free,
+        )

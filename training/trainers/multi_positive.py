@@ -1,0 +1,123 @@
+"""Trainer of fine-tuning method 2, with the multi-positive contrastive loss (FT2, paper section 3.3.2)."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerModel
+from audioformer.training.arguments import AudioFormerTrainingArguments
+from audioformer.training.losses import MultiPositiveContrastiveLoss
+
+from .classification import AudioFormerClassificationTrainer
+from .mixup import draw_mixup, mixed_embeddings
+from .teachers import pooled_vectors
+
+
+class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
+    r"""
+    Fine-tunes a classifier of row C1 with two losses (AudioFormer, arXiv 2308.07221, Eq. 9):
+
+        loss = mpc_alpha * classification + (1 - mpc_alpha) * mpc
+
+    The anchors of the second are the model's own mean-pooled vectors, before dropout, from the forward pass that gives
+    the logits. The positives are the vectors that frozen models of the rows C2 to CN have of the same clips. They come
+    with the batch as `positives`, `(batch_size, N - 1, hidden_size)`, read from the file of [`build_positives`]; or,
+    with `args.online_teachers`, from running the teachers on its `positive_input_ids`, `(batch_size, N - 1,
+    sequence_length)`. The file holds for whole, unchanged clips: crops, mixup and augmented copies need the teachers.
+
+    Both parts are logged, as `classification_loss` and `mpc_loss`. Evaluations use the classification loss alone and
+    need no positives. Teachers are no part of the model: they are neither trained nor saved, and what is saved is an
+    [`AudioFormerForAudioClassification`] like any other.
+
+    Args:
+        model ([`AudioFormerForAudioClassification`]): The anchor.
+        args ([`AudioFormerTrainingArguments`]): `mpc_alpha` (0.95 in the paper), `mpc_temperature` (0.05),
+            `gather_across_devices` and `online_teachers` belong to this trainer.
+        teachers (sequence of [`AudioFormerModel`], *optional*): From [`load_teachers`], in the order of the rows of
+            `positive_input_ids`; moved to the device of the run. With `args.online_teachers`, and only then.
+        kwargs: As in [`AudioFormerClassificationTrainer`]. `train_dataset` is a [`CodeExamples`] with `positives`, or
+            with `positive_codebooks`.
+
+    Raises:
+        ValueError: If `online_teachers` and `teachers` are not given together, if clips change (`crop_frames`,
+            `mixup_alpha`) without `online_teachers`, or, in a step, if the batch lacks the positives or their ids.
+    """
+
+    def __init__(
+        self,
+        model: AudioFormerForAudioClassification,
+        args: AudioFormerTrainingArguments,
+        teachers: Sequence[AudioFormerModel] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        check_source_of_positives(args)
+        if args.online_teachers != bool(teachers):
+            raise ValueError(
+                "`teachers` must be given with `online_teachers`, and only then, got "
+                f"{len(teachers or ())} teachers and `online_teachers` {args.online_teachers}."
+            )
+        super().__init__(model=model, args=args, **kwargs)
+        # A list, not a module of the model: optimizers, checkpoints and wrappers never see it.
+        self.teachers = [teacher.to(args.device) for teacher in teachers or ()]
+        self.contrastive_loss = MultiPositiveContrastiveLoss(args.mpc_temperature, args.gather_across_devices)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        positives, positive_input_ids = inputs.pop("positives", None), inputs.pop("positive_input_ids", None)
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        needed, given = ("positive_input_ids", positive_input_ids) if self.teachers else ("positives", positives)
+        if given is None:
+            raise ValueError(
+                f"With `online_teachers` {self.args.online_teachers} a training batch must have `{needed}`, got "
+                f"{sorted(inputs)}. Give `CodeExamples` its "
+                f"{'`positive_codebooks`' if self.teachers else '`positives`, from `build_positives`'}."
+            )
+        if self.teachers:
+            positives = self._run_teachers(positive_input_ids, inputs)
+        # The model's own forward gives logits and anchors at once, so whatever wraps it (DDP, FSDP, torch.compile,
+        # autocast, gradient checkpointing) sees one ordinary pass.
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        contrastive_loss = self.contrastive_loss(outputs.pooler_output, positives)
+        self.log_component("classification_loss", loss)
+        self.log_component("mpc_loss", contrastive_loss)
+        alpha = self.args.mpc_alpha
+        loss = alpha * loss + (1 - alpha) * contrastive_loss
+        return (loss, outputs) if return_outputs else loss
+
+    def _run_teachers(self, input_ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        """Positives `(batch_size, N - 1, hidden_size)` of the clips as the anchor is about to see them."""
+        mask = None
+        with ExitStack() as stack:
+            stack.enter_context(self.accelerator.autocast())
+            if self.args.mixup_alpha:
+                # The draw that the anchor's forward makes next, from the same state of the generator.
+                with torch.random.fork_rng(devices=[]):
+                    partners, shares = draw_mixup(len(input_ids), self.args.mixup_alpha, input_ids.device)
+                # Rows of a clip are of one length, so the anchor's mask is that of all.
+                mask = torch.maximum(inputs["attention_mask"], inputs["attention_mask"][partners])
+                for teacher in self.teachers:
+                    stack.enter_context(mixed_embeddings(teacher.get_input_embeddings(), partners, shares))
+            return pooled_vectors(self.teachers, input_ids, mask)
+
+
+def check_source_of_positives(args: AudioFormerTrainingArguments) -> None:
+    """Refuse vectors from a file for clips that change; to be called before the file is made.
+
+    Raises:
+        ValueError: If `crop_frames` or `mixup_alpha` is set without `online_teachers`.
+    """
+    for name in ("crop_frames", "mixup_alpha"):
+        if getattr(args, name) and not args.online_teachers:
+            raise ValueError(
+                f"`{name}` {getattr(args, name)} changes clips from epoch to epoch, and vectors that were computed "
+                f"once are those of whole, unchanged clips: set `online_teachers`, or leave out `{name}`."
+            )

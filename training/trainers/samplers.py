@@ -1,0 +1,177 @@
+"""In which order clips are drawn: clips of similar length together, or clips of rare classes more often.
+
+Both give the same sequence of indices on every process, a function of `(seed, epoch)` alone. Accelerate deals whole
+batches of it out to the processes, so that together they see exactly what one process would see.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[int]):
+    """A sampler whose draws follow from a seed and the epoch that the Trainer sets.
+
+    Args:
+        seed (`int`): Seed of all epochs.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer at the beginning of each epoch, on every process."""
+        self.epoch = epoch
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.epoch])
+
+
+class ShuffledSampler(EpochSampler):
+    """Every clip once an epoch, in random order.
+
+    Args:
+        num_clips (`int`): How many there are.
+        seed (`int`, defaults to 0): Seed of the order.
+    """
+
+    def __init__(self, num_clips: int, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.num_clips = num_clips
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rng().permutation(self.num_clips).tolist())
+
+
+class LengthGroupedSampler(EpochSampler):
+    """Every clip once an epoch, each batch of clips of similar length, the batches in random order.
+
+    Clips are shuffled, cut into stretches of `batches_a_stretch` batches, sorted by length within each, cut into
+    batches, and these are shuffled. Sorting all clips at once would put the same clips together in every epoch.
+
+    Args:
+        lengths (sequence of `int`): Length of each clip, in any unit.
+        batch_size (`int`): Clips that are computed together: those of a step on all processes.
+        batches_a_stretch (`int`, defaults to 50): As many batches are sorted together.
+        seed (`int`, defaults to 0): Seed of the order.
+
+    Raises:
+        ValueError: If `batch_size` or `batches_a_stretch` is below 1.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, batches_a_stretch: int = 50, seed: int = 0) -> None:
+        super().__init__(seed)
+        for name, value in (("batch_size", batch_size), ("batches_a_stretch", batches_a_stretch)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        self.lengths = np.asarray(lengths)
+        self.batch_size, self.batches_a_stretch = batch_size, batches_a_stretch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = self.rng()
+        order = rng.permutation(len(self.lengths))
+        stretch = self.batch_size * self.batches_a_stretch
+        # Stable, so that clips of equal length stay shuffled.
+        sorted_stretches = [
+            part[np.argsort(-self.lengths[part], kind="stable")]
+            for part in (order[start : start + stretch] for start in range(0, len(order), stretch))
+        ]
+        order = np.concatenate(sorted_stretches) if sorted_stretches else order
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        # A last batch that is not full stays last: anywhere else it would shift the limits of all that follow.
+        full = len(order) // self.batch_size
+        shuffled = [batches[index] for index in rng.permutation(full)] + batches[full:]
+        return iter(np.concatenate(shuffled).tolist() if shuffled else [])
+
+
+class ClassBalancedSampler(EpochSampler):
+    r"""
+    Clips with replacement, those of rare classes more often, for unbalanced sets such as AudioSet's.
+
+    The weight of a clip is the sum over its classes of `1 / (clips of the class)`: each class is drawn about equally
+    often, and a clip of several classes stands for each of them, as in PSLA (Gong et al., arXiv 2102.01243, section
+    IV-A) and AST. A clip without classes gets the smallest weight of all clips.
+
+    Args:
+        labels (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`): Classes, or multi-hot vectors.
+        num_samples (`int`, *optional*): Draws an epoch; by default as many as there are clips.
+        distinct_within (`int`, *optional*): Draw no clip twice within each block of so many draws. The contrastive
+            loss of FT2 needs it at the size of a step on all processes: a clip must not be its own negative.
+        seed (`int`, defaults to 0): Seed of the draws.
+
+    Raises:
+        ValueError: If `distinct_within` is more than there are clips, or the labels have another number of dimensions.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        num_samples: int | None = None,
+        distinct_within: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        self.weights = class_balanced_weights(labels)
+        self.num_samples = len(self.weights) if num_samples is None else num_samples
+        if distinct_within is not None and not 1 <= distinct_within <= len(self.weights):
+            raise ValueError(
+                f"`distinct_within` must be 1 to the number of clips ({len(self.weights)}), got {distinct_within}."
+            )
+        self.distinct_within = distinct_within
+        self._cumulative = np.cumsum(self.weights)
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        rng = self.rng()
+        block = self.distinct_within
+        if block is None:
+            return iter(self._draw(rng, self.num_samples).tolist())
+        blocks = [
+            self._distinct(rng, min(block, self.num_samples - start)) for start in range(0, self.num_samples, block)
+        ]
+        return iter(np.concatenate(blocks).tolist())
+
+    def _draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        # `Generator.choice` would sum up two million weights at every call.
+        return np.searchsorted(self._cumulative, rng.random(count) * self._cumulative[-1], side="right")
+
+    def _distinct(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        # Drawing again what came up twice has the distribution of drawing without replacement.
+        chosen: dict[int, None] = {}
+        for _ in range(100):
+            chosen.update(dict.fromkeys(self._draw(rng, count).tolist()))
+            if len(chosen) >= count:
+                return np.array(list(chosen)[:count])
+        # Nearly all the weight lies on fewer than `count` clips: the rest is drawn from the others.
+        rest = self.weights.copy()
+        rest[list(chosen)] = 0
+        rare = rng.choice(len(rest), count - len(chosen), replace=False, p=rest / rest.sum())
+        return np.array([*chosen, *rare.tolist()])
+
+
+def class_balanced_weights(labels: np.ndarray) -> np.ndarray:
+    """Probability of each clip, float64 of shape `(num_clips,)`: see [`ClassBalancedSampler`]."""
+    labels = np.asarray(labels)
+    if labels.ndim == 1:
+        counts = np.bincount(labels)
+        weights = 1.0 / counts[labels]
+    elif labels.ndim == 2:
+        counts = labels.sum(axis=0)
+        weights = (labels > 0) @ (1.0 / np.maximum(counts, 1))
+        without = weights == 0
+        if without.any() and not without.all():
+            weights[without] = weights[~without].min()
+        elif without.all():
+            weights[:] = 1.0
+    else:
+        raise ValueError(f"`labels` must be (num_clips,) or (num_clips, num_labels), got shape {labels.shape}.")
+    return weights / weights.sum()
