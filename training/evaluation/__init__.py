@@ -1,7 +1,7 @@
 """Measuring classifiers: metrics with intervals, calibration, pictures, and the summary of a run."""
 
 from .calibration import Calibration, fit_calibration
-from .mean_average_precision.mean_average_precision import MeanAveragePrecision, mean_average_precision
+from .mean_average_precision.mean_average_precision import MeanAveragePrecision, compute_mean_average_precision
 from .metrics import bootstrap_interval, build_compute_metrics, per_class_table
 from .summary import EvaluationSummary
 
@@ -12,6 +12,6 @@ __all__ = [
     "bootstrap_interval",
     "build_compute_metrics",
     "fit_calibration",
-    "mean_average_precision",
+    "compute_mean_average_precision",
     "per_class_table",
 ]

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 from transformers import EvalPrediction
 
-from .mean_average_precision.mean_average_precision import mean_average_precision
+from .mean_average_precision.mean_average_precision import compute_mean_average_precision
 
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
@@ -29,7 +29,7 @@ def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
         scores = scores[0] if isinstance(scores, tuple) else scores
         if not multi_label:
             return {"accuracy": accuracy(scores, prediction.label_ids)}
-        result = mean_average_precision(scores, prediction.label_ids)
+        result = compute_mean_average_precision(scores, prediction.label_ids)
         return {"mAP": result["mAP"], "num_classes_without_positives": result["num_classes_without_positives"]}
 
     return compute
@@ -116,7 +116,7 @@ def per_class_table(
 ) -> list[dict[str, object]]:
     """One row a class: its clips, and average precision (several labels) or precision, recall and F1 (one label)."""
     if multi_label:
-        values = mean_average_precision(scores, targets)["per_class"]
+        values = compute_mean_average_precision(scores, targets)["per_class"]
         counts = targets.sum(axis=0)
         return [
             {"label": label, "clips": int(count), "average_precision": value}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .figures import save_average_precisions, save_confusion_matrix, save_training_curves
-from .mean_average_precision.mean_average_precision import mean_average_precision
+from .mean_average_precision.mean_average_precision import compute_mean_average_precision
 from .metrics import accuracy, bootstrap_interval, metric_name, per_class_table
 
 RESULTS_FILE = "eval_results.json"
@@ -59,7 +59,7 @@ class EvaluationSummary:
         self.metric = metric_name(self.multi_label)
         self.without_positives = 0
         if self.multi_label:
-            result = mean_average_precision(self.scores, self.targets)
+            result = compute_mean_average_precision(self.scores, self.targets)
             self.value = float(result["mAP"])  # type: ignore[arg-type]
             self.without_positives = int(result["num_classes_without_positives"])  # type: ignore[call-overload]
         else:

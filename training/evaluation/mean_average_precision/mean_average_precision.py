@@ -58,10 +58,10 @@ class MeanAveragePrecision(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, object]:
-        return mean_average_precision(np.asarray(predictions, dtype=float), np.asarray(references))
+        return compute_mean_average_precision(np.asarray(predictions, dtype=float), np.asarray(references))
 
 
-def mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> dict[str, object]:
+def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> dict[str, object]:
     """The metric on arrays: `scores` floats and `targets` zeros and ones, both of shape `(num_clips, num_labels)`.
 
     Raises:
