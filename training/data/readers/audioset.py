@@ -24,7 +24,7 @@ SPLITS = {
 }
 """Names of the splits for `--train_split` and `--eval_split`."""
 ID_LENGTH = 11
-TIMES = re.compile(r"(?:_\d+(?:\.\d+)?){1,2}$")
+TIMES = re.compile(r"_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
 
 
 def is_audioset(folder: Path) -> bool:
@@ -107,13 +107,21 @@ def index_by_id(folder: Path) -> dict[str, str]:
             stem, suffix = os.path.splitext(entry.name)
             if suffix.lower() not in AUDIO_SUFFIXES:
                 continue
-            # Ids may contain and begin with `_`, `-` and `Y`; only their length tells where they end.
-            times = TIMES.search(stem) if len(stem) > ID_LENGTH + 1 else None
-            bare = stem[: times.start()] if times and times.start() >= ID_LENGTH else stem
-            if len(bare) == ID_LENGTH + 1 and bare[0] == "Y":
-                bare = bare[1:]
-            if times:
-                start = float(stem[times.start() :].split("_")[1])
-                files[f"{bare}_{start:.3f}"] = entry.path
-            files.setdefault(bare, entry.path)
+            video, start = parse_name(stem)
+            if start is not None:
+                files[f"{video}_{start:.3f}"] = entry.path
+            files.setdefault(video, entry.path)
     return files
+
+
+def parse_name(stem: str) -> tuple[str, float | None]:
+    """YouTube id and start of a file's name; a name of any other form is taken for an id as it is.
+
+    Ids may contain, begin and end with `_` and `-`, and begin with `Y`: only their length tells where they end.
+    """
+    for first in (0, 1) if stem.startswith("Y") else (0,):
+        rest = stem[first + ID_LENGTH :]
+        times = TIMES.fullmatch(rest)
+        if len(stem) >= first + ID_LENGTH and (not rest or times):
+            return stem[first : first + ID_LENGTH], float(times[1]) if times else None
+    return stem, None
