@@ -7,7 +7,7 @@ import sys
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -174,7 +174,7 @@ def check_recipe(recipe: Mapping[str, Any], command: str, name: str) -> dict[str
                 f"recipe {name}: `{key}` {reason}{_similar(str(key), list(known))}. "
                 f"`audioformer {command} --help-all` lists all keys."
             )
-        checked[key] = convert(key, value, known[key].type, name)
+        checked[key] = convert(key, value, known[key], name)
     return checked
 
 
@@ -227,12 +227,14 @@ def _type_text(wanted: Any) -> str:
 GROUPS = (DataArguments, ModelArguments, AudioFormerTrainingArguments)
 
 
-def fields_of(command: str) -> dict[str, dataclasses.Field]:
-    """Fields that a command takes, by name."""
-    every = {field.name: field for group in GROUPS for field in dataclasses.fields(group) if field.init}
+def fields_of(command: str) -> dict[str, Any]:
+    """Fields that a command takes, with their types."""
+    # Not `Field.type`: `HfArgumentParser` strips that of its `None` and `dict`, in place.
+    hints = {name: hint for group in GROUPS for name, hint in get_type_hints(group).items()}
+    names = [field.name for group in GROUPS for field in dataclasses.fields(group) if field.init]
     if command == "evaluate":
-        return {name: field for name, field in every.items() if name in FOR_EVALUATE}
-    return {name: field for name, field in every.items() if name not in NOT_FOR[command]}
+        return {name: hints[name] for name in names if name in FOR_EVALUATE}
+    return {name: hints[name] for name in names if name not in NOT_FOR[command]}
 
 
 class CommandParser(HfArgumentParser):
