@@ -1,19 +1,21 @@
-"""Masked-LM pre-training (paper section 3.2) and fine-tuning (FT1, section 3.3.1) of one row, on the Trainer."""
+"""Short runs in one process for the demo and the bundled models: pre-training and FT1 of one row, from Python."""
 
 import tempfile
+from dataclasses import replace
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainingArguments
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerForMaskedLM
+from audioformer.training.arguments import AudioFormerTrainingArguments
 from audioformer.training.code_examples import CodeExamples
-from audioformer.training.data_collator import DataCollatorForCodecClassification, DataCollatorForCodecMaskedLM
+from audioformer.training.data_collator import DataCollatorForCodecClassification
+from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMLMTrainer
 
 
 def training_arguments(
     num_train_epochs: float, learning_rate: float, batch_size: int, seed: int, warmup_share: float = 0.1
-) -> TrainingArguments:
+) -> AudioFormerTrainingArguments:
     """Arguments of a short run that keeps no checkpoints and reports to the console alone.
 
     Args:
@@ -23,7 +25,7 @@ def training_arguments(
         seed (`int`): Seeds weights, order, masking, copies and crops.
         warmup_share (`float`, defaults to 0.1): Share of the steps in which the rate rises; 0 for the paper's recipes.
     """
-    return TrainingArguments(
+    return AudioFormerTrainingArguments(
         output_dir=tempfile.gettempdir(),
         num_train_epochs=num_train_epochs,
         learning_rate=learning_rate,
@@ -35,33 +37,25 @@ def training_arguments(
         seed=seed,
         save_strategy="no",
         logging_strategy="epoch",
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
     )
 
 
 def pretrain_masked_lm(
-    model: AudioFormerForMaskedLM, examples: CodeExamples, arguments: TrainingArguments, mask_probability: float = 0.25
+    model: AudioFormerForMaskedLM,
+    examples: CodeExamples,
+    arguments: AudioFormerTrainingArguments,
+    mask_probability: float = 0.25,
 ) -> float:
     """Train `model` in place to restore hidden codes; returns the mean loss of the run in nats a chosen position."""
-    config = model.config
-    collator = DataCollatorForCodecMaskedLM(
-        mask_probability=mask_probability,
-        codebook_size=config.codebook_size,
-        mask_token_id=config.mask_token_id,
-        pad_token_id=config.pad_token_id,
-    )
-    trainer = Trainer(model=model, args=arguments, data_collator=collator, train_dataset=examples)
-    return trainer.train().training_loss
+    arguments = replace(arguments, mask_probability=mask_probability)
+    return AudioFormerMLMTrainer(model=model, args=arguments, train_dataset=examples).train().training_loss
 
 
 def finetune_classifier(
-    model: AudioFormerForAudioClassification, examples: CodeExamples, arguments: TrainingArguments
+    model: AudioFormerForAudioClassification, examples: CodeExamples, arguments: AudioFormerTrainingArguments
 ) -> float:
     """Train `model` in place on labelled examples (FT1); returns the mean loss of the run."""
-    collator = DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id)
-    trainer = Trainer(model=model, args=arguments, data_collator=collator, train_dataset=examples)
+    trainer = AudioFormerClassificationTrainer(model=model, args=arguments, train_dataset=examples)
     return trainer.train().training_loss
 
 
