@@ -1,0 +1,95 @@
+"""A small training as a script: what the tests of large batches and of resuming run in processes of their own.
+
+    python run_training.py TASK OUTPUT [key=value ...]
+
+Writes the final weights to OUTPUT/final.safetensors and the log to OUTPUT/log.json. `kill_at=N` kills the process
+without warning in the middle of step N + 1.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import TrainerCallback, set_seed
+
+from audioformer.modeling_audioformer import (
+    AudioFormerConfig,
+    AudioFormerForAudioClassification,
+    AudioFormerForMaskedLM,
+)
+from audioformer.training import (
+    AudioFormerClassificationTrainer,
+    AudioFormerMLMTrainer,
+    AudioFormerTrainingArguments,
+    CodeExamples,
+)
+from audioformer.training.trainers import last_complete_checkpoint
+
+NUM_LABELS = 3
+
+
+class Kill(TrainerCallback):
+    """Ends the process as a power cut would, between the two halves of an accumulated step where there are two."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_substep_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def examples(task: str) -> CodeExamples:
+    rng = np.random.default_rng(0)
+    clips = [rng.integers(0, 1024, rng.integers(5, 40)) for _ in range(24)]
+    if task == "mlm":
+        return CodeExamples(clips, crop_frames=30)
+    labels = rng.integers(0, NUM_LABELS, 24)
+    if task == "lsep":
+        labels = np.maximum(np.eye(NUM_LABELS)[labels], rng.random((24, NUM_LABELS)) < 0.3).astype(np.float32)
+    return CodeExamples(clips, labels)
+
+
+def main(task: str, output: str, *settings: str) -> None:
+    options = {name: json.loads(value) for name, value in (setting.split("=", 1) for setting in settings)}
+    kill_at, dropout = options.pop("kill_at", None), options.pop("dropout", 0.0)
+    torch.set_num_threads(1)
+    arguments = AudioFormerTrainingArguments(output_dir=output, use_cpu=True, disable_tqdm=True, **options)
+    if arguments.resume_from_checkpoint:
+        arguments.resume_from_checkpoint = last_complete_checkpoint(output)
+    set_seed(arguments.seed)
+    config = AudioFormerConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.1,
+        num_labels=NUM_LABELS,
+        classification_loss=None if task == "mlm" else task,
+    )
+    if task == "mlm":
+        model, kind = AudioFormerForMaskedLM(config), AudioFormerMLMTrainer
+    else:
+        model, kind = AudioFormerForAudioClassification(config), AudioFormerClassificationTrainer
+    trainer = kind(
+        model=model,
+        args=arguments,
+        train_dataset=examples(task),
+        callbacks=[] if kill_at is None else [Kill(kill_at)],
+    )
+    trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
+    if trainer.is_world_process_zero():
+        weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        save_file(weights, Path(output) / "final.safetensors")
+        (Path(output) / "log.json").write_text(json.dumps(trainer.state.log_history))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
