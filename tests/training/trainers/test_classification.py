@@ -1,0 +1,214 @@
+"""FT1's trainer: its losses, its options, and what it logs."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
+from audioformer.training import AudioFormerClassificationTrainer, AudioFormerTrainingArguments, CodeExamples
+from audioformer.training.evaluation import build_compute_metrics
+from audioformer.training.losses import LSEPLoss
+from audioformer.training.trainers.classification import targets_loss
+from audioformer.training.trainers.mixup import draw_mixup, mix_labels, mixed_embeddings
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+LABELS = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 1]])
+
+
+def make_model(loss: str = "cross_entropy", **changes) -> AudioFormerForAudioClassification:
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
+    config = AudioFormerConfig(**sizes, **NO_DROPOUT, num_labels=3, classification_loss=loss, **changes)
+    return AudioFormerForAudioClassification(config)
+
+
+def make_trainer(tmp_path, loss: str = "cross_entropy", model=None, **arguments) -> AudioFormerClassificationTrainer:
+    rng = np.random.default_rng(0)
+    clips = [rng.integers(0, 1024, 12 + index) for index in range(12)]
+    labels = rng.integers(0, 3, 12)
+    if loss != "cross_entropy":
+        labels = np.eye(3, dtype=np.float32)[labels]
+    examples = CodeExamples(clips, labels)
+    settings = dict(
+        output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, save_strategy="no", per_device_train_batch_size=4
+    )
+    return AudioFormerClassificationTrainer(
+        model=model or make_model(loss),
+        args=AudioFormerTrainingArguments(**{**settings, **arguments}),
+        train_dataset=examples,
+        eval_dataset=examples,
+        compute_metrics=build_compute_metrics(loss != "cross_entropy"),
+    )
+
+
+def batch_of(trainer: AudioFormerClassificationTrainer) -> dict[str, torch.Tensor]:
+    return trainer.data_collator([trainer.train_dataset[index] for index in range(4)])
+
+
+def test_without_options_the_loss_is_the_models_own(tmp_path):
+    trainer = make_trainer(tmp_path)
+    batch = batch_of(trainer)
+    trainer.model.train()
+    expected = nn.functional.cross_entropy(trainer.model(**batch).logits, batch["labels"])
+    torch.testing.assert_close(trainer.compute_loss(trainer.model, dict(batch)), expected)
+
+
+def test_label_smoothing_is_torchs_own_and_only_in_training(tmp_path):
+    trainer = make_trainer(tmp_path, label_smoothing_factor=0.2)
+    batch = batch_of(trainer)
+    trainer.model.train()
+    logits = trainer.model(**batch).logits
+    expected = nn.functional.cross_entropy(logits, batch["labels"], label_smoothing=0.2)
+    torch.testing.assert_close(trainer.compute_loss(trainer.model, dict(batch)), expected)
+    trainer.model.eval()
+    plain = nn.functional.cross_entropy(logits, batch["labels"])
+    torch.testing.assert_close(trainer.compute_loss(trainer.model, dict(batch)), plain)
+
+
+def test_label_smoothing_of_bce_by_hand(tmp_path):
+    trainer = make_trainer(tmp_path, "bce", label_smoothing_factor=0.2)
+    batch = batch_of(trainer)
+    trainer.model.train()
+    probabilities = trainer.model(**batch).logits.double().sigmoid()
+    targets = torch.where(batch["labels"] == 1, 0.9, 0.1)
+    expected = -(targets * probabilities.log() + (1 - targets) * (1 - probabilities).log()).mean()
+    loss = trainer.compute_loss(trainer.model, dict(batch))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_lsep_refuses_label_smoothing(tmp_path):
+    with pytest.raises(ValueError, match="`label_smoothing_factor` must be 0.*lsep.*got 0.1"):
+        make_trainer(tmp_path, "lsep", label_smoothing_factor=0.1)
+
+
+def test_mixed_labels():
+    partners, shares = torch.tensor([1, 2, 0]), torch.tensor([0.75, 1.0, 0.5])
+    mixed = mix_labels(LABELS, partners, shares, 3, "bce")
+    torch.testing.assert_close(mixed, torch.tensor([[0.75, 0.25, 0.25], [0, 1, 1], [0.5, 0, 0.5]]))
+    union = mix_labels(LABELS, partners, shares, 3, "lsep")
+    assert union.tolist() == [[1, 1, 1], [0, 1, 1], [1, 0, 1]]
+    classes = mix_labels(torch.tensor([0, 1, 2]), partners, shares, 3, "cross_entropy")
+    torch.testing.assert_close(classes, torch.tensor([[0.75, 0.25, 0], [0, 1, 0], [0.5, 0, 0.5]]))
+
+
+def test_mixup_mixes_embeddings_masks_and_labels(tmp_path):
+    trainer = make_trainer(tmp_path, mixup_alpha=0.5)
+    batch, model = batch_of(trainer), trainer.model.train()
+    torch.manual_seed(4)
+    loss = trainer.compute_loss(model, dict(batch))
+    torch.manual_seed(4)
+    partners, shares = draw_mixup(4, 0.5, torch.device("cpu"))
+    assert (shares >= 0.5).all() and len(set(partners.tolist())) == 4
+    embedded = model.get_input_embeddings()(batch["input_ids"])
+    weights = shares[:, None, None]
+    mask = torch.maximum(batch["attention_mask"], batch["attention_mask"][partners])
+    logits = model(inputs_embeds=weights * embedded + (1 - weights) * embedded[partners], attention_mask=mask).logits
+    log_probabilities = logits.log_softmax(dim=-1)
+    own, partner = (log_probabilities[torch.arange(4), batch["labels"][rows]] for rows in (range(4), partners))
+    torch.testing.assert_close(loss, -(shares * own + (1 - shares) * partner).mean())
+    # The hook is gone afterwards, and evaluations are of single clips.
+    torch.testing.assert_close(model.get_input_embeddings()(batch["input_ids"]), embedded)
+    plain = nn.functional.cross_entropy(model.eval()(**batch).logits, batch["labels"])
+    torch.testing.assert_close(trainer.compute_loss(model, dict(batch)), plain)
+
+
+def test_the_hook_goes_even_if_the_forward_fails():
+    embedding = nn.Embedding(4, 2)
+    with pytest.raises(RuntimeError), mixed_embeddings(embedding, torch.tensor([0]), torch.tensor([0.5])):
+        raise RuntimeError
+    assert not embedding._forward_hooks
+
+
+def test_soft_targets_of_lsep_are_ranked():
+    logits = torch.randn(3, 3)
+    torch.testing.assert_close(targets_loss(logits, LABELS.float(), "lsep"), LSEPLoss()(logits, LABELS))
+
+
+def test_mixup_trains(tmp_path):
+    trainer = make_trainer(tmp_path, "lsep", mixup_alpha=0.4, max_steps=3)
+    assert np.isfinite(trainer.train().training_loss)
+
+
+def test_rates_fall_from_layer_to_layer(tmp_path):
+    trainer = make_trainer(tmp_path, layer_wise_lr_decay=0.5, learning_rate=0.8, weight_decay=0.1, max_steps=4)
+    optimizer = trainer.create_optimizer()
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    rates, decays = {}, {}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            rates[names[id(parameter)]] = group["lr"]
+            decays[names[id(parameter)]] = group["weight_decay"]
+    assert rates.keys() == {name for name, _ in trainer.model.named_parameters()}
+    assert rates["classifier.weight"] == 0.8
+    assert rates["audioformer.layers.1.mlp.up_proj.weight"] == pytest.approx(0.4)
+    assert rates["audioformer.layers.0.attention.q_proj.bias"] == pytest.approx(0.2)
+    assert rates["audioformer.embeddings.word_embeddings.weight"] == pytest.approx(0.1)
+    assert decays["classifier.weight"] == 0.1 and decays["classifier.bias"] == 0.0
+    trainer.train()
+    assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0]  # linear, to its end
+    initial = sorted({round(group["initial_lr"], 6) for group in trainer.optimizer.param_groups})
+    assert initial == [0.1, 0.2, 0.4, 0.8]
+
+
+class Parts(AudioFormerClassificationTrainer):
+    """Logs the number of the batch as a part of the loss."""
+
+    calls = 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        self.log_component("part_loss", torch.tensor(float(self.calls if model.training else 100)))
+        self.calls += model.training
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+
+def test_parts_of_the_loss_are_means_over_what_is_logged(tmp_path):
+    plain = make_trainer(
+        tmp_path, logging_steps=2, max_steps=4, gradient_accumulation_steps=3, per_device_train_batch_size=2
+    )
+    trainer = Parts(
+        model=plain.model, args=plain.args, train_dataset=plain.train_dataset, eval_dataset=plain.eval_dataset
+    )
+    trainer.train()
+    logged = [record["part_loss"] for record in trainer.state.log_history if "part_loss" in record]
+    assert logged == [2.5, 8.5]  # batches 0 to 5 and 6 to 11
+    metrics = trainer.evaluate()
+    assert metrics["eval_part_loss"] == 100 and "part_loss" not in metrics
+
+
+def test_early_stopping_stops(tmp_path):
+    model = make_model()
+    settings = dict(
+        save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy"
+    )
+    trainer = make_trainer(
+        tmp_path, model=model, learning_rate=0.0, num_train_epochs=9, early_stopping_patience=2, **settings
+    )
+    trainer.train()
+    assert trainer.state.epoch == 3  # one to set the mark, two without a better one
+
+
+@pytest.mark.parametrize("missing", ["load_best_model_at_end", "metric_for_best_model"])
+def test_early_stopping_needs_something_to_go_by(tmp_path, missing):
+    settings = dict(
+        save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy"
+    )
+    settings[missing] = None if missing == "metric_for_best_model" else False
+    if missing == "metric_for_best_model":
+        settings["load_best_model_at_end"] = False
+    with pytest.raises(ValueError, match="`early_stopping_patience` 2 needs"):
+        make_trainer(tmp_path, early_stopping_patience=2, **settings)
+
+
+def test_padding_free_batches_need_flash_attention(tmp_path):
+    with pytest.raises(ValueError, match="`padding_free` needs.*flash_attention_2.*'sdpa'"):
+        make_trainer(tmp_path, padding_free=True)
+
+
+def test_the_order_follows_the_data_seed(tmp_path):
+
+    orders = []
+    for settings in ({"seed": 1}, {"seed": 2, "data_seed": 1}, {"seed": 2}):
+        trainer = make_trainer(tmp_path, **settings)
+        orders.append(list(trainer._get_train_sampler()))
+    assert orders[0] == orders[1] != orders[2]
