@@ -1,5 +1,6 @@
 """Trainer of fine-tuning method 1, classification alone (FT1, paper section 3.3.1)."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -36,8 +37,10 @@ class AudioFormerClassificationTrainer(AudioFormerTrainer):
                 "`label_smoothing_factor` must be 0 with the classification loss 'lsep', which ranks hard labels; "
                 f"got {args.label_smoothing_factor}."
             )
-        super().__init__(model=model, args=args, **kwargs)
-        # The parent's smoother is for one label a token; ours is in `compute_loss`.
+        with warnings.catch_warnings():
+            # The parent says that it leaves several labels unsmoothed: here they are smoothed, in `compute_loss`.
+            warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
+            super().__init__(model=model, args=args, **kwargs)
         self.label_smoother = None
 
     def default_data_collator(
