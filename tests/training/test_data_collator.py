@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import skip_first_batches
 
 from audioformer.training.code_examples import CodeExamples
 from audioformer.training.data_collator import (
@@ -165,6 +166,20 @@ def test_workers_make_the_same_batches():
         batches.append(list(loader))
     for first, second in zip(*batches, strict=True):
         assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_each_epoch_has_its_masks_and_a_resumed_one_those_it_would_have_had():
+    examples = CodeExamples([np.arange(60)] * 12, crop_frames=40, seed=6)
+    loader = torch.utils.data.DataLoader(examples, 3, collate_fn=DataCollatorForCodecMaskedLM(mask_span_length=3))
+    epochs = []
+    for epoch in range(2):
+        examples.set_epoch(epoch)
+        epochs.append([batch["labels"] for batch in loader])
+    assert not any(torch.equal(first, second) for first, second in zip(*epochs, strict=True))
+    torch.manual_seed(77)
+    resumed = [batch["labels"] for batch in skip_first_batches(loader, 2)]
+    assert len(resumed) == 2
+    assert all(torch.equal(first, second) for first, second in zip(resumed, epochs[1][2:], strict=True))
 
 
 def test_joined_batches_hold_what_padded_ones_hold():

@@ -96,8 +96,8 @@ class ClassBalancedSampler(EpochSampler):
     Clips with replacement, those of rare classes more often, for unbalanced sets such as AudioSet's.
 
     The weight of a clip is the sum over its classes of `1 / (clips of the class)`: each class is drawn about equally
-    often, and a clip of several classes stands for each of them, as in PSLA (Gong et al., arXiv 2102.01243, section
-    IV-A) and AST. A clip without classes gets the smallest weight of all clips.
+    often, and a clip of several classes stands for each of them, as in PSLA (Gong et al., arXiv 2102.01243,
+    `src/gen_weight_file.py` of its code) and AST. A clip without classes gets the smallest weight of all clips.
 
     Args:
         labels (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`): Classes, or multi-hot vectors.

@@ -1,5 +1,10 @@
 """The order of the clips: what is drawn together, how often, and the same on every process."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -113,8 +118,6 @@ with open(f"{sys.argv[1]}/{accelerator.process_index}.json", "w") as file:
 
 @pytest.mark.slow
 def test_two_processes_see_together_what_one_sees(tmp_path):
-    import json
-
     script = tmp_path / "order.py"
     script.write_text(SCRIPT)
     run_on_two_processes(script, str(tmp_path))
@@ -139,3 +142,22 @@ def test_skipped_batches_on_one_process_are_those_of_the_epoch():
     sampler.set_epoch(3)
     whole = [batch.tolist() for batch in loader]
     assert [batch.tolist() for batch in skip_first_batches(loader, 3)] == whole[3:]
+
+
+@pytest.mark.slow
+def test_the_trainer_feeds_two_processes_what_it_feeds_one_in_every_epoch_and_after_a_resume(tmp_path):
+    script = Path(__file__).with_name("run_recorded.py")
+    one, two = tmp_path / "one", tmp_path / "two"
+    subprocess.run([sys.executable, str(script), str(one), "8"], check=True)
+    run_on_two_processes(script, str(two), "4")
+    alone = json.loads((one / "0.json").read_text())
+    first, second = (json.loads((two / f"{rank}.json").read_text()) for rank in range(2))
+    assert len(alone["whole"]) == 3 * 24 and len(alone["resumed"]) == 4 * 8
+    epochs = [alone["whole"][start : start + 24] for start in (0, 24, 48)]
+    assert not any(row in epochs[0] for later in epochs[1:] for row in later)  # other masks and other crops
+    for run in ("whole", "resumed"):
+        # Each process has half of the eight clips of a step.
+        steps = range(0, len(first[run]), 4)
+        together = [row for start in steps for rows in (first[run], second[run]) for row in rows[start : start + 4]]
+        assert together == alone[run]
+    assert alone["resumed"] == alone["whole"][5 * 8 :]
