@@ -62,7 +62,7 @@ class CodeExamples(Dataset[dict[str, Any]]):
         clips (sequence): Codes of each clip, without special ids: an array `(frames,)`; an array `(rows, frames)`, of
             which row `codebook` is read; or a list of such, changed copies of the clip of which one is drawn. Items
             are read when asked for, so that a sequence that lies on a disk stays there.
-        labels (sequence, *optional*): Of each clip the class, or a multi-hot vector of floats.
+        labels (sequence, *optional*): Of each clip the class, or a multi-hot vector.
         crop_frames (`int`, *optional*): Longest stretch of codes in an item; longer clips are cropped at random.
         codebook (`int`, defaults to 0): Row to read, from 0 (C1), where clips have rows.
         positives (array-like of shape `(num_clips, N - 1, hidden_size)`, *optional*): The frozen models' vectors of

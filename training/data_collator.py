@@ -67,7 +67,7 @@ def flatten_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
 class DataCollatorForCodecClassification:
     """Batches of `input_ids` with `labels`, and with what FT2 needs besides.
 
-    The batch has `labels` (class indices, or multi-hot vectors as floats), `positives` of shape `(batch_size, N - 1,
+    The batch has `labels` (class indices, or multi-hot vectors), `positives` of shape `(batch_size, N - 1,
     hidden_size)` and `positive_input_ids` of shape `(batch_size, N - 1, sequence_length)` where the items have them.
 
     Args:

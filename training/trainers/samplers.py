@@ -165,8 +165,10 @@ def class_balanced_weights(labels: np.ndarray) -> np.ndarray:
         counts = np.bincount(labels)
         weights = 1.0 / counts[labels]
     elif labels.ndim == 2:
-        counts = labels.sum(axis=0)
-        weights = (labels > 0) @ (1.0 / np.maximum(counts, 1))
+        rarity = 1.0 / np.maximum(labels.sum(axis=0, dtype=np.int64), 1)
+        # In parts: NumPy makes floats of what it multiplies, eight bytes each.
+        parts = np.array_split(labels, max(1, len(labels) // 65_536))
+        weights = np.concatenate([(part > 0) @ rarity for part in parts])
         without = weights == 0
         if without.any() and not without.all():
             weights[without] = weights[~without].min()
