@@ -1,12 +1,12 @@
-"""Reader of the layout of ESC-50 and ESC-10: `audio/` beside `meta/esc50.csv`."""
+"""ESC-50 and ESC-10 in memory, with a choice by licence: what the bundled classifier was trained on."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from audioformer.feature_extraction import load_audio
 from audioformer.training.data.audio_folder import names_with_license
 from audioformer.training.data.clip import Clip
+from audioformer.training.data.readers.esc50 import TABLE, is_esc50, read_esc50_listing
 
 
 def read_esc50(
@@ -26,22 +26,19 @@ def read_esc50(
         ValueError: If the table, a column or an audio file is missing, or an audio file cannot be read.
     """
     folder = Path(folder)
-    table = folder / "meta" / "esc50.csv"
-    if not table.is_file():
-        raise ValueError(f"{folder} is not in the layout of ESC-50: {table} does not exist")
-    with table.open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    needed = {"filename", "fold", "category"}
-    if not rows or not needed <= rows[0].keys():
-        raise ValueError(f"{table} must have rows with the columns {sorted(needed)}")
+    if not is_esc50(folder):
+        raise ValueError(f"{folder} is not in the layout of ESC-50: {folder / TABLE} does not exist")
+    listing = read_esc50_listing(folder)
+    files = {Path(str(clip.audio)).name: clip for clip in listing.clips}
+    names = set(files) | set(listing.missing)
     if licenses is not None:
-        allowed = names_with_license(folder / "meta" / "attribution.csv", licenses)
-        rows = [row for row in rows if row["filename"] in allowed]
-    missing = [row["filename"] for row in rows if not (folder / "audio" / row["filename"]).is_file()]
+        names &= names_with_license(folder / "meta" / "attribution.csv", licenses)
+    missing = sorted(names & set(listing.missing))
     if missing:
-        raise ValueError(f"{len(missing)} of {len(rows)} clips that {table} lists do not exist, first: {missing[0]}")
+        raise ValueError(f"{len(missing)} of {len(names)} clips that {TABLE} lists do not exist, first: {missing[0]}")
     clips = []
-    for row in rows:
-        waveform, rate = load_audio(folder / "audio" / row["filename"], sampling_rate=sampling_rate)
-        clips.append(Clip(row["filename"], waveform, rate, row["category"], int(row["fold"])))
+    for name, listed in files.items():
+        if name in names:
+            waveform, rate = load_audio(str(listed.audio), sampling_rate=sampling_rate)
+            clips.append(Clip(name, waveform, rate, listed.labels[0], listed.fold or 0))
     return clips
