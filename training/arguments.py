@@ -155,6 +155,8 @@ class AudioFormerTrainingArguments(TrainingArguments):
 
     # Batches carry more than the forward's arguments: the teachers' vectors, the seeds of the masking.
     remove_unused_columns: bool | None = field(default=False, metadata={"help": "Leave at False."})
+    # Every parameter is used in every step, and looking for others costs a pass over the graph.
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Leave at False."})
     report_to: None | str | list[str] = field(
         default="none", metadata={"help": "Where to report besides the console and the output folder."}
     )

@@ -51,6 +51,9 @@ SHOWN_TRAINING = (
 )
 """Fields of `TrainingArguments` in the short help; `--help-all` has the other hundred."""
 
+LEAVE_ALONE = {"remove_unused_columns", "ddp_find_unused_parameters", "report_to"}
+"""Fields of `TrainingArguments` that have another default here, and need no flag in the short help."""
+
 NOT_FOR = {
     "pretrain": {
         "method",
@@ -276,7 +279,11 @@ class CommandParser(HfArgumentParser):
     def help_text(self, everything: bool = False) -> str:
         """The help, short or with every setting."""
         own = {field.name for group in GROUPS[:2] for field in dataclasses.fields(group)}
-        own |= set(AudioFormerTrainingArguments.__annotations__) - {"remove_unused_columns", "report_to"}
+        own |= set(AudioFormerTrainingArguments.__annotations__) - {
+            "remove_unused_columns",
+            "ddp_find_unused_parameters",
+            "report_to",
+        }
         shown = set(fields_of(self.command))
         if not everything:
             shown &= own | set(SHOWN_TRAINING)

@@ -10,8 +10,13 @@ from audioformer.training.arguments import ModelArguments
 SHOWN = 10
 
 
-def check_labels(wanted: Sequence[str], has: Sequence[str], name: str) -> None:
-    """Make sure that a classifier knows every label of some data.
+def check_known(wanted: Sequence[str], has: Sequence[str], name: str) -> None:
+    """Make sure that every label of some data is known.
+
+    Args:
+        wanted (sequence of `str`): Labels of the data.
+        has (sequence of `str`): Labels that are known.
+        name (`str`): What knows them, as the message calls it.
 
     Raises:
         ValueError: Naming the labels that are unknown.
@@ -19,9 +24,32 @@ def check_labels(wanted: Sequence[str], has: Sequence[str], name: str) -> None:
     unknown = [label for label in wanted if label not in set(has)]
     if unknown:
         raise ValueError(
-            f"`model` {name} does not know {len(unknown)} of the {len(wanted)} labels of the data: {_shown(unknown)}. "
+            f"{name} does not know {len(unknown)} of the {len(wanted)} labels of the data: {_shown(unknown)}. "
             f"It knows {len(has)}: {_shown(has)}."
         )
+
+
+def check_head(model: ModelArguments, labels: Sequence[str]) -> None:
+    """Make sure that fine-tuning can go on with the head of a checkpoint, without loading its weights.
+
+    Raises:
+        ValueError: If the checkpoint is a classifier of other labels, and `new_head` is not set.
+    """
+    if model.model is None or model.new_head:
+        return
+    config = read_config(model.model, model.model_revision)
+    has = labels_of(config)
+    if is_classifier(config) and has != list(labels):
+        check_known(labels, has, f"`model` {model.model}")
+        raise ValueError(
+            f"`model` {model.model} has other labels than the data, or another order: {_shown(has)} against "
+            f"{_shown(list(labels))}. Add --new-head to put a fresh classifier on it."
+        )
+
+
+def labels_of(config: AudioFormerConfig) -> list[str]:
+    """Names of the classes in the order of their indices."""
+    return [config.id2label[index] for index in sorted(config.id2label)]
 
 
 def _shown(labels: Sequence[str]) -> str:
@@ -65,8 +93,7 @@ def classifier_to_train(
         codebook (`int`): The row that is read.
 
     Raises:
-        ValueError: If the checkpoint is a classifier of other labels and `new_head` is not set, or the loss does not
-            fit the labels.
+        ValueError: If the labels do not fit the checkpoint (see [`check_head`]), or the loss not the labels.
     """
     loss = model.classification_loss or ("lsep" if multi_label else "cross_entropy")
     if multi_label == (loss == "cross_entropy"):
@@ -100,13 +127,7 @@ def classifier_to_train(
     config = read_config(model.model, model.model_revision)
     options = {"revision": model.model_revision, "attn_implementation": model.attn_implementation}
     if is_classifier(config) and not model.new_head:
-        has = [config.id2label[index] for index in sorted(config.id2label)]
-        if has != list(labels):
-            check_labels(labels, has, model.model)
-            raise ValueError(
-                f"`model` {model.model} has other labels than the data, or another order: {_shown(has)} against "
-                f"{_shown(list(labels))}. Add --new_head to put a fresh classifier on it."
-            )
+        check_head(model, labels)
         return AudioFormerForAudioClassification.from_pretrained(model.model, **options, **changes)
     backbone = AudioFormerModel.from_pretrained(model.model, **options)
     classifier = AudioFormerForAudioClassification._from_config(

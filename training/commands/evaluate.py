@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
-from audioformer.training.commands.classifiers import check_labels, is_classifier, read_config
+from audioformer.training.commands.classifiers import check_known, is_classifier, labels_of, read_config
 from audioformer.training.commands.outputs import check_output, quiet_loading
 from audioformer.training.commands.parts import open_extractor, open_test
 from audioformer.training.commands.results import RESULTS_FILE, describe_settings, summarize
@@ -30,9 +30,8 @@ def evaluate(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     if not is_classifier(config):
         raise ValueError(f"`model` {model.model!r} must be a classifier, it is {config.architectures}.")
     extractor = open_extractor(data, model.model, config.codebooks)
-    part = open_test(data, extractor)
-    known = [config.id2label[index] for index in sorted(config.id2label)]
-    check_labels(part.labels, known, model.model)
+    known = labels_of(config)
+    part = open_test(data, extractor, lambda labels: check_known(labels, known, f"`model` {model.model}"))
     if part.multi_label and config.problem_type == "single_label_classification":
         raise ValueError(f"`model` {model.model!r} gives one label a clip, but clips of the data have several.")
 

@@ -9,7 +9,7 @@ from transformers import set_seed
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.code_examples import CodeExamples
-from audioformer.training.commands.classifiers import classifier_to_train, read_config
+from audioformer.training.commands.classifiers import check_head, classifier_to_train, read_config
 from audioformer.training.commands.outputs import check_output, checkpoint_to_resume, quiet_loading, save_run
 from audioformer.training.commands.parts import Parts, open_extractor, open_parts
 from audioformer.training.commands.results import RESULTS_FILE, describe_settings, predict, summarize
@@ -96,7 +96,13 @@ def finetune(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     if model.model is not None and model.codebooks is None:
         codebook = read_config(model.model, model.model_revision).codebooks
     extractor = open_extractor(data, model.model, codebook)
-    parts = open_parts(data, extractor, arguments.seed, hold_out=not data.select_on_eval)
+    parts = open_parts(
+        data,
+        extractor,
+        arguments.seed,
+        hold_out=not data.select_on_eval,
+        check_labels=lambda labels: check_head(model, labels),
+    )
     if data.select_on_eval and parts.test is None:
         raise ValueError("`select_on_eval` needs test clips: give `eval_data`, `eval_split` or `eval_folds`.")
     if model.multi_label is not None:

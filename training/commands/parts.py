@@ -1,6 +1,7 @@
 """The data of a run: encoded, and divided into the parts that train, select and test."""
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from accelerate import PartialState
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
 from audioformer.training.arguments import DataArguments
+from audioformer.training.commands.classifiers import check_known
 from audioformer.training.data.code_store import encode_listing
 from audioformer.training.data.encoded import EncodedData, load_codes
 from audioformer.training.data.readers import read_listing
@@ -68,8 +70,16 @@ def extractor_of_row(extractor: AudioFormerFeatureExtractor, codebook: int) -> A
     return other
 
 
+CheckLabels = Callable[[Sequence[str]], None]
+"""Raises where a model does not fit the labels of some data; called before any audio is read."""
+
+
 def open_data(
-    data: DataArguments, extractor: AudioFormerFeatureExtractor, *, test_source: bool = False
+    data: DataArguments,
+    extractor: AudioFormerFeatureExtractor,
+    *,
+    test_source: bool = False,
+    check_labels: CheckLabels | None = None,
 ) -> EncodedData:
     """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
 
@@ -82,6 +92,8 @@ def open_data(
         raise ValueError(f"Give exactly one of `{prefix}data` and `{prefix}codes`, got {source} and {folder}.")
     if folder is not None:
         encoded = load_codes(folder)
+        if check_labels is not None:
+            check_labels(encoded.labels)
         encoded.check_codec(extractor)
         return encoded
     listing = read_listing(
@@ -91,6 +103,8 @@ def open_data(
         label_column=data.label_column,
         label_delimiter=data.label_delimiter,
     )
+    if check_labels is not None:
+        check_labels(listing.labels)
     return encode_listing(
         listing,
         extractor,
@@ -101,7 +115,14 @@ def open_data(
     )
 
 
-def open_parts(data: DataArguments, extractor: AudioFormerFeatureExtractor, seed: int, *, hold_out: bool) -> Parts:
+def open_parts(
+    data: DataArguments,
+    extractor: AudioFormerFeatureExtractor,
+    seed: int,
+    *,
+    hold_out: bool,
+    check_labels: CheckLabels | None = None,
+) -> Parts:
     """Divide the data of a run.
 
     Where the data come with a validation part and no `train_split` was given, that part is what is held out.
@@ -111,11 +132,17 @@ def open_parts(data: DataArguments, extractor: AudioFormerFeatureExtractor, seed
         extractor (`AudioFormerFeatureExtractor`): What encodes them.
         seed (`int`): Decides which training clips are held out.
         hold_out (`bool`): Whether to keep clips back that select the checkpoint.
+        check_labels (function, *optional*): Raises if the labels of the data don't fit.
     """
-    encoded = _open_and_report(data, extractor)
+    encoded = _open_and_report(data, extractor, check_labels=check_labels)
     train = encoded.select(_train_indices(data, encoded))
     separate = data.eval_data is not None or data.eval_codes is not None
-    test = _open_and_report(data, extractor, test_source=True) if separate else _test_part(data, encoded)
+    if separate:
+        test = _open_and_report(data, extractor, test_source=True)
+        check_known(test.labels, encoded.labels, "`eval_data`")
+        test = test.with_labels(encoded.labels, encoded.multi_label)
+    else:
+        test = _test_part(data, encoded)
     if data.max_train_clips is not None:
         train = train.select(np.arange(min(data.max_train_clips, len(train))))
     if not hold_out:
@@ -140,19 +167,23 @@ def _train_indices(data: DataArguments, encoded: EncodedData) -> np.ndarray:
     return select_split(encoded.dataset, splits, folds)
 
 
-def open_test(data: DataArguments, extractor: AudioFormerFeatureExtractor) -> EncodedData:
+def open_test(data: DataArguments, extractor: AudioFormerFeatureExtractor, check_labels: CheckLabels) -> EncodedData:
     """The clips to measure a finished model on: the test part of the data, or all of it where it has no such part."""
     if data.eval_data is not None or data.eval_codes is not None:
-        return _open_and_report(data, extractor, test_source=True)
-    encoded = _open_and_report(data, extractor)
+        return _open_and_report(data, extractor, test_source=True, check_labels=check_labels)
+    encoded = _open_and_report(data, extractor, check_labels=check_labels)
     part = _test_part(data, encoded)
     return encoded if part is None else part
 
 
 def _open_and_report(
-    data: DataArguments, extractor: AudioFormerFeatureExtractor, *, test_source: bool = False
+    data: DataArguments,
+    extractor: AudioFormerFeatureExtractor,
+    *,
+    test_source: bool = False,
+    check_labels: CheckLabels | None = None,
 ) -> EncodedData:
-    encoded = open_data(data, extractor, test_source=test_source)
+    encoded = open_data(data, extractor, test_source=test_source, check_labels=check_labels)
     if PartialState().is_main_process:
         print(encoded.report.to_text())
     return encoded

@@ -168,6 +168,15 @@ def test_labels_that_the_model_does_not_know_are_named(sounds, tagged, tmp_path,
     assert main([*command, "--new-head"]) == 0
 
 
+def test_labels_are_compared_before_any_audio_is_read(sounds, tagged, tmp_path, capsys):
+    (tmp_path / "other" / "bird").mkdir(parents=True)
+    (tmp_path / "other" / "bird" / "1.wav").write_text("no audio")
+    flags = ["--model", str(tagged), "--data", str(tmp_path / "other"), "--output", str(tmp_path / "e")]
+    for command in (["evaluate"], ["finetune", "--recipe", "tiny_ft1"]):
+        assert main([*command, *flags]) == 1
+        assert "does not know 1 of the 1 labels of the data: bird" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
