@@ -1,11 +1,12 @@
 """What the trainers of AudioFormer share: the order of the clips, the components of the loss, the layers' rates."""
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -43,6 +44,9 @@ class EpochCallback(TrainerCallback):
 
 class AudioFormerTrainer(Trainer):
     """`Trainer` of transformers for [`CodeExamples`], the parent of the trainers for each task.
+
+    Other data sets of items with `input_ids` (and `labels`) train as well; what is drawn for their items then comes
+    from torch's global generator.
 
     The order of the clips follows from `args.data_seed` (or `args.seed`) and the epoch alone. Losses that consist of
     several parts are logged part by part: subclasses call [`~AudioFormerTrainer.log_component`].
@@ -100,14 +104,26 @@ class AudioFormerTrainer(Trainer):
             self.args.train_batch_size * self.args.gradient_accumulation_steps * max(1, self.args.world_size)
         )
         if self.args.class_balanced_sampling:
+            labels = dataset.labels if hasattr(dataset, "labels") else [item["labels"] for item in dataset]
             self.epoch_sampler = ClassBalancedSampler(
-                np.asarray(dataset.labels), distinct_within=min(clips_a_step, len(dataset)), seed=seed
+                np.asarray(labels), distinct_within=min(clips_a_step, len(dataset)), seed=seed
             )
         elif self.args.group_by_length:
-            self.epoch_sampler = LengthGroupedSampler(dataset.lengths, clips_a_step, seed=seed)
+            lengths = dataset.lengths if hasattr(dataset, "lengths") else [len(item["input_ids"]) for item in dataset]
+            self.epoch_sampler = LengthGroupedSampler(lengths, clips_a_step, seed=seed)
         else:
             self.epoch_sampler = ShuffledSampler(len(dataset), seed=seed)
         return self.epoch_sampler
+
+    def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
+        collator = self.data_collator
+        if not is_training and getattr(collator, "flatten", False):
+            # Evaluations count clips by the rows of a batch, and joined clips are one row.
+            self.data_collator = replace(collator, flatten=False)
+        try:
+            return super()._get_dataloader(*args, is_training=is_training, **kwargs)
+        finally:
+            self.data_collator = collator
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         is_new = self.optimizer is None

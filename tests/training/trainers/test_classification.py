@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 from audioformer.training import AudioFormerClassificationTrainer, AudioFormerTrainingArguments, CodeExamples
@@ -203,6 +205,47 @@ def test_early_stopping_needs_something_to_go_by(tmp_path, missing):
 def test_padding_free_batches_need_flash_attention(tmp_path):
     with pytest.raises(ValueError, match="`padding_free` needs.*flash_attention_2.*'sdpa'"):
         make_trainer(tmp_path, padding_free=True)
+
+
+def attention_by_clip(module, query, key, value, attention_mask, *, cu_seq_lens_q=None, scaling, **kwargs):
+    """What flash attention does with joined clips, one clip after the other; other batches have a 2-D mask."""
+    if cu_seq_lens_q is None:
+        mask = None if attention_mask is None else attention_mask[:, None, None].bool()
+        output = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
+    else:
+        assert attention_mask is None and kwargs["max_length_q"] == cu_seq_lens_q.diff().max()
+        lengths = cu_seq_lens_q.diff().tolist()
+        parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
+        clips = [nn.functional.scaled_dot_product_attention(*part, scale=scaling) for part in parts]
+        output = torch.cat(clips, dim=2)
+    return output.transpose(1, 2), None
+
+
+def test_padding_free_training_equals_padded_training(tmp_path, monkeypatch):
+    """With a stand-in for flash attention, which needs a GPU."""
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "flash_attention_2", attention_by_clip)
+    settings = dict(max_steps=3, learning_rate=1e-2, optim="sgd", logging_steps=1)
+    results = []
+    for padding_free in (False, True):
+        model = make_model()
+        model.config._attn_implementation = "flash_attention_2" if padding_free else "sdpa"
+        trainer = make_trainer(tmp_path, model=model, padding_free=padding_free, **settings)
+        trainer.train()
+        metrics = trainer.evaluate()
+        results.append((model.state_dict(), metrics["eval_loss"], metrics["eval_accuracy"]))
+    (weights, *numbers), (other, *other_numbers) = results
+    assert other_numbers == pytest.approx(numbers, abs=1e-5)
+    for name, weight in weights.items():
+        torch.testing.assert_close(other[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["list", "datasets"])
+@pytest.mark.parametrize("options", [{}, {"class_balanced_sampling": True}, {"group_by_length": False}])
+def test_other_data_sets_of_ids_train(tmp_path, kind, options):
+    items = [{"input_ids": [0, *range(3, 6 + index), 2], "labels": index % 3} for index in range(12)]
+    trainer = make_trainer(tmp_path, max_steps=2, **options)
+    trainer.train_dataset = items if kind == "list" else Dataset.from_list(items)
+    assert np.isfinite(trainer.train().training_loss)
 
 
 def test_the_order_follows_the_data_seed(tmp_path):
