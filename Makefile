@@ -43,6 +43,8 @@ benchmark: $(VENV)/.test  ## side by side with the peers, in one process each
 	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/waveform_to_logits.py
+	$(BIN)/python benchmarks/length_grouping.py
+	$(BIN)/python benchmarks/ft2_step.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache

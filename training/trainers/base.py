@@ -42,6 +42,16 @@ class EpochCallback(TrainerCallback):
                 listener.set_epoch(epoch)
 
 
+def check_arguments(args: TrainingArguments) -> None:
+    """Refuse arguments that lack the settings of these trainers.
+
+    Raises:
+        ValueError: If `args` are plain `TrainingArguments`.
+    """
+    if not isinstance(args, AudioFormerTrainingArguments):
+        raise ValueError(f"`args` must be `AudioFormerTrainingArguments`, got `{type(args).__name__}`.")
+
+
 class AudioFormerTrainer(Trainer):
     """`Trainer` of transformers for [`CodeExamples`], the parent of the trainers for each task.
 
@@ -58,8 +68,8 @@ class AudioFormerTrainer(Trainer):
         kwargs: Passed to `Trainer`.
 
     Raises:
-        ValueError: If `padding_free` is asked of another attention than flash attention, or early stopping without
-            evaluations or without the best model at the end.
+        ValueError: If `args` are plain `TrainingArguments`, `padding_free` is asked of another attention than flash
+            attention, or early stopping without evaluations or without the best model at the end.
     """
 
     args: AudioFormerTrainingArguments
@@ -71,6 +81,7 @@ class AudioFormerTrainer(Trainer):
         data_collator: Any = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments(args)
         if args.padding_free and "flash" not in model.config._attn_implementation:
             raise ValueError(
                 '`padding_free` needs the attention "flash_attention_2", which takes clips of any lengths in one row; '
@@ -89,8 +100,10 @@ class AudioFormerTrainer(Trainer):
             data_collator = self.default_data_collator(model, args)
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
         self.add_callback(EpochCallback(self))
+        self.early_stopping: EarlyStoppingCallback | None = None
         if args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+            self.early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
+            self.add_callback(self.early_stopping)
 
     def default_data_collator(self, model: PreTrainedModel, args: AudioFormerTrainingArguments) -> Any:
         """The collator of the task."""
@@ -131,6 +144,27 @@ class AudioFormerTrainer(Trainer):
         if is_new and self.args.layer_wise_lr_decay is not None:
             decay_by_layer(optimizer, self.model if model is None else model, self.args.layer_wise_lr_decay)
         return optimizer
+
+    def _init_training_state(
+        self, max_steps: int, num_update_steps_per_epoch: int, num_train_epochs: int, *resume_and_trial: Any
+    ) -> tuple[int, int]:
+        steps = (max_steps, num_update_steps_per_epoch, num_train_epochs)
+        stopping = self.early_stopping
+        if stopping is None:
+            return super()._init_training_state(*steps, *resume_and_trial)
+        stopping.early_stopping_patience_counter = 0
+        position = super()._init_training_state(*steps, *resume_and_trial)
+        # The Trainer restores the best metric, not for how long nothing was better: a resumed run would stop later.
+        saved = self.state.stateful_callbacks.setdefault(type(stopping).__name__, stopping.state())
+        stopping.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
+        # A run that had stopped, and was killed before it saved its model, has nothing left to train.
+        has_stopped = stopping.early_stopping_patience_counter >= stopping.early_stopping_patience
+        return (num_train_epochs, 0) if has_stopped else position
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # What comes next marks the checkpoint as whole: the random states of the other processes belong to it.
+        self.accelerator.wait_for_everyone()
 
     def log_component(self, name: str, value: torch.Tensor) -> None:
         """Add one batch's value of a part of the loss to the mean that the next log record shows as `name`.

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.trainer_utils import TrainOutput
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.modeling_audioformer.classification_loss import lsep_loss
@@ -18,6 +19,8 @@ from .mixup import draw_mixup, mix_labels, mixed_embeddings
 class AudioFormerClassificationTrainer(AudioFormerTrainer):
     """Fine-tunes a classifier with the loss that its configuration names, a mean over the clips of a step.
 
+    `train` drops the calibration of a model that has one, see [`fit_calibration`].
+
     Args:
         model ([`AudioFormerForAudioClassification`]): What is trained; `config.classification_loss` is its loss.
         args ([`AudioFormerTrainingArguments`]): `mixup_alpha` and `label_smoothing_factor` change the targets in
@@ -27,6 +30,9 @@ class AudioFormerClassificationTrainer(AudioFormerTrainer):
     Raises:
         ValueError: If labels are to be smoothed for LSEP, which ranks hard labels.
     """
+
+    # `compute_loss` divides by the clips of all accumulated batches.
+    loss_is_scaled_for_ga = True
 
     def __init__(
         self, model: AudioFormerForAudioClassification, args: AudioFormerTrainingArguments, **kwargs: Any
@@ -48,23 +54,44 @@ class AudioFormerClassificationTrainer(AudioFormerTrainer):
     ) -> DataCollatorForCodecClassification:
         return DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id, flatten=args.padding_free)
 
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        # A calibration was fitted to the scores of weights that are about to change.
+        self.model.config.calibration_temperature = self.model.config.calibration_bias = None
+        return super().train(*args, **kwargs)
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> int | None:
+        # Accelerate gives every process as many clips.
+        return sum(len(batch.get("labels", ())) for batch in batch_samples) or None
+
     def compute_loss(
         self,
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
+        num_items_in_batch: int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        loss, outputs = self.batch_loss(model, inputs)
+        if num_items_in_batch is not None:
+            # The accumulated batches of an epoch's last step can be unequal: each counts by its clips.
+            loss = loss * (len(outputs.logits) / num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def batch_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
+        """The mean loss over the clips of one batch, and the model's outputs; where other losses come in.
+
+        Args:
+            model (`nn.Module`): The model as it was wrapped for training.
+            inputs (`dict`): A batch; it may be changed.
+        """
         smoothing, alpha = self.args.label_smoothing_factor, self.args.mixup_alpha
         if not model.training or not (smoothing or alpha):
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs=True)
         labels = inputs.pop("labels")
         if alpha:
             outputs, targets = self._forward_mixed(model, inputs, labels, alpha)
         else:
             outputs, targets = model(**inputs), labels
-        loss = targets_loss(outputs.logits, targets, self.loss_name, smoothing)
-        return (loss, outputs) if return_outputs else loss
+        return targets_loss(outputs.logits, targets, self.loss_name, smoothing), outputs
 
     def _forward_mixed(
         self, model: nn.Module, inputs: dict[str, Any], labels: torch.Tensor, alpha: float

@@ -11,6 +11,7 @@ from audioformer.modeling_audioformer import AudioFormerForAudioClassification, 
 from audioformer.training.arguments import AudioFormerTrainingArguments
 from audioformer.training.losses import MultiPositiveContrastiveLoss
 
+from .base import check_arguments
 from .classification import AudioFormerClassificationTrainer
 from .mixup import draw_mixup, mixed_embeddings
 from .teachers import pooled_vectors
@@ -53,6 +54,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
         teachers: Sequence[AudioFormerModel] | None = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments(args)
         check_source_of_positives(args)
         if args.online_teachers != bool(teachers):
             raise ValueError(
@@ -64,16 +66,10 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
         self.teachers = [teacher.to(args.device) for teacher in teachers or ()]
         self.contrastive_loss = MultiPositiveContrastiveLoss(args.mpc_temperature, args.gather_across_devices)
 
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+    def batch_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
         positives, positive_input_ids = inputs.pop("positives", None), inputs.pop("positive_input_ids", None)
         if not model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().batch_loss(model, inputs)
         needed, given = ("positive_input_ids", positive_input_ids) if self.teachers else ("positives", positives)
         if given is None:
             raise ValueError(
@@ -85,13 +81,12 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
             positives = self._run_teachers(positive_input_ids, inputs)
         # The model's own forward gives logits and anchors at once, so whatever wraps it (DDP, FSDP, torch.compile,
         # autocast, gradient checkpointing) sees one ordinary pass.
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        loss, outputs = super().batch_loss(model, inputs)
         contrastive_loss = self.contrastive_loss(outputs.pooler_output, positives)
         self.log_component("classification_loss", loss)
         self.log_component("mpc_loss", contrastive_loss)
         alpha = self.args.mpc_alpha
-        loss = alpha * loss + (1 - alpha) * contrastive_loss
-        return (loss, outputs) if return_outputs else loss
+        return alpha * loss + (1 - alpha) * contrastive_loss, outputs
 
     def _run_teachers(self, input_ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Positives `(batch_size, N - 1, hidden_size)` of the clips as the anchor is about to see them."""

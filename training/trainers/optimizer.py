@@ -32,7 +32,8 @@ def decay_by_layer(optimizer: torch.optim.Optimizer, model: nn.Module, decay: fl
         by_depth: dict[int, list[nn.Parameter]] = {}
         for parameter in group["params"]:
             by_depth.setdefault(layer_of_parameter(names[id(parameter)], num_layers), []).append(parameter)
-        for depth, parameters in sorted(by_depth.items()):
+        # The head first: the Trainer logs the rate of the first group.
+        for depth, parameters in sorted(by_depth.items(), reverse=True):
             rate = group["lr"] * decay ** (num_layers + 1 - depth)
             groups.append({**group, "params": parameters, "lr": rate})
     optimizer.param_groups[:] = groups

@@ -5,10 +5,16 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
+from transformers import TrainingArguments
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
-from audioformer.training import AudioFormerClassificationTrainer, AudioFormerTrainingArguments, CodeExamples
+from audioformer.training import (
+    AudioFormerClassificationTrainer,
+    AudioFormerMPCTrainer,
+    AudioFormerTrainingArguments,
+    CodeExamples,
+)
 from audioformer.training.evaluation import build_compute_metrics
 from audioformer.training.losses import LSEPLoss
 from audioformer.training.trainers.classification import targets_loss
@@ -151,6 +157,9 @@ def test_rates_fall_from_layer_to_layer(tmp_path):
     assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0]  # linear, to its end
     initial = sorted({round(group["initial_lr"], 6) for group in trainer.optimizer.param_groups})
     assert initial == [0.1, 0.2, 0.4, 0.8]
+    trainer = make_trainer(tmp_path, layer_wise_lr_decay=0.5, learning_rate=0.8, max_steps=1, logging_steps=1)
+    trainer.train()
+    assert trainer.state.log_history[0]["learning_rate"] == 0.8  # that of the head
 
 
 class Parts(AudioFormerClassificationTrainer):
@@ -178,6 +187,28 @@ def test_parts_of_the_loss_are_means_over_what_is_logged(tmp_path):
     assert metrics["eval_part_loss"] == 100 and "part_loss" not in metrics
 
 
+def test_unequal_batches_of_a_step_count_by_their_clips(tmp_path):
+    settings = dict(num_train_epochs=1, learning_rate=0.5, optim="sgd", max_grad_norm=0.0, logging_steps=1)
+    results = []
+    for sizes in ({"per_device_train_batch_size": 12}, {"per_device_train_batch_size": 8}):
+        trainer = make_trainer(tmp_path, gradient_accumulation_steps=2, **settings, **sizes)
+        trainer.train()
+        results.append((trainer.model.state_dict(), trainer.state.log_history[0]["loss"]))
+    (whole, loss), (parts, other_loss) = results
+    assert trainer.state.global_step == 1 and other_loss == pytest.approx(loss, rel=1e-6)  # twelve; eight and four
+    for name, weight in whole.items():
+        torch.testing.assert_close(parts[name], weight, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_training_drops_a_calibration(tmp_path):
+    model = make_model("lsep", calibration_temperature=2.0, calibration_bias=[1.0, 2.0, 3.0])
+    trainer = make_trainer(tmp_path, "lsep", model=model, max_steps=1)
+    trainer.evaluate()
+    assert model.config.calibration_bias == [1.0, 2.0, 3.0]
+    trainer.train()
+    assert model.config.calibration_temperature is None and model.config.calibration_bias is None
+
+
 def test_early_stopping_stops(tmp_path):
     model = make_model()
     settings = dict(
@@ -188,6 +219,23 @@ def test_early_stopping_stops(tmp_path):
     )
     trainer.train()
     assert trainer.state.epoch == 3  # one to set the mark, two without a better one
+
+
+@pytest.mark.parametrize("epoch", [3, 4])  # while it waits, and when it has stopped
+def test_a_resumed_run_stops_when_it_would_have_stopped(tmp_path, epoch):
+    scores = {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.3, 5: 0.9}
+    settings = dict(
+        save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy"
+    )
+    weights = []
+    for checkpoint in (None, str(tmp_path / f"checkpoint-{3 * epoch}")):
+        trainer = make_trainer(tmp_path, num_train_epochs=9, early_stopping_patience=2, **settings)
+        trainer.compute_metrics = lambda _, of=trainer: {"accuracy": scores[round(of.state.epoch)]}
+        trainer.train(resume_from_checkpoint=checkpoint)
+        assert (trainer.state.epoch, trainer.state.best_global_step) == (4, 6)
+        weights.append(trainer.model.state_dict())
+    for name, weight in weights[0].items():
+        assert torch.equal(weights[1][name], weight), name
 
 
 @pytest.mark.parametrize("missing", ["load_best_model_at_end", "metric_for_best_model"])
@@ -248,8 +296,13 @@ def test_other_data_sets_of_ids_train(tmp_path, kind, options):
     assert np.isfinite(trainer.train().training_loss)
 
 
-def test_the_order_follows_the_data_seed(tmp_path):
+@pytest.mark.parametrize("trainer", [AudioFormerClassificationTrainer, AudioFormerMPCTrainer])
+def test_plain_training_arguments_are_refused(tmp_path, trainer):
+    with pytest.raises(ValueError, match="`args` must be `AudioFormerTrainingArguments`, got `TrainingArguments`"):
+        trainer(model=make_model(), args=TrainingArguments(str(tmp_path), use_cpu=True))
 
+
+def test_the_order_follows_the_data_seed(tmp_path):
     orders = []
     for settings in ({"seed": 1}, {"seed": 2, "data_seed": 1}, {"seed": 2}):
         trainer = make_trainer(tmp_path, **settings)

@@ -1,6 +1,7 @@
 """A run that was killed goes on to the weights of one that was not."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from audioformer.training.trainers import last_complete_checkpoint
+
+from ..processes import run_on_two_processes
 
 SCRIPT = Path(__file__).with_name("run_training.py")
 SETTINGS = {
@@ -38,7 +41,7 @@ def command(task: str, output: Path, **changes) -> list[str]:
         ("mlm", {}, 5),  # in the middle of the second of four epochs, a step after a checkpoint
         ("mlm", {"dataloader_num_workers": 1}, 4),
         ("cross_entropy", {"mixup_alpha": 0.4, "class_balanced_sampling": True}, 7),
-        ("lsep", {"save_steps": 3}, 6),  # at the end of an epoch
+        ("lsep", {"save_steps": 3, "layer_wise_lr_decay": 0.7}, 6),  # at the end of an epoch
     ],
 )
 def test_a_killed_run_ends_with_the_same_weights(task, changes, kill_at, tmp_path):
@@ -58,6 +61,18 @@ def test_a_killed_run_ends_with_the_same_weights(task, changes, kill_at, tmp_pat
     whole, resumed = (load_file(tmp_path / name / "final.safetensors") for name in ("whole", "cut"))
     for name, weight in whole.items():
         assert torch.equal(resumed[name], weight), f"{name}: {(resumed[name] - weight).abs().max()}"
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_each_with_its_own_random_numbers(tmp_path):
+    flags = [f"{name}={json.dumps(value)}" for name, value in {**SETTINGS, "per_device_train_batch_size": 2}.items()]
+    run_on_two_processes(SCRIPT, "lsep", str(tmp_path), *flags)
+    whole = load_file(tmp_path / "final.safetensors")
+    for number in (6, 8, 10, 12):
+        shutil.rmtree(tmp_path / f"checkpoint-{number}")
+    run_on_two_processes(SCRIPT, "lsep", str(tmp_path), *flags, 'resume_from_checkpoint="last"')
+    for name, weight in load_file(tmp_path / "final.safetensors").items():
+        torch.testing.assert_close(weight, whole[name], atol=1e-6, rtol=0, msg=name)
 
 
 def test_the_newest_whole_checkpoint_is_found(tmp_path):
