@@ -1,4 +1,4 @@
-"""The command line: `audioformer classify`, `pretrain`, `finetune` and `evaluate`."""
+"""The command line: `audioformer classify`, `encode`, `pretrain`, `finetune` and `evaluate`."""
 
 import argparse
 import importlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from audioformer import __version__
 
 TRAINING_COMMANDS = {
+    "encode": "turn audio into codes, once, as a data set of Parquet files",
     "pretrain": "pre-train on your audio, one masked language model for each row of codes",
     "finetune": "fine-tune a classifier or tagger on your labelled audio",
     "evaluate": "measure a classifier on labelled audio",
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_training_command(name: str, argv: Sequence[str]) -> int:
-    """Run `pretrain`, `finetune` or `evaluate`; what the user can mend is told in one message, without a traceback."""
+    """Run one of `TRAINING_COMMANDS`; what the user can mend is told in one message, without a traceback."""
     command = importlib.import_module(f"audioformer.training.commands.{name}")
     try:
         return command.main(argv)

@@ -142,6 +142,20 @@ class EncodedData:
             )
 
 
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """What a finished folder of codes says about itself.
+
+    Raises:
+        ValueError: If it is not such a folder, or was not finished.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        begun = any(folder.glob("codes-*.parquet")) if folder.is_dir() else False
+        reason = "encoding it was not finished: run it again" if begun else f"it has no {MANIFEST}"
+        raise ValueError(f"`codes` {str(folder)!r} is not a folder of codes: {reason}.")
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+
+
 def load_codes(folder: str | Path) -> EncodedData:
     """Open a folder of codes; nothing is read into memory.
 
@@ -151,12 +165,7 @@ def load_codes(folder: str | Path) -> EncodedData:
     Raises:
         ValueError: If it is not such a folder, or was not finished.
     """
-    folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
-        begun = any(folder.glob("codes-*.parquet")) if folder.is_dir() else False
-        reason = "encoding it was not finished: run it again with --data" if begun else f"it has no {MANIFEST}"
-        raise ValueError(f"`codes` {str(folder)!r} is not a folder of codes: {reason}.")
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    folder, manifest = Path(folder), read_manifest(folder)
     files = sorted(str(path) for path in folder.glob("codes-*.parquet"))
     # Parquet is compressed; `datasets` unpacks it into an Arrow file beside it once, which is mapped from then on.
     dataset = Dataset.from_parquet(files, cache_dir=str(folder / "arrow"))

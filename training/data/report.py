@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 SHOWN = 10
+KEPT = 100
+"""Rejected clips that a report names; `rejected.jsonl` beside the codes has all."""
 
 
 @dataclass
@@ -23,7 +25,9 @@ class DataReport:
         listed (`int`): Clips that the data set lists.
         found (`int`): Clips that were read and encoded.
         missing (`int`): Clips whose file is not there.
-        rejected (`list[dict]`): `id`, `path` and `reason` of each file that cannot be read.
+        rejected (`list[dict]`): `id`, `path`, `kind` and `reason` of clips that are left out, the first hundred.
+        rejected_counts (`dict[str, int]`): How many of each kind there are.
+        windows (`bool`): Whether longer clips were cut into windows of `max_length_s`.
         truncated (`int`): Clips of which only the first `max_length_s` seconds are used.
         max_length_s (`float`): That limit.
         hours (`float`): Of all clips, before they are cut.
@@ -39,7 +43,9 @@ class DataReport:
     found: int
     missing: int
     max_length_s: float
+    windows: bool = False
     rejected: list[dict[str, str]] = field(default_factory=list)
+    rejected_counts: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
     hours: float = 0.0
     duration_quantiles_s: dict[str, float] = field(default_factory=dict)
@@ -71,15 +77,20 @@ class DataReport:
         self.splits = dict(sorted(Counter(str(split) for split in splits if split is not None).items()))
         return self
 
+    def count_rejected(self, rejected: Sequence[dict[str, str]]) -> "DataReport":
+        """Fill in what was left out."""
+        self.rejected = list(rejected[:KEPT])
+        self.rejected_counts = dict(sorted(Counter(entry["kind"] for entry in rejected).items()))
+        return self
+
     def to_text(self) -> str:
         """The report as lines for the terminal."""
         lines = [
             f"Data: {self.source} ({self.layout})",
-            f"  clips       {self.found:,} of {self.listed:,} listed"
-            f" ({self.missing:,} not there, {len(self.rejected):,} unreadable)",
+            self._counts_line(),
             f"  duration    {self.hours:.2f} h; "
             + ", ".join(f"{name} {value:g} s" for name, value in self.duration_quantiles_s.items()),
-            f"  cut         {self.truncated:,} clips are longer than {self.max_length_s:g} s: the rest is left out",
+            f"  cut         {self._cut()}",
             "  rates       " + ", ".join(f"{rate} Hz: {count:,}" for rate, count in self.sampling_rates.items()),
         ]
         if self.splits:
@@ -95,10 +106,22 @@ class DataReport:
         if empty:
             more = f", and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
             lines.append(f"  without any clip: {', '.join(empty[:SHOWN])}{more}")
-        lines += [f"  unreadable  {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
-        if len(self.rejected) > SHOWN:
-            lines.append(f"  ... and {len(self.rejected) - SHOWN} more")
+        lines += [f"  {entry['kind']:<11} {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
+        more = sum(self.rejected_counts.values()) - SHOWN
+        if more > 0:
+            lines.append(f"  ... and {more:,} more")
         return "\n".join(lines)
+
+    def _cut(self) -> str:
+        if self.windows:
+            return f"longer clips are windows of {self.max_length_s:g} s"
+        return f"{self.truncated:,} clips are longer than {self.max_length_s:g} s: the rest is left out"
+
+    def _counts_line(self) -> str:
+        counts = {"unreadable": 0, **self.rejected_counts}
+        left_out = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+        of = f"{self.found:,} windows and clips of" if self.windows else f"{self.found:,} of"
+        return f"  clips       {of} {self.listed:,} listed ({self.missing:,} not there, {left_out})"
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON."""

@@ -100,7 +100,7 @@ def test_too_many_unreadable_clips_stop_the_run_with_their_list(tmp_path, extrac
 def test_a_folder_that_was_not_finished_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no codes.json"):
         load_codes(tmp_path)
-    (tmp_path / "codes-00000.parquet").write_bytes(b"")
+    (tmp_path / "codes-00000-0000.parquet").write_bytes(b"")
     with pytest.raises(ValueError, match="not finished"):
         load_codes(tmp_path)
 
@@ -128,14 +128,16 @@ from audioformer.model_cards import TINY_CODEC
 from audioformer.training.data import code_store
 from audioformer.training.data.readers import read_listing
 
-encode, calls = code_store._ShardWriter._encode, 0
+from audioformer.training.data.encoding.shard_writer import ShardWriter
+
+encode, calls = ShardWriter._encode, 0
 def encode_and_die(self, clips):
     global calls
     calls += 1
     if calls == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return encode(self, clips)
-code_store._ShardWriter._encode = encode_and_die
+ShardWriter._encode = encode_and_die
 code_store.encode_listing(read_listing(sys.argv[1]), AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), sys.argv[2],
                           clips_per_shard=3, max_rejected=0.2)
 """

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from audioformer.training.data.listing import Listing
 
+from .audio_files import read_audio_files
 from .audioset import is_audioset, read_audioset
 from .class_folders import read_class_folders
 from .esc50 import is_esc50, read_esc50_listing
@@ -20,6 +21,7 @@ LAYOUTS = {
     "manifest": (is_manifest, "a .csv, .json or .jsonl file"),
     "datasets": (is_saved_dataset, "a folder of save_to_disk or of Parquet files, or an id on the Hub"),
     "folder": (Path.is_dir, "one sub-folder a class"),
+    "audio_files": (lambda path: False, "any tree of audio files, without labels; only where it is asked for"),
 }
 """Names for `--layout`, in the order in which they are tried: how each is known, and by what."""
 
@@ -58,6 +60,7 @@ def read_listing(
             "esc50": read_esc50_listing,
             "speech_commands": read_speech_commands,
             "folder": read_class_folders,
+            "audio_files": read_audio_files,
         }[layout]
         listing = read(source)
     if not len(listing.clips):

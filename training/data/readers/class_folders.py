@@ -39,7 +39,8 @@ def read_class_folders(folder: str | Path) -> Listing:
             expected = "SPLIT/CLASS/FILE" if has_splits else "CLASS/FILE"
             raise ValueError(
                 f"{folder}: {path} must lie in the folder of its class, {expected}. For audio that is not sorted into "
-                "folders write a manifest: a CSV file with the columns `path` and `label`."
+                "folders write a manifest, a CSV file with the columns `path` and `label`, or, where labels are not "
+                "needed, choose the layout `audio_files`."
             )
         split = SPLITS[path.parts[0].lower()] if has_splits else None
         clips.append(ListedClip(path.as_posix(), str(folder / path), (path.parts[-2],), split=split))

@@ -1,0 +1,117 @@
+"""The files of codes: Parquet, written whole or not at all, each with the account of how it came about."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "codes": pa.list_(pa.list_(pa.uint16())),
+        "n_frames": pa.int32(),
+        "labels": pa.list_(pa.string()),
+        "split": pa.string(),
+        "fold": pa.int32(),
+        "group": pa.string(),
+        "duration_s": pa.float64(),
+        "sampling_rate": pa.int32(),
+    }
+)
+PATTERN = "codes-*.parquet"
+EMPTY_PATTERN = "empty-*.parquet"
+"""Parts of which every clip was rejected: their account counts, and `datasets` cannot read a file without rows."""
+
+_ACCOUNT = b"audioformer"
+_UNFINISHED = ".unfinished-"
+
+
+@dataclass
+class Account:
+    """What a file says about itself, in its footer: one write makes the rows and the account, or neither.
+
+    Args:
+        num_listed (`int`): Listed clips that this file covers; the next part of the shard begins behind them.
+        is_last (`bool`): Whether the shard ends with it.
+        codec (`dict`): Where the codec came from, its fingerprint, rates and sizes.
+        rejected (`list[dict]`): Clips and windows that are left out, with `id`, `path`, `kind` and `reason`.
+        code_counts (`list[list[int]]`): For each row of codes how often each entry occurs.
+    """
+
+    num_listed: int
+    is_last: bool
+    codec: dict[str, Any]
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    code_counts: list[list[int]] = field(default_factory=list)
+
+
+def part_path(folder: Path, shard: int, part: int, is_empty: bool = False) -> Path:
+    """A shard has more than one part where its clips become many windows, or are not known beforehand."""
+    return folder / f"{'empty' if is_empty else 'codes'}-{shard:05d}-{part:04d}.parquet"
+
+
+def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, Account]]:
+    """The parts of a shard that are there, in their order."""
+    for part in count():
+        candidates = (part_path(folder, shard, part, is_empty) for is_empty in (False, True))
+        path = next((path for path in candidates if path.is_file()), None)
+        if path is None:
+            return
+        yield path, read_account(path)
+
+
+def all_parts(folder: Path) -> list[Path]:
+    """Every part that is there, in the order of shards and parts."""
+    files = [*folder.glob(PATTERN), *folder.glob(EMPTY_PATTERN)]
+    return sorted(files, key=lambda path: path.name.partition("-")[2])
+
+
+def read_account(path: Path) -> Account:
+    """The account in the footer of a file; its rows are not read."""
+    return Account(**json.loads(pq.read_metadata(path).metadata[_ACCOUNT]))
+
+
+def write_part(path: Path, rows: Sequence[dict[str, Any]], account: Account) -> None:
+    """Write a file of codes.
+
+    Args:
+        path (`Path`): From [`part_path`].
+        rows (sequence of `dict`): Columns of `SCHEMA`; `codes` are uint16 arrays of shape `(rows, frames)`.
+        account (`Account`): `code_counts` is filled in here.
+    """
+    num_rows, codebook_size = account.codec["num_codebooks"], account.codec["codebook_size"]
+    codes = np.concatenate([row["codes"] for row in rows], axis=1) if rows else np.empty((num_rows, 0), np.uint16)
+    account.code_counts = [np.bincount(row, minlength=codebook_size).tolist() for row in codes]
+    table = pa.Table.from_pylist([{**row, "codes": list(row["codes"])} for row in rows], schema=SCHEMA)
+    table = table.replace_schema_metadata({_ACCOUNT: json.dumps(asdict(account))})
+    # Codes are indices of a dictionary: ten bits each for 1,024 entries, which zstd could hardly make less.
+    write_whole(path, lambda unfinished: pq.write_table(table, unfinished, compression="zstd"))
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file under a name of this process's own, and give it its name once it is whole.
+
+    A second process that writes the same file writes the same content: whichever is later replaces it.
+    """
+    unfinished = path.with_name(f"{_UNFINISHED}{socket.gethostname()}-{os.getpid()}-{path.name}")
+    write(unfinished)
+    try:
+        os.replace(unfinished, path)
+    except FileNotFoundError:
+        # Another process has finished the folder, and removed what it took for the leftovers of a killed one.
+        if not path.is_file():
+            raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left unfinished; only for a folder that is whole."""
+    for unfinished in folder.glob(f"{_UNFINISHED}*"):
+        unfinished.unlink(missing_ok=True)
