@@ -42,6 +42,7 @@ format: $(VENV)/.lint
 benchmark: $(VENV)/.test  ## side by side with the peers, in one process each
 	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/encoding.py
+	$(BIN)/python benchmarks/encode_command.py
 	$(BIN)/python benchmarks/waveform_to_logits.py
 	$(BIN)/python benchmarks/length_grouping.py
 	$(BIN)/python benchmarks/ft2_step.py
