@@ -200,6 +200,13 @@ class AudioFormerTrainingArguments(TrainingArguments):
     group_by_length: bool = field(
         default=True, metadata={"help": "Put clips of similar length into one batch, so that little is padded."}
     )
+    shuffle_buffer_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Shuffle shards of neighbouring clips, and this many clips at a time, so that a disk reads in few "
+            "places (default: all clips at once, best where the codes fit into memory)."
+        },
+    )
     padding_free: bool = field(
         default=False, metadata={"help": "Join the clips of a batch without padding; needs flash_attention_2."}
     )
@@ -223,7 +230,7 @@ class AudioFormerTrainingArguments(TrainingArguments):
                 "`replace_probability` and `random_probability` must not sum to more than 1, got "
                 f"{self.replace_probability} and {self.random_probability}."
             )
-        for name in ("mask_span_length", "crop_frames", "early_stopping_patience"):
+        for name in ("mask_span_length", "crop_frames", "early_stopping_patience", "shuffle_buffer_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
@@ -235,6 +242,8 @@ class AudioFormerTrainingArguments(TrainingArguments):
             raise ValueError(f"`mixup_alpha` must be at least 0 (0 turns it off), got {self.mixup_alpha}.")
         if self.padding_free and self.mixup_alpha:
             raise ValueError("`padding_free` and `mixup_alpha` exclude each other: joined clips are not aligned.")
+        if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
+            raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

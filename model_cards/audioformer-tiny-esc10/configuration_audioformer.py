@@ -83,6 +83,8 @@ class AudioFormerConfig(PreTrainedConfig):
             Which row of residual codes the model reads: 0 is the paper's C1, 3 its C4.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
             Whether the decoder of the masked-LM head is the embedding.
+        sparse_prediction (`bool`, *optional*, defaults to `True`):
+            Whether the masked-LM head, given labels, computes logits only at the positions that have one.
         classification_loss (`str`, *optional*):
             Loss of the classifier: `"cross_entropy"` (Eq. 5, one label a clip), `"bce"` (Eq. 6) or `"lsep"` (Eq. 7,
             the paper's choice for several). `None` derives it from `problem_type`, as transformers does; where this is
@@ -133,6 +135,7 @@ class AudioFormerConfig(PreTrainedConfig):
     hop_length: int = 320
     codebooks: int = 0
     tie_word_embeddings: bool = True
+    sparse_prediction: bool = True
     # Repeated from the parent for the record: `None` means "derive it from the labels", as elsewhere in transformers.
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = None

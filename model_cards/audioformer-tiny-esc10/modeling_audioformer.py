@@ -420,6 +420,7 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
         position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
+        return_full_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MaskedLMOutput:
         r"""
@@ -428,10 +429,15 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
                 As in [`AudioFormerModel.forward`].
             labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
                 The ids to find, -100 at the positions that do not count.
+            return_full_logits (`bool`, *optional*):
+                Whether logits of all positions are computed although `labels` are given. By default they are not,
+                unless `config.sparse_prediction` is `False` or the forward is being compiled, where the number of
+                positions must not depend on the labels.
 
         Returns:
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `logits` of shape `(batch_size, sequence_length,
-            vocab_size)`; with `labels` also `loss`, the mean cross-entropy over the positions that count.
+            vocab_size)`; with `labels` also `loss`, the mean cross-entropy over the positions that count, and `logits`
+            of these alone, of shape `(num_labels, vocab_size)` in the order of `labels[labels != -100]`.
         """
         outputs: BaseModelOutputWithPooling = self.audioformer(
             input_ids=input_ids,
@@ -440,7 +446,14 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        logits = self.lm_head(outputs.last_hidden_state)
+        hidden_states = outputs.last_hidden_state
+        if return_full_logits is None:
+            return_full_logits = not self.config.sparse_prediction or torch.compiler.is_compiling()
+        if labels is not None and not return_full_logits:
+            # The head is not computed where nothing asks for it: at about three positions of four.
+            counts = (labels != -100).to(hidden_states.device)
+            hidden_states, labels = hidden_states[counts], labels.to(hidden_states.device)[counts]
+        logits = self.lm_head(hidden_states)
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)

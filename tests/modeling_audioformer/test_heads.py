@@ -83,14 +83,57 @@ def test_trainer_divides_accumulated_losses(tmp_path):
     assert Trainer(model=classifier(num_labels=3), args=arguments).model_accepts_loss_kwargs is False
 
 
-def test_masked_lm_loss_counts_labelled_positions_only():
+def masked_lm(**changes) -> AudioFormerForMaskedLM:
     torch.manual_seed(0)
-    model = AudioFormerForMaskedLM(tiny_config()).eval()
-    ids = random_ids(model.config, 3, 12)
+    return AudioFormerForMaskedLM(tiny_config(**changes)).eval()
+
+
+def two_labels(ids: torch.Tensor) -> torch.Tensor:
     labels = torch.full_like(ids, -100)
     labels[0, 3], labels[2, 7] = ids[0, 3], ids[2, 7]
-    outputs = model(ids, labels=labels)
+    return labels
+
+
+def test_masked_lm_loss_counts_labelled_positions_only():
+    model = masked_lm()
+    ids = random_ids(model.config, 3, 12)
+    outputs = model(ids, labels=two_labels(ids), return_full_logits=True)
     assert outputs.logits.shape == (3, 12, model.config.vocab_size)
     scores = outputs.logits.log_softmax(-1)
     expected = -(scores[0, 3, ids[0, 3]] + scores[2, 7, ids[2, 7]]) / 2
     torch.testing.assert_close(outputs.loss, expected)
+
+
+def test_masked_lm_head_runs_where_labels_are():
+    model = masked_lm()
+    ids = random_ids(model.config, 3, 12)
+    labels = two_labels(ids)
+    seen = []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
+    sparse, full = model(ids, labels=labels), model(ids, labels=labels, return_full_logits=True)
+    assert seen == [(2, model.config.hidden_size), (3, 12, model.config.hidden_size)]
+    torch.testing.assert_close(sparse.logits, full.logits[labels != -100])
+    assert model(ids).logits.shape == full.logits.shape
+    dense = masked_lm(sparse_prediction=False)
+    torch.testing.assert_close(dense(ids, labels=labels).logits, full.logits)
+
+
+def test_masked_lm_gradients_are_those_of_all_positions():
+    gradients = []
+    for full in (False, True):
+        model = masked_lm().double()
+        ids = random_ids(model.config, 3, 12)
+        model(ids, labels=two_labels(ids), return_full_logits=full).loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-12, rtol=1e-9, msg=name)
+
+
+def test_masked_lm_without_any_label_adds_nothing():
+    model = masked_lm()
+    ids = random_ids(model.config, 2, 6)
+    labels = torch.full_like(ids, -100)
+    assert model(ids, labels=labels).loss.isnan()  # a mean of nothing, as with all logits
+    loss = model(ids, labels=labels, num_items_in_batch=5).loss
+    loss.backward()
+    assert loss == 0 and all(not parameter.grad.any() for parameter in model.parameters())

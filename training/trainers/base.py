@@ -123,9 +123,11 @@ class AudioFormerTrainer(Trainer):
             )
         elif self.args.group_by_length:
             lengths = dataset.lengths if hasattr(dataset, "lengths") else [len(item["input_ids"]) for item in dataset]
-            self.epoch_sampler = LengthGroupedSampler(lengths, clips_a_step, seed=seed)
+            self.epoch_sampler = LengthGroupedSampler(
+                lengths, clips_a_step, seed=seed, buffer_size=self.args.shuffle_buffer_size
+            )
         else:
-            self.epoch_sampler = ShuffledSampler(len(dataset), seed=seed)
+            self.epoch_sampler = ShuffledSampler(len(dataset), seed, self.args.shuffle_buffer_size)
         return self.epoch_sampler
 
     def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:

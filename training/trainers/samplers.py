@@ -28,23 +28,64 @@ class EpochSampler(Sampler[int]):
         return np.random.default_rng([self.seed, self.epoch])
 
 
+SHARDS_IN_A_BUFFER = 16
+"""Stretches of neighbours that are mixed in a buffer."""
+
+
+def shuffled_buffers(num_clips: int, buffer_size: int | None, rng: np.random.Generator) -> list[np.ndarray]:
+    """Every clip once, in random order, so that what is drawn for a while lies in few places of the disk.
+
+    Clips are cut into shards of neighbours, a sixteenth of a buffer each. The shards are shuffled, sixteen of them
+    fill a buffer, its clips are shuffled. Another epoch puts other shards together.
+
+    Args:
+        num_clips (`int`): How many there are.
+        buffer_size (`int`, *optional*): Clips a buffer; without it all clips are one.
+        rng (`np.random.Generator`): Where the order comes from.
+
+    Returns:
+        `list[np.ndarray]`: Indices of the clips of each buffer.
+    """
+    if buffer_size is None or buffer_size >= num_clips:
+        return [rng.permutation(num_clips)]
+    size = -(-buffer_size // SHARDS_IN_A_BUFFER)
+    starts = size * rng.permutation(-(-num_clips // size))
+    buffers = []
+    for first in range(0, len(starts), SHARDS_IN_A_BUFFER):
+        shards = starts[first : first + SHARDS_IN_A_BUFFER]
+        buffers.append(rng.permutation(np.concatenate([np.arange(n, min(n + size, num_clips)) for n in shards])))
+    return buffers
+
+
+def check_positive(**values: int | None) -> None:
+    """Raise `ValueError` for a size below 1."""
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+
+
 class ShuffledSampler(EpochSampler):
     """Every clip once an epoch, in random order.
 
     Args:
         num_clips (`int`): How many there are.
         seed (`int`, defaults to 0): Seed of the order.
+        buffer_size (`int`, *optional*): Shuffle by shard and buffer, see [`shuffled_buffers`].
+
+    Raises:
+        ValueError: If `buffer_size` is below 1.
     """
 
-    def __init__(self, num_clips: int, seed: int = 0) -> None:
+    def __init__(self, num_clips: int, seed: int = 0, buffer_size: int | None = None) -> None:
         super().__init__(seed)
-        self.num_clips = num_clips
+        check_positive(buffer_size=buffer_size)
+        self.num_clips, self.buffer_size = num_clips, buffer_size
 
     def __len__(self) -> int:
         return self.num_clips
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.rng().permutation(self.num_clips).tolist())
+        return iter(np.concatenate(shuffled_buffers(self.num_clips, self.buffer_size, self.rng())).tolist())
 
 
 class LengthGroupedSampler(EpochSampler):
@@ -58,37 +99,51 @@ class LengthGroupedSampler(EpochSampler):
         batch_size (`int`): Clips that are computed together: those of a step on all processes.
         batches_a_stretch (`int`, defaults to 50): As many batches are sorted together.
         seed (`int`, defaults to 0): Seed of the order.
+        buffer_size (`int`, *optional*): Shuffle by shard and buffer, see [`shuffled_buffers`]; batches are shuffled
+            within a buffer.
 
     Raises:
-        ValueError: If `batch_size` or `batches_a_stretch` is below 1.
+        ValueError: If `batch_size`, `batches_a_stretch` or `buffer_size` is below 1.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, batches_a_stretch: int = 50, seed: int = 0) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        batches_a_stretch: int = 50,
+        seed: int = 0,
+        buffer_size: int | None = None,
+    ) -> None:
         super().__init__(seed)
-        for name, value in (("batch_size", batch_size), ("batches_a_stretch", batches_a_stretch)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        check_positive(batch_size=batch_size, batches_a_stretch=batches_a_stretch, buffer_size=buffer_size)
         self.lengths = np.asarray(lengths)
-        self.batch_size, self.batches_a_stretch = batch_size, batches_a_stretch
+        self.batch_size, self.batches_a_stretch, self.buffer_size = batch_size, batches_a_stretch, buffer_size
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
         rng = self.rng()
-        order = rng.permutation(len(self.lengths))
+        order: list[np.ndarray] = []
+        rest = np.empty(0, dtype=np.int64)
+        for buffer in shuffled_buffers(len(self.lengths), self.buffer_size, rng):
+            batches, rest = self._group(np.concatenate([rest, buffer]), rng)
+            order += batches
+        # A last batch that is not full stays last: anywhere else it would shift the limits of all that follow.
+        return iter(np.concatenate([*order, rest]).tolist())
+
+    def _group(self, clips: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
+        """Full batches of shuffled clips in random order, and the clips that are left over."""
         stretch = self.batch_size * self.batches_a_stretch
         # Stable, so that clips of equal length stay shuffled.
         sorted_stretches = [
             part[np.argsort(-self.lengths[part], kind="stable")]
-            for part in (order[start : start + stretch] for start in range(0, len(order), stretch))
+            for part in (clips[start : start + stretch] for start in range(0, len(clips), stretch))
         ]
-        order = np.concatenate(sorted_stretches) if sorted_stretches else order
-        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        # A last batch that is not full stays last: anywhere else it would shift the limits of all that follow.
-        full = len(order) // self.batch_size
-        shuffled = [batches[index] for index in rng.permutation(full)] + batches[full:]
-        return iter(np.concatenate(shuffled).tolist() if shuffled else [])
+        clips = np.concatenate(sorted_stretches) if sorted_stretches else clips
+        full = len(clips) // self.batch_size
+        batches = np.split(clips[: full * self.batch_size], full) if full else []
+        return [batches[index] for index in rng.permutation(full)], clips[full * self.batch_size :]
 
 
 class ClassBalancedSampler(EpochSampler):

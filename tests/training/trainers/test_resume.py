@@ -39,7 +39,7 @@ def command(task: str, output: Path, **changes) -> list[str]:
     ("task", "changes", "kill_at"),
     [
         ("mlm", {}, 5),  # in the middle of the second of four epochs, a step after a checkpoint
-        ("mlm", {"dataloader_num_workers": 1}, 4),
+        ("mlm", {"dataloader_num_workers": 1, "shuffle_buffer_size": 8}, 4),
         ("cross_entropy", {"mixup_alpha": 0.4, "class_balanced_sampling": True}, 7),
         ("lsep", {"save_steps": 3, "layer_wise_lr_decay": 0.7}, 6),  # at the end of an epoch
     ],

@@ -29,10 +29,12 @@ def samplers():
         LengthGroupedSampler(LENGTHS, 16, seed=3),
         ClassBalancedSampler(labels, seed=3),
         ClassBalancedSampler(labels, distinct_within=32, seed=3),
+        ShuffledSampler(len(LENGTHS), seed=3, buffer_size=100),
+        LengthGroupedSampler(LENGTHS, 16, seed=3, buffer_size=100),
     ]
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(6))
 def test_the_order_follows_from_seed_and_epoch(number):
     sampler, again = samplers()[number], samplers()[number]
     first = list(sampler)
@@ -44,7 +46,7 @@ def test_the_order_follows_from_seed_and_epoch(number):
     assert list(again) == first
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 4, 5])
 def test_every_clip_comes_once(number):
     assert sorted(samplers()[number]) == list(range(1003))
 
@@ -57,6 +59,31 @@ def test_batches_are_of_similar_length():
     assert padded < 1.05 * LENGTHS.sum() < 1.5 * LENGTHS.sum() < unsorted
     means = np.array([batch.mean() for batch in grouped])
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.4  # not from long to short
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_what_is_drawn_for_a_while_lies_in_few_places(grouped):
+    num_clips, buffer_size, batch_size = 20_000, 1600, 32
+    lengths = np.random.default_rng(0).integers(75, 750, num_clips)
+    if grouped:
+        sampler = LengthGroupedSampler(lengths, batch_size, buffer_size=buffer_size)
+    else:
+        sampler = ShuffledSampler(num_clips, buffer_size=buffer_size)
+    orders = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        orders.append(np.array(list(sampler)))
+        assert sorted(orders[-1]) == list(range(num_clips))
+        shards = orders[-1] // 100
+        places = [len(set(shards[start : start + 800])) for start in range(0, num_clips - 800, 100)]
+        # Sixteen shards of a hundred clips, and those of the next buffer at its border; of two hundred there are.
+        assert max(places) <= 34 and np.median(places) <= 32
+        assert len(set(shards[:800])) == 16
+    together = [set(order[:buffer_size] // 100) for order in orders]
+    assert len(together[0] & together[1]) < 8, "other shards in another epoch"
+    if grouped:
+        batches = lengths[orders[0][: 600 * batch_size].reshape(-1, batch_size)]
+        assert batches.max(axis=1).sum() * batch_size < 1.05 * batches.sum()
 
 
 def test_weights_of_single_labels_make_classes_equal():
@@ -88,6 +115,8 @@ def test_no_clip_twice_in_a_block():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="`batch_size` must be at least 1, got 0"):
         LengthGroupedSampler([1, 2], 0)
+    with pytest.raises(ValueError, match="`buffer_size` must be at least 1, got 0"):
+        ShuffledSampler(2, buffer_size=0)
     with pytest.raises(ValueError, match="shape"):
         ClassBalancedSampler(np.zeros((2, 2, 2)))
 
@@ -104,6 +133,7 @@ orders = {}
 for name, sampler in {
     "length": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1),
     "class": ClassBalancedSampler(np.arange(32) % 5, distinct_within=8, seed=1),
+    "buffer": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1, buffer_size=16),
 }.items():
     loader = accelerator.prepare(DataLoader(range(32), 4, sampler=sampler))
     for epoch in range(2):
@@ -125,6 +155,7 @@ def test_two_processes_see_together_what_one_sees(tmp_path):
     whole = {
         "length": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1),
         "class": ClassBalancedSampler(np.arange(32) % 5, distinct_within=8, seed=1),
+        "buffer": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1, buffer_size=16),
     }
     for name, sampler in whole.items():
         for epoch in range(2):
