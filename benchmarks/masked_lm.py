@@ -2,8 +2,8 @@
 Pre-training of `AudioFormerForMaskedLM` next to `transformers.RoFormerForMaskedLM` with the same weights.
 
 Forward and training step (forward, loss on a masked quarter, backward) on the same ids. On a GPU every attention there
-is runs in bfloat16, also compiled. Utilisation is the rate of the model's matrix products over a stated peak (`--peak`,
-in TFLOP/s) or, on a CPU, over the rate at which this machine multiplies matrices of a layer's size.
+is runs in bfloat16, also compiled. Utilisation is the rate of the model's matrix products over a stated peak
+(`--peak`, in TFLOP/s) or, on a CPU, over the rate at which this machine multiplies matrices of a layer's size.
 
     python benchmarks/masked_lm.py --batch 4 --plot masked_lm.png
     python benchmarks/masked_lm.py --device cuda --batch 22 --peak 989 --json masked_lm.json
@@ -187,9 +187,8 @@ def main() -> None:
     print(title)
     print_table(rows)
     against = f"{arguments.peak:g} TFLOP/s" if arguments.peak else "a plain matrix product of this machine"
-    print(
-        f"utilisation: of {against}; targets on an H200: {TARGET_UTILISATION:.0%}, {TARGET_TIMES_ROFORMER:g} x RoFormer"
-    )
+    targets = f"{TARGET_UTILISATION:.0%}, {TARGET_TIMES_ROFORMER:g} x RoFormer"
+    print(f"utilisation: of {against}; targets on an H200: {targets}")
     write_json(arguments.json, rows, arguments=vars(arguments), seconds=[seconds for _, seconds in measured])
     if arguments.plot is not None:
         plot(rows, arguments.plot, title)
