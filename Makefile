@@ -19,6 +19,8 @@ $(VENV)/.demo: $(VENV)/.torch setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	# Without its dependencies: a torchaudio that does not fit torch would break `import transformers`.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps encodec==0.1.1
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.torch setup.cfg pyproject.toml
@@ -44,6 +46,8 @@ benchmark: $(VENV)/.test  ## side by side with the peers, in one process each
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/encode_command.py
 	$(BIN)/python benchmarks/waveform_to_logits.py
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/masked_lm.py --batch 4
 	$(BIN)/python benchmarks/length_grouping.py
 	$(BIN)/python benchmarks/ft2_step.py
 

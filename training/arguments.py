@@ -47,9 +47,15 @@ class DataArguments:
     )
     codec: str | None = field(
         default=None,
-        metadata={"help": "Folder or Hub id of the EnCodec model (default: that of the model, or the bundled one)."},
+        metadata={"help": "Folder or Hub id of the codec (default: that of the model, or the bundled one)."},
     )
     codec_revision: str | None = field(default=None, metadata={"help": "Revision of a codec on the Hub."})
+    codec_type: str | None = field(
+        default=None, metadata={"help": "Kind of a codec on the Hub: encodec (default), mimi, dac or xcodec2."}
+    )
+    codec_backend: str = field(
+        default="transformers", metadata={"help": "encodec: --codec is an original checkpoint, run by that package."}
+    )
     num_codebooks: int = field(default=4, metadata={"help": "Rows of codes to encode and keep: C1 to C4 by default."})
     max_length_s: float = field(
         default=10.0, metadata={"help": "Seconds of a clip that are used; what lies behind is cut, and counted."}

@@ -85,8 +85,19 @@ NOT_FOR = {
 """Fields that a command has no use for: left out of its help, and refused."""
 
 FOR_EVALUATE = {
+    *("codec_type", "codec_backend"),
     *("data", "codes", "eval_data", "eval_codes", "layout", "eval_split", "eval_folds", "audio_column"),
-    *("label_column", "label_delimiter", "codec", "codec_revision", "num_codebooks", "max_length_s", "cache_dir"),
+    *(
+        "label_column",
+        "label_delimiter",
+        "codec",
+        "codec_revision",
+        "codec_type",
+        "codec_backend",
+        "num_codebooks",
+        "max_length_s",
+        "cache_dir",
+    ),
     *("max_rejected", "model", "model_revision", "attn_implementation", "output_dir", "per_device_eval_batch_size"),
     *("dataloader_num_workers", "bf16_full_eval", "fp16_full_eval", "use_cpu", "seed"),
 }

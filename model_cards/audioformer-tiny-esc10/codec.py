@@ -1,4 +1,4 @@
-"""The codec behind the feature extractor: where it comes from, whether it fits, and its fast encoder."""
+"""The codec behind the feature extractor: where it comes from, whether it fits, and what encodes with it."""
 
 import hashlib
 import os
@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import EncodecModel
+from transformers import AutoConfig, EncodecModel, PreTrainedModel
 from transformers.utils.hub import constants
 
+from .audio_tokenizers import CODEC_CLASSES, ClipwiseCodec, CodecFacts, codec_facts
+from .convert_encodec_checkpoint import convert_encodec_state_dict
 from .encodec_encoder import FoldedEncodecEncoder
+from .encodec_package import EncodecPackageCodec, is_encodec_package_model, load_encodec_package_model
 
 CODEC_SUBFOLDER = "codec"
 """Name of the folder next to a saved extractor that holds its codec."""
@@ -41,7 +44,9 @@ class CodecSource:
         revision (`str`, *optional*): Branch, tag or commit, for a Hub id.
         subfolder (`str`, *optional*, defaults to `""`): Folder inside `location`.
         bundled (`bool`, *optional*, defaults to `False`): Whether the codec came with a saved extractor.
-        model (`EncodecModel`, *optional*): A codec that is already loaded; nothing else is needed then.
+        codec_type (`str`, *optional*): Kind of a codec on the Hub, a key of `CODEC_CLASSES`.
+        backend (`str`, defaults to `"transformers"`): `"encodec"` for an original checkpoint, run by that package.
+        model (*optional*): A codec that is already loaded; nothing else is needed then.
         hub_options (`dict`, *optional*): Arguments such as `cache_dir` or `token` for loading from the Hub.
     """
 
@@ -49,30 +54,47 @@ class CodecSource:
     revision: str | None = None
     subfolder: str = ""
     bundled: bool = False
-    model: EncodecModel | None = None
+    codec_type: str | None = None
+    backend: str = "transformers"
+    model: Any = None
     hub_options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, codec: Any, revision: str | None) -> "CodecSource | None":
-        """Read the extractor's `codec` argument.
+    def parse(
+        cls, codec: Any, revision: str | None, codec_type: str | None = None, backend: str = "transformers"
+    ) -> "CodecSource | None":
+        """Read the extractor's arguments.
 
         Raises:
-            ValueError: If `codec` is neither a Hub id, nor an existing folder, nor a loaded `EncodecModel`.
+            ValueError: If `codec` is neither a Hub id, nor an existing folder, nor a loaded codec, or does not go with
+                `codec_type` or `backend`.
         """
+        if backend not in ("transformers", "encodec"):
+            raise ValueError(f"`codec_backend` must be 'transformers' or 'encodec', got {backend!r}.")
+        if codec_type is not None and codec_type not in CODEC_CLASSES:
+            raise ValueError(f"`codec_type` must be one of {', '.join(CODEC_CLASSES)}, got {codec_type!r}.")
         if codec is None:
             return None
-        if isinstance(codec, EncodecModel):
+        if isinstance(codec, tuple(CODEC_CLASSES.values())) or is_encodec_package_model(codec):
             return cls(model=codec)
         if not isinstance(codec, (str, os.PathLike)):
             raise ValueError(
-                f"`codec` must be a Hub id, a local folder or a loaded `EncodecModel`, got {type(codec).__name__}."
+                "`codec` must be a Hub id, a local folder or a loaded `EncodecModel`, got "
+                f"{type(codec).__name__} (`MimiModel`, `DacModel` and `Xcodec2Model` will do, too)."
             )
         location = os.fspath(codec)
+        if backend == "encodec":
+            if not os.path.isfile(location):
+                raise ValueError(
+                    f"`codec` must be the file of an original checkpoint (.th) with `codec_backend='encodec'`, got "
+                    f"{location!r}."
+                )
+            return cls(location=os.path.abspath(location), backend=backend)
         if os.path.isdir(location):
             return cls(location=os.path.abspath(location))
         if not location or location.count("/") > 1 or location[0] in "/.~" or os.path.isabs(location):
             raise ValueError(f"`codec` names the folder {location!r}, which does not exist.")
-        return cls(location=location, revision=revision)
+        return cls(location=location, revision=revision, codec_type=codec_type)
 
     @property
     def is_local(self) -> bool:
@@ -81,45 +103,72 @@ class CodecSource:
     @property
     def travels(self) -> bool:
         """Whether saving the extractor writes the codec too: it does unless a Hub id says where to find it."""
-        return self.model is not None or self.bundled or self.is_local
+        return self.model is not None or self.bundled or self.is_local or self.backend == "encodec"
 
-    def load(self) -> EncodecModel:
+    def facts(self) -> CodecFacts | None:
+        """What the codec is like, as far as that is known without loading it; `None` stands for EnCodec's 24 kHz."""
+        if self.model is not None:
+            return None if is_encodec_package_model(self.model) else codec_facts(self.model.config)
+        if self.backend == "encodec":
+            return None
+        if self.is_local:
+            folder = os.path.join(self.location, self.subfolder)
+            return codec_facts(AutoConfig.from_pretrained(folder)) if _has_config(folder) else None
+        if self.codec_type in (None, "encodec"):
+            return None
+        return codec_facts(AutoConfig.from_pretrained(self.location, **self._on_the_hub))
+
+    @property
+    def _on_the_hub(self) -> dict[str, Any]:
+        return {"subfolder": self.subfolder, "revision": self.revision, **self.hub_options}
+
+    def load(self) -> Any:
         """Load the codec in float32 on the CPU, or hand out the loaded one."""
         if self.model is not None:
             return self.model
+        if self.backend == "encodec":
+            return load_encodec_package_model(self.location)
         if self.is_local or (self.location is not None and os.path.isabs(self.location)):
             folder = os.path.join(self.location, self.subfolder)
-            if not os.path.isfile(os.path.join(folder, "config.json")):
+            if not _has_config(folder):
                 raise ValueError(f"There is no codec in {folder!r}: its config.json is missing.")
-            return EncodecModel.from_pretrained(folder, dtype=torch.float32).eval()
-        return EncodecModel.from_pretrained(
-            self.location, subfolder=self.subfolder, revision=self.revision, dtype=torch.float32, **self.hub_options
-        ).eval()
+            config = AutoConfig.from_pretrained(folder)
+            codec_facts(config)
+            return CODEC_CLASSES[config.model_type].from_pretrained(folder, dtype=torch.float32).eval()
+        model_class = CODEC_CLASSES[self.codec_type or "encodec"]
+        return model_class.from_pretrained(self.location, dtype=torch.float32, **self._on_the_hub).eval()
 
     def for_pickling(self) -> "CodecSource":
         """The same codec by name: without weights, and without the token."""
+        if is_encodec_package_model(self.model):
+            return CodecSource(location=store_codec(convert_encodec_state_dict(self.model.state_dict())))
         if self.model is not None:
             return CodecSource(location=store_codec(self.model))
         return replace(self, hub_options={k: v for k, v in self.hub_options.items() if k != "token"})
 
 
-def codec_fingerprint(model: EncodecModel) -> str:
+def _has_config(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, "config.json"))
+
+
+def codec_fingerprint(model: Any) -> str:
     """SHA-256 over the settings and weights of a codec: equal fingerprints give equal codes."""
-    digest = hashlib.sha256(model.config.to_json_string().encode())
+    settings = f"encodec package, {model.sample_rate} Hz" if is_encodec_package_model(model) else None
+    digest = hashlib.sha256((settings or model.config.to_json_string()).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def store_codec(model: EncodecModel) -> str:
+def store_codec(model: PreTrainedModel) -> str:
     """Write a loaded codec to the local cache once, under a name made from its content.
 
     Other processes (workers of a `DataLoader` or of `datasets.map`) then load it by name, and two pickles of the same
     codec are equal.
 
     Args:
-        model (`EncodecModel`): The codec.
+        model (`PreTrainedModel`): The codec.
 
     Returns:
         `str`: The folder.
@@ -142,27 +191,41 @@ def store_codec(model: EncodecModel) -> str:
 
 
 def check_codec(
-    model: EncodecModel, *, sampling_rate: int, codebook_size: int, bandwidth: float, codebooks: Sequence[int]
+    model: Any, *, sampling_rate: int, codebook_size: int, bandwidth: float, codebooks: Sequence[int]
 ) -> None:
     """Refuse a codec whose codes would not be what the extractor promises.
 
     Args:
-        model (`EncodecModel`): The codec.
+        model: The codec.
         sampling_rate (`int`): Rate in Hz that the extractor resamples to.
         codebook_size (`int`): Entries of a codebook that the model's vocabulary has room for.
-        bandwidth (`float`): Bandwidth in kb/s, which sets the number of rows.
+        bandwidth (`float`): Bandwidth of an EnCodec in kb/s, which sets the number of rows.
         codebooks (sequence of `int`): The rows asked for, from 0.
 
     Raises:
         ValueError: If something does not fit; the message says what.
     """
-    config = model.config
-    if config.sampling_rate != sampling_rate:
+    if is_encodec_package_model(model):
+        EncodecPackageCodec.check(model, sampling_rate, codebook_size, bandwidth, max(codebooks))
+        return
+    facts = codec_facts(model.config)
+    if facts.sampling_rate != sampling_rate:
         raise ValueError(
-            f"The codec works at {config.sampling_rate} Hz, the extractor at {sampling_rate} Hz: they must be equal."
+            f"The codec works at {facts.sampling_rate} Hz, the extractor at {sampling_rate} Hz: they must be equal."
         )
-    if config.codebook_size != codebook_size:
-        raise ValueError(f"The codec has {config.codebook_size} entries a codebook, {codebook_size} are expected.")
+    if facts.codebook_size != codebook_size:
+        raise ValueError(f"The codec has {facts.codebook_size} entries a codebook, {codebook_size} are expected.")
+    if isinstance(model, EncodecModel):
+        _check_encodec(model, bandwidth, max(codebooks))
+    elif max(codebooks) >= facts.num_codebooks:
+        raise ValueError(
+            f"`codebooks` asks for row {max(codebooks)}, but the codec has the rows 0 to {facts.num_codebooks - 1}."
+        )
+
+
+def _check_encodec(model: EncodecModel, bandwidth: float, last_row: int) -> None:
+    """What the folded encoder needs, and that the rows are there and trained."""
+    config = model.config
     unsupported = {
         "`use_causal_conv=False` (codes would depend on the future)": not config.use_causal_conv,
         f"`norm_type={config.norm_type!r}` (only 'weight_norm' can be folded)": config.norm_type != "weight_norm",
@@ -179,25 +242,28 @@ def check_codec(
             f"The codec has no bandwidth of {bandwidth} kb/s, only {', '.join(map(str, config.target_bandwidths))}."
         )
     num_rows = min(model.quantizer.get_num_quantizers_for_bandwidth(bandwidth), len(model.quantizer.layers))
-    if max(codebooks) >= num_rows:
+    if last_row >= num_rows:
         raise ValueError(
-            f"`codebooks` asks for row {max(codebooks)}, but {bandwidth} kb/s give the rows 0 to {num_rows - 1}."
+            f"`codebooks` asks for row {last_row}, but {bandwidth} kb/s give the rows 0 to {num_rows - 1}."
         )
-    for row in range(max(codebooks) + 1):
+    for row in range(last_row + 1):
         if not model.quantizer.layers[row].codebook.embed.any():
             raise ValueError(
-                f"Codebook {row} of the codec is all zeros, so every code would be 0: the codec was never trained."
+                f"Codebook {row} of the codec is all zeros, so every code would be 0: the codec was never trained, or "
+                "is no EnCodec (for another one on the Hub say its `codec_type`)."
             )
 
 
-class Codec:
-    """A loaded, checked codec, ready to encode.
+class EncodecCodec:
+    """A loaded, checked `EncodecModel`, ready to encode.
 
     Args:
         model (`EncodecModel`): The codec; it stays untouched.
         num_rows (`int`): How many codebooks to search, beginning with the first.
         device (`str`): Where to encode.
     """
+
+    is_causal = True
 
     def __init__(self, model: EncodecModel, num_rows: int, device: str):
         self.model = model
@@ -207,3 +273,15 @@ class Codec:
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Encode mono float32 clips of shape `(samples,)` into int64 codes of shape `(frames, num_rows)`."""
         return self._encoder.encode(waveforms)
+
+
+Codec = EncodecCodec | ClipwiseCodec | EncodecPackageCodec
+"""What encodes: all have `model`, `hop_length`, `is_causal` (no code depends on what follows it) and `encode`."""
+
+
+def open_codec(model: Any, num_rows: int, bandwidth: float, device: str) -> Codec:
+    """The codec that encodes with a loaded, checked model."""
+    if is_encodec_package_model(model):
+        return EncodecPackageCodec(model, num_rows, bandwidth, device)
+    codec_class = EncodecCodec if isinstance(model, EncodecModel) else ClipwiseCodec
+    return codec_class(model, num_rows, device)

@@ -36,7 +36,7 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """Keep autocast, TF32 and bfloat16 products away: codes must not depend on what surrounds the call."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -204,7 +204,7 @@ class FoldedEncodecEncoder(nn.Module):
         codes: list[np.ndarray] = [np.empty(0)] * len(waveforms)
         # Longest first: the clips that are still running in a segment are then the first rows of the group.
         order = sorted(range(len(waveforms)), key=lambda i: -len(waveforms[i]))
-        with _full_precision(self.device):
+        with full_precision(self.device):
             for start in range(0, len(order), self.group_size):
                 group = order[start : start + self.group_size]
                 for i, clip_codes in zip(group, self._encode_group([waveforms[i] for i in group]), strict=True):

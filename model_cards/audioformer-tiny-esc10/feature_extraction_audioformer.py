@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,22 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
-from .codec import CODEC_SUBFOLDER, Codec, CodecSource, check_codec, use_one_thread_after_fork
+from .codec import CODEC_SUBFOLDER, Codec, CodecSource, check_codec, open_codec, use_one_thread_after_fork
+from .convert_encodec_checkpoint import convert_encodec_state_dict
+from .encodec_package import is_encodec_package_model
+from .sequences import (
+    BOA_TOKEN_ID,
+    CODE_OFFSET,
+    EOA_TOKEN_ID,
+    check_codebooks,
+    check_max_length,
+    round_up,
+    stack,
+    to_columns,
+    to_numpy,
+    truncate,
+)
 from .waveforms import prepare_waveforms
-
-BOA_TOKEN_ID = 0
-EOA_TOKEN_ID = 2
-CODE_OFFSET = 3
-"""Code `c` has the id `c + CODE_OFFSET`, after the three special ids BOA, PAD and EOA."""
 
 # Left reflection and the convolutions see at most this much of a clip's beginning: with fewer frames than this, the
 # first codes of a cut clip would not be those of the whole clip.
@@ -38,28 +47,36 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
     cache once, and its folder takes its place.
 
     Args:
-        codec (`str` or `EncodecModel`, *optional*, defaults to `"facebook/encodec_24khz"`):
-            A Hub id, a local folder or a loaded model, which is taken as frozen: causal, mono and unchunked, as the
-            24 kHz EnCodec is. It runs in float32.
+        codec (`str` or model, *optional*, defaults to `"facebook/encodec_24khz"`):
+            A Hub id, a local folder or a loaded model, which is taken as frozen and runs in float32: an EnCodec that
+            is causal, mono and unchunked, as the one of 24 kHz is, or a Mimi, DAC or X-Codec 2 of transformers.
         codebooks (`int` or `list[int]`, *optional*, defaults to 0):
             Rows of residual quantization to return, from 0 (called C1 in the paper). An `int` gives `input_ids` of
             shape `(batch, length)`, a list gives `(batch, length, rows)` in the order of the list.
         bandwidth (`float`, *optional*, defaults to 3.0):
-            Bandwidth in kb/s; 3.0 has four rows. It must be among the codec's `target_bandwidths`.
-        sampling_rate (`int`, *optional*, defaults to 24000):
-            Rate in Hz that audio is resampled to, which must be the codec's.
+            Bandwidth of an EnCodec in kb/s; 3.0 has four rows. It must be among the codec's `target_bandwidths`.
+        sampling_rate (`int`, *optional*):
+            Rate in Hz that audio is resampled to, which must be the codec's. 24000 for EnCodec, that of the codec's
+            configuration for others.
         codec_revision (`str`, *optional*):
             Branch, tag or commit of a Hub id.
         padding_value (`int`, *optional*, defaults to 1):
             Id to pad with.
-        codebook_size (`int`, *optional*, defaults to 1024):
-            Entries of a codebook; a codec with any other number is refused.
+        codebook_size (`int`, *optional*):
+            Entries of a codebook; a codec with any other number is refused. 1024 for EnCodec, that of the codec's
+            configuration for others.
         codec_subfolder (`str`, *optional*):
             Set by `save_pretrained` when the codec lies next to the extractor; `codec` is `None` then.
         return_attention_mask (`bool`, *optional*, defaults to `True`):
             Whether to return `attention_mask`: 1 for BOA, codes and EOA, 0 for padding.
         padding_side (`str`, *optional*, defaults to `"right"`):
             `"right"` or `"left"`.
+        codec_type (`str`, *optional*, defaults to `"encodec"`):
+            Kind of a codec on the Hub: `"encodec"`, `"mimi"`, `"dac"` or `"xcodec2"`. Of a folder or a loaded model it
+            is found out.
+        codec_backend (`str`, *optional*, defaults to `"transformers"`):
+            `"encodec"` runs an original checkpoint (`codec` is its `.th` file) in the package `encodec`. Saving writes
+            it as an `EncodecModel`, so that what is saved needs that package no more.
 
     Raises:
         ValueError: If `codebooks`, `bandwidth` or `codec` make no sense, or, when the codec is loaded, if its sampling
@@ -83,19 +100,23 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         codec: Any = "facebook/encodec_24khz",
         codebooks: int | Sequence[int] = 0,
         bandwidth: float = 3.0,
-        sampling_rate: int = 24000,
+        sampling_rate: int | None = None,
         codec_revision: str | None = None,
         padding_value: int = 1,
-        codebook_size: int = 1024,
+        codebook_size: int | None = None,
         codec_subfolder: str | None = None,
         return_attention_mask: bool = True,
         padding_side: str = "right",
+        codec_type: str | None = None,
+        codec_backend: str = "transformers",
         **kwargs: Any,
     ):
         kwargs.pop("feature_size", None)
         kwargs.pop("feature_extractor_type", None)
         if padding_side not in ("right", "left"):
             raise ValueError(f"`padding_side` must be 'right' or 'left', got {padding_side!r}.")
+        self._source = CodecSource.parse(codec, codec_revision, codec_type, codec_backend)
+        sampling_rate, codebook_size = self._fill_in(sampling_rate, codebook_size)
         super().__init__(
             feature_size=1,
             sampling_rate=sampling_rate,
@@ -104,21 +125,54 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             padding_side=padding_side,
             **kwargs,
         )
-        self.codebooks = _check_codebooks(codebooks)
+        self.codebooks = check_codebooks(codebooks)
         self.bandwidth = float(bandwidth)
         self.codebook_size = codebook_size
         self.codec_subfolder = codec_subfolder
-        self._source = CodecSource.parse(codec, codec_revision)
         self._device = "cpu"
         self._codec: Codec | None = None
         self._codec_settings: tuple | None = None
         if self._source is not None and self._source.model is not None:
             self._check(self._source.model)
 
+    def _fill_in(self, sampling_rate: int | None, codebook_size: int | None) -> tuple[int, int]:
+        """What was given, else what the codec's configuration says, else what EnCodec has."""
+        if sampling_rate is not None and codebook_size is not None:
+            return sampling_rate, codebook_size
+        facts = None if self._source is None else self._source.facts()
+        rate, size = (24000, 1024) if facts is None or facts.is_encodec else (facts.sampling_rate, facts.codebook_size)
+        return (rate if sampling_rate is None else sampling_rate, size if codebook_size is None else codebook_size)
+
     @property
     def codec(self) -> Any:
-        """The codec, an `EncodecModel` in float32, loaded when first asked for. Take it as frozen."""
+        """The codec in float32, loaded when first asked for. Take it as frozen."""
         return self._load_codec().model
+
+    @property
+    def hop_length(self) -> int:
+        """Samples that become one frame; the codec is loaded to find out."""
+        return self._load_codec().hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second; the codec is loaded to find out."""
+        return self.sampling_rate / self.hop_length
+
+    @property
+    def device(self) -> str:
+        """Where the codec runs."""
+        return self._device
+
+    def model_config(self) -> dict[str, int]:
+        """Arguments of an `AudioFormerConfig` that reads these ids: vocabulary, special ids, rates and row."""
+        return {
+            "codebook_size": self.codebook_size,
+            "mask_token_id": self.codebook_size + CODE_OFFSET,
+            "vocab_size": self.codebook_size + CODE_OFFSET + 1,
+            "sampling_rate": self.sampling_rate,
+            "hop_length": self.hop_length,
+            "codebooks": self._rows[0],
+        }
 
     def to(self, device: Any) -> "AudioFormerFeatureExtractor":
         """Encode on `device` (`str`, `int` or `torch.device`) from now on; ids are still returned on the CPU."""
@@ -152,7 +206,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             with torch.inference_mode(False):
                 model = self._source.load() if self._codec is None else self._codec.model
                 self._check(model)
-                self._codec = Codec(model, max(self._rows) + 1, self._device)
+                self._codec = open_codec(model, max(self._rows) + 1, self.bandwidth, self._device)
             self._codec_settings = settings
         return self._codec
 
@@ -205,11 +259,12 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         waveforms = prepare_waveforms(raw_speech, sampling_rate, self.sampling_rate)
         max_frames = None
         if truncation:
-            max_frames = _round_up(_check_max_length(max_length), pad_to_multiple_of) - 2
+            max_frames = round_up(check_max_length(max_length), pad_to_multiple_of) - 2
             if max_frames < 1:
                 raise ValueError(f"`max_length` must be at least 3 (BOA, one code, EOA), got {max_length}.")
-            max_samples = max(max_frames, _MIN_FRAMES_TO_ENCODE) * codec.hop_length
-            waveforms = [waveform[:max_samples] for waveform in waveforms]
+            if codec.is_causal:
+                max_samples = max(max_frames, _MIN_FRAMES_TO_ENCODE) * codec.hop_length
+                waveforms = [waveform[:max_samples] for waveform in waveforms]
         # Tensors made in inference mode could not be used in training.
         with torch.inference_mode(False):
             codes = codec.encode(waveforms)
@@ -263,7 +318,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         Raises:
             ValueError: If there are no `input_ids`, entries differ in number, or `max_length` is missing.
         """
-        features = _to_columns(processed_features)
+        features = to_columns(processed_features)
         name = self.model_input_names[0]
         if name not in features:
             raise ValueError(f"The features to pad must have {name!r}, got only {sorted(features)}.")
@@ -273,20 +328,20 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             return_attention_mask = self.return_attention_mask
         strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
 
-        sequences = [_to_numpy(sequence) for sequence in features.pop(name)]
+        sequences = [to_numpy(sequence) for sequence in features.pop(name)]
         masks = features.pop("attention_mask", None)
-        masks = [np.ones(len(x), np.int64) for x in sequences] if masks is None else [_to_numpy(x) for x in masks]
+        masks = [np.ones(len(x), np.int64) for x in sequences] if masks is None else [to_numpy(x) for x in masks]
         for key, values in {"attention_mask": masks, **features}.items():
             if len(values) != len(sequences):
                 raise ValueError(f"{key!r} has {len(values)} entries for {len(sequences)} sequences of {name!r}.")
 
         if truncation:
-            limit = _round_up(_check_max_length(max_length), pad_to_multiple_of)
-            sequences = [_truncate(sequence, limit) for sequence in sequences]
+            limit = round_up(check_max_length(max_length), pad_to_multiple_of)
+            sequences = [truncate(sequence, limit) for sequence in sequences]
             masks = [mask[:limit] for mask in masks]
         if strategy != PaddingStrategy.DO_NOT_PAD and sequences:
             longest = max(len(sequence) for sequence in sequences)
-            target = _round_up(longest if strategy == PaddingStrategy.LONGEST else max_length, pad_to_multiple_of)
+            target = round_up(longest if strategy == PaddingStrategy.LONGEST else max_length, pad_to_multiple_of)
             sequences = [self._pad_to(sequence, target, self.padding_value) for sequence in sequences]
             masks = [self._pad_to(mask, target, 0) for mask in masks]
 
@@ -295,7 +350,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             batch["attention_mask"] = masks
         batch.update(features)
         if return_tensors is None:
-            batch = {key: _stack(values) for key, values in batch.items()}
+            batch = {key: stack(values) for key, values in batch.items()}
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def _pad_to(self, sequence: np.ndarray, length: int, value: float) -> np.ndarray:
@@ -310,6 +365,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         by_name = source is not None and not source.travels
         output["codec"] = source.location if by_name else None
         output["codec_revision"] = source.revision if by_name else None
+        output["codec_type"] = source.codec_type if by_name else None
         output["codec_subfolder"] = CODEC_SUBFOLDER if source is not None and source.travels else None
         output["feature_extractor_type"] = type(self).__name__
         return output
@@ -334,7 +390,10 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             here = self._source.is_local and os.path.join(self._source.location, self._source.subfolder)
             # Loaded weights may still be mapped from this very file.
             if not (here and os.path.isdir(target) and os.path.samefile(here, target)):
-                self.codec.save_pretrained(target)
+                model = self.codec
+                if is_encodec_package_model(model):
+                    model = convert_encodec_state_dict(model.state_dict())
+                model.save_pretrained(target)
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", os.path.basename(os.path.normpath(save_directory)))
             self.push_to_hub(repo_id, **kwargs)
@@ -387,49 +446,3 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         shared = ("_source", "_codec")
         duplicate.__dict__.update({k: v if k in shared else copy.deepcopy(v, memo) for k, v in self.__dict__.items()})
         return duplicate
-
-
-def _check_codebooks(codebooks: Any) -> int | list[int]:
-    rows = list(codebooks) if isinstance(codebooks, (Sequence, np.ndarray)) else [codebooks]
-    valid = all(isinstance(row, (int, np.integer)) and not isinstance(row, bool) and row >= 0 for row in rows)
-    if not rows or not valid or len(set(rows)) != len(rows):
-        raise ValueError(f"`codebooks` must be a row from 0 up, or a list of different rows, got {codebooks!r}.")
-    rows = [int(row) for row in rows]
-    return rows if isinstance(codebooks, (Sequence, np.ndarray)) else rows[0]
-
-
-def _check_max_length(max_length: int | None) -> int:
-    if max_length is None:
-        raise ValueError("`truncation=True` needs `max_length`, in ids.")
-    return max_length
-
-
-def _round_up(length: int, multiple: int | None) -> int:
-    return length if multiple is None else -(-length // multiple) * multiple
-
-
-def _truncate(sequence: np.ndarray, limit: int) -> np.ndarray:
-    if len(sequence) <= limit:
-        return sequence
-    cut = sequence[:limit].copy()
-    if np.all(sequence[-1] == EOA_TOKEN_ID):
-        cut[-1] = EOA_TOKEN_ID
-    return cut
-
-
-def _to_columns(features: Any) -> dict[str, Any]:
-    """A dict of lists, whichever way round the features come."""
-    if isinstance(features, (list, tuple)):
-        if not features or not all(isinstance(feature, Mapping) for feature in features):
-            raise ValueError("The features to pad must be a dict of lists or a non-empty list of dicts.")
-        return {key: [feature[key] for feature in features] for key in features[0]}
-    return dict(features.items())
-
-
-def _to_numpy(sequence: Any) -> np.ndarray:
-    return sequence.detach().cpu().numpy() if torch.is_tensor(sequence) else np.asarray(sequence)
-
-
-def _stack(values: Any) -> Any:
-    same_shape = isinstance(values, list) and len({np.shape(value) for value in values}) == 1
-    return np.stack([_to_numpy(value) for value in values]) if same_shape else values

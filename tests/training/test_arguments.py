@@ -37,6 +37,7 @@ def test_every_addition_has_a_flag_and_a_help_text():
         "teacher_cache_dir": str,
         "layer_wise_lr_decay": float,
         "early_stopping_patience": int,
+        "shuffle_buffer_size": int,
     }
     for field in dataclasses.fields(AudioFormerTrainingArguments):
         if field.name not in OURS:
@@ -58,6 +59,7 @@ def test_every_addition_has_a_flag_and_a_help_text():
         (["--replace_probability", "1.2"], r"`replace_probability` must be in \[0, 1\], got 1.2"),
         (["--random_probability", "0.3"], "must not sum to more than 1, got 0.8 and 0.3"),
         (["--mask_span_length", "0"], "`mask_span_length` must be at least 1, got 0"),
+        (["--shuffle_buffer_size", "0"], "`shuffle_buffer_size` must be at least 1, got 0"),
         (["--crop_frames", "0"], "`crop_frames` must be at least 1, got 0"),
         (["--mpc_alpha", "1.5"], r"`mpc_alpha` must be in \[0, 1\], got 1.5"),
         (["--mpc_temperature", "0"], "`mpc_temperature` must be more than 0, got 0.0"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
 from audioformer.model_cards import TINY_CODEC
 from audioformer.training.commands.outputs import peak_memory_gb, quiet_loading
 from audioformer.training.data.encoded import read_manifest
@@ -71,6 +72,15 @@ def build_parser() -> argparse.ArgumentParser:
     codec = parser.add_argument_group("the codec")
     codec.add_argument("--codec", metavar="ID", help="folder or Hub id (default: the small one of the package)")
     codec.add_argument("--codec-revision", metavar="REV", help="revision of a codec on the Hub")
+    codec.add_argument(
+        "--codec-type", choices=list(CODEC_CLASSES), help="kind of a codec on the Hub (default: encodec)"
+    )
+    codec.add_argument(
+        "--codec-backend",
+        choices=["transformers", "encodec"],
+        default="transformers",
+        help="encodec: --codec is an original checkpoint (.th), run by that package",
+    )
     codec.add_argument("--codebooks", type=int, default=4, metavar="N", help="rows of codes to keep (default: 4)")
     run = parser.add_argument_group("the run")
     run.add_argument("--shard-size", type=int, default=1000, metavar="N", help="clips a file (default: 1000)")
@@ -140,7 +150,10 @@ def encode(arguments: argparse.Namespace) -> int:
         clips_per_shard=arguments.shard_size,
     )
     extractor = AudioFormerFeatureExtractor(
-        codec=arguments.codec or str(TINY_CODEC), codec_revision=arguments.codec_revision
+        codec=arguments.codec or str(TINY_CODEC),
+        codec_revision=arguments.codec_revision,
+        codec_type=arguments.codec_type,
+        codec_backend=arguments.codec_backend,
     ).to(choose_device(arguments.device))
     return encode_shards(
         open_source(arguments),

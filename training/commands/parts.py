@@ -46,7 +46,7 @@ def open_extractor(data: DataArguments, model: str | None, codebook: int) -> Aud
     """The extractor of one row: the codec that was asked for, else the model's own, else the bundled tiny one.
 
     Args:
-        data (`DataArguments`): `codec`, `codec_revision` and `num_codebooks` are read.
+        data (`DataArguments`): Those of the codec, and `num_codebooks`, are read.
         model (`str`, *optional*): Folder or Hub id of the model to start from.
         codebook (`int`): Row that the model reads, from 0.
 
@@ -60,7 +60,13 @@ def open_extractor(data: DataArguments, model: str | None, codebook: int) -> Aud
         if not folder.is_dir() or (folder / EXTRACTOR_FILE).is_file():
             return AudioFormerFeatureExtractor.from_pretrained(model, codebooks=codebook)
     codec = data.codec or str(TINY_CODEC)
-    return AudioFormerFeatureExtractor(codec=codec, codec_revision=data.codec_revision, codebooks=codebook)
+    return AudioFormerFeatureExtractor(
+        codec=codec,
+        codec_revision=data.codec_revision,
+        codec_type=data.codec_type,
+        codec_backend=data.codec_backend,
+        codebooks=codebook,
+    )
 
 
 def extractor_of_row(extractor: AudioFormerFeatureExtractor, codebook: int) -> AudioFormerFeatureExtractor:
@@ -105,9 +111,10 @@ def open_data(
     )
     if check_labels is not None:
         check_labels(listing.labels)
+    device = PartialState().device
     return encode_listing(
         listing,
-        extractor,
+        copy.deepcopy(extractor).to(device) if device.type == "cuda" else extractor,
         data.cache_dir,
         num_codebooks=data.num_codebooks,
         max_length_s=data.max_length_s,

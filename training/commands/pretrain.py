@@ -34,19 +34,31 @@ def row_folder(output: str | Path, codebook: int) -> Path:
     return Path(output) / f"C{codebook + 1}"
 
 
-def fresh_model(model: ModelArguments, codebook: int) -> AudioFormerForMaskedLM:
-    """The checkpoint to start from, or a fresh model of the sizes that were asked for."""
-    changes: dict[str, object] = {"codebooks": codebook, **dropout_changes(model)}
+def fresh_model(model: ModelArguments, extractor: AudioFormerFeatureExtractor) -> AudioFormerForMaskedLM:
+    """The checkpoint to start from, or a fresh model of the sizes that were asked for, for the extractor's ids.
+
+    Raises:
+        ValueError: If the checkpoint has another vocabulary than the codec.
+    """
+    ids = extractor.model_config()
     if model.model is not None:
-        return AudioFormerForMaskedLM.from_pretrained(
+        changes = {"codebooks": ids["codebooks"], **dropout_changes(model)}
+        loaded = AudioFormerForMaskedLM.from_pretrained(
             model.model, revision=model.model_revision, attn_implementation=model.attn_implementation, **changes
         )
+        if loaded.config.codebook_size != ids["codebook_size"]:
+            raise ValueError(
+                f"`model` {model.model!r} was made for {loaded.config.codebook_size} entries a codebook, the codec "
+                f"has {ids['codebook_size']}."
+            )
+        return loaded
     config = AudioFormerConfig(
         hidden_size=model.hidden_size,
         num_hidden_layers=model.num_hidden_layers,
         num_attention_heads=model.num_attention_heads,
         intermediate_size=model.intermediate_size,
-        **changes,
+        **ids,
+        **dropout_changes(model),
     )
     return AudioFormerForMaskedLM._from_config(config, attn_implementation=model.attn_implementation)
 
@@ -80,7 +92,8 @@ def pretrain_row(
     arguments.output_dir = str(folder)
     # Each row starts from weights of its own, the same whether it is the first of a run or the only one.
     set_seed(arguments.seed + codebook)
-    model = fresh_model(model_arguments, codebook)
+    extractor = extractor_of_row(extractor, codebook)
+    model = fresh_model(model_arguments, extractor)
     trainer = AudioFormerMLMTrainer(
         model=model,
         args=arguments,
@@ -99,7 +112,7 @@ def pretrain_row(
     if parts.held_out is not None:
         results |= {"held_out_clips": len(trainer.eval_dataset), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = peak_memory_gb()
-    save_run(trainer, extractor_of_row(extractor, codebook), folder)
+    save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
         results_file.write_text(json.dumps(results, indent=2) + "\n")
     trainer.accelerator.wait_for_everyone()

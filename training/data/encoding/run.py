@@ -12,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_package_model
 from audioformer.training.data.encoded import MANIFEST
 
 from .clip_shards import ClipShards
@@ -75,7 +75,7 @@ def encode_shards(
     codec = describe_codec(extractor, settings.num_codebooks)
     check_begun(shards, extractor, folder, settings)
     if batch_size is None:
-        batch_size = 16 if torch.device(extractor._device).type == "cpu" else 256
+        batch_size = 16 if torch.device(extractor.device).type == "cpu" else 256
     if num_workers is None:
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         num_workers = min(8, max(1, len(os.sched_getaffinity(0)) // local_processes))
@@ -113,11 +113,12 @@ def describe_codec(extractor: AudioFormerFeatureExtractor, num_codebooks: int) -
     return {
         "codec": saved["codec"],
         "codec_revision": saved["codec_revision"],
+        "codec_backend": "encodec" if is_encodec_package_model(extractor.codec) else "transformers",
         "codec_fingerprint": codec_fingerprint(extractor.codec),
         "num_codebooks": num_codebooks,
         "codebook_size": extractor.codebook_size,
         "sampling_rate": extractor.sampling_rate,
-        "frame_rate": extractor.codec.config.frame_rate,
+        "frame_rate": extractor.frame_rate,
     }
 
 
