@@ -1,8 +1,8 @@
-"""A small EnCodec with filled codebooks, and `EncodecModel.encode` on single clips as the oracle of all ids."""
+"""Small codecs with filled codebooks, and `EncodecModel.encode` on single clips as the oracle of all ids."""
 
 import numpy as np
 import torch
-from transformers import EncodecConfig, EncodecModel
+from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
 BANDWIDTH = 3.0
 
@@ -27,6 +27,45 @@ def make_codec(num_filters: int = 4, seed: int = 0, **config) -> EncodecModel:
             layer.codebook.embed.copy_(chosen + 0.3 * residual.std(0) * torch.randn_like(chosen))
             residual = residual - layer.codebook.decode(layer.codebook.encode(residual))
     return model
+
+
+def make_mimi() -> MimiModel:
+    """A random Mimi of 12.5 frames a second, six rows of 256 entries."""
+    torch.manual_seed(0)
+    config = MimiConfig(
+        num_filters=4,
+        hidden_size=32,
+        codebook_dim=16,
+        codebook_size=256,
+        vector_quantization_hidden_dimension=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=32,
+        num_quantizers=6,
+        upsample_groups=32,
+    )
+    model = MimiModel(config).eval()
+    for name, buffer in model.named_buffers():
+        if name.endswith("embed_sum"):
+            buffer.normal_()
+    return model
+
+
+def make_dac() -> DacModel:
+    """A random DAC of 44.1 kHz, three rows of 64 entries."""
+    torch.manual_seed(0)
+    config = DacConfig(
+        encoder_hidden_size=4,
+        decoder_hidden_size=16,
+        downsampling_ratios=[2, 4, 8, 8],
+        n_codebooks=3,
+        codebook_size=64,
+        codebook_dim=4,
+        sampling_rate=44100,
+    )
+    return DacModel(config).eval()
 
 
 def make_clip(samples: int, seed: int = 0) -> np.ndarray:

@@ -9,10 +9,8 @@ from transformers import (
     AutoConfig,
     BertConfig,
     BertModel,
-    DacConfig,
     DacFeatureExtractor,
     DacModel,
-    MimiConfig,
     MimiModel,
     Wav2Vec2BertConfig,
     Xcodec2Config,
@@ -25,44 +23,7 @@ from audioformer.feature_extraction.audio_tokenizers import ClipwiseCodec
 from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 
-from .common import make_clip
-
-
-def make_mimi() -> MimiModel:
-    torch.manual_seed(0)
-    config = MimiConfig(
-        num_filters=4,
-        hidden_size=32,
-        codebook_dim=16,
-        codebook_size=256,
-        vector_quantization_hidden_dimension=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=16,
-        intermediate_size=32,
-        num_quantizers=6,
-        upsample_groups=32,
-    )
-    model = MimiModel(config).eval()
-    for name, buffer in model.named_buffers():
-        if name.endswith("embed_sum"):
-            buffer.normal_()
-    return model
-
-
-def make_dac() -> DacModel:
-    torch.manual_seed(0)
-    config = DacConfig(
-        encoder_hidden_size=4,
-        decoder_hidden_size=16,
-        downsampling_ratios=[2, 4, 8, 8],
-        n_codebooks=3,
-        codebook_size=64,
-        codebook_dim=4,
-        sampling_rate=44100,
-    )
-    return DacModel(config).eval()
+from .common import make_clip, make_dac, make_mimi
 
 
 def codes_of_mimi(model: MimiModel, clip: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from transformers import AutoConfig
 
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 from audioformer.training.arguments import ModelArguments
 
@@ -30,11 +31,13 @@ def check_known(wanted: Sequence[str], has: Sequence[str], name: str) -> None:
 
 
 def check_head(model: ModelArguments, labels: Sequence[str]) -> None:
-    """Make sure that fine-tuning can go on with the head of a checkpoint, without loading its weights.
+    """Make sure that there are labels and that they fit the head of a checkpoint, without loading its weights.
 
     Raises:
-        ValueError: If the checkpoint is a classifier of other labels, and `new_head` is not set.
+        ValueError: If there are no labels, or the checkpoint is a classifier of others and `new_head` is not set.
     """
+    if not labels:
+        raise ValueError("The data have no labels: a classifier cannot be fine-tuned on them.")
     if model.model is None or model.new_head:
         return
     config = read_config(model.model, model.model_revision)
@@ -44,6 +47,19 @@ def check_head(model: ModelArguments, labels: Sequence[str]) -> None:
         raise ValueError(
             f"`model` {model.model} has other labels than the data, or another order: {_shown(has)} against "
             f"{_shown(list(labels))}. Add --new-head to put a fresh classifier on it."
+        )
+
+
+def check_vocabulary(model: str, config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
+    """Make sure that a checkpoint reads the ids of a codec.
+
+    Raises:
+        ValueError: If its codebooks have another size.
+    """
+    if config.codebook_size != extractor.codebook_size:
+        raise ValueError(
+            f"`model` {model!r} was made for {config.codebook_size} entries a codebook, the codec has "
+            f"{extractor.codebook_size}."
         )
 
 
@@ -82,7 +98,7 @@ def is_classifier(config: AudioFormerConfig) -> bool:
 
 
 def classifier_to_train(
-    model: ModelArguments, labels: Sequence[str], multi_label: bool, codebook: int
+    model: ModelArguments, labels: Sequence[str], multi_label: bool, extractor: AudioFormerFeatureExtractor
 ) -> AudioFormerForAudioClassification:
     """The model that is fine-tuned: the backbone of `model.model`, or a fresh one, under a head for `labels`.
 
@@ -90,10 +106,11 @@ def classifier_to_train(
         model (`ModelArguments`): Where to start, the loss, the dropout.
         labels (sequence of `str`): Class names; their order gives the indices.
         multi_label (`bool`): Whether a clip can have several.
-        codebook (`int`): The row that is read.
+        extractor (`AudioFormerFeatureExtractor`): Gives the ids of the row that is read.
 
     Raises:
-        ValueError: If the labels do not fit the checkpoint (see [`check_head`]), or the loss not the labels.
+        ValueError: If the labels or the codec do not fit the checkpoint (see [`check_head`] and
+            [`check_vocabulary`]), or the loss not the labels.
     """
     loss = model.classification_loss or ("lsep" if multi_label else "cross_entropy")
     if multi_label == (loss == "cross_entropy"):
@@ -102,13 +119,14 @@ def classifier_to_train(
             f"`classification_loss` {loss!r} does not fit data with {kind} a clip: "
             "cross_entropy is for one, lsep and bce are for several."
         )
+    ids = extractor.model_config()
     changes: dict[str, object] = {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
         "classification_loss": loss,
-        "codebooks": codebook,
+        "codebooks": ids["codebooks"],
         # What was fitted to the scores of a head says nothing about the head after training.
         "calibration_temperature": None,
         "calibration_bias": None,
@@ -120,11 +138,12 @@ def classifier_to_train(
             num_hidden_layers=model.num_hidden_layers,
             num_attention_heads=model.num_attention_heads,
             intermediate_size=model.intermediate_size,
-            **changes,
+            **{**ids, **changes},
         )
         return AudioFormerForAudioClassification._from_config(config, attn_implementation=model.attn_implementation)
 
     config = read_config(model.model, model.model_revision)
+    check_vocabulary(model.model, config, extractor)
     options = {"revision": model.model_revision, "attn_implementation": model.attn_implementation}
     if is_classifier(config) and not model.new_head:
         check_head(model, labels)

@@ -111,7 +111,7 @@ def finetune(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     check_metric_arguments(arguments, multi_label)
 
     set_seed(arguments.seed)
-    classifier = classifier_to_train(model, parts.train.labels, multi_label, codebook)
+    classifier = classifier_to_train(model, parts.train.labels, multi_label, extractor)
     trainer = make_trainer(classifier, parts, model, arguments)
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))

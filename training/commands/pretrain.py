@@ -12,7 +12,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.code_examples import CodeExamples
-from audioformer.training.commands.classifiers import dropout_changes
+from audioformer.training.commands.classifiers import check_vocabulary, dropout_changes
 from audioformer.training.commands.outputs import (
     check_output,
     checkpoint_to_resume,
@@ -46,11 +46,7 @@ def fresh_model(model: ModelArguments, extractor: AudioFormerFeatureExtractor) -
         loaded = AudioFormerForMaskedLM.from_pretrained(
             model.model, revision=model.model_revision, attn_implementation=model.attn_implementation, **changes
         )
-        if loaded.config.codebook_size != ids["codebook_size"]:
-            raise ValueError(
-                f"`model` {model.model!r} was made for {loaded.config.codebook_size} entries a codebook, the codec "
-                f"has {ids['codebook_size']}."
-            )
+        check_vocabulary(model.model, loaded.config, extractor)
         return loaded
     config = AudioFormerConfig(
         hidden_size=model.hidden_size,

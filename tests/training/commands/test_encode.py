@@ -11,12 +11,15 @@ import pytest
 import soundfile
 import yaml
 from datasets import load_dataset
+from transformers import AutoConfig
 
 from audioformer.cli import main
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
-from audioformer.model_cards import TINY_CODEC
+from audioformer.model_cards import TINY_CODEC, TINY_ESC10
 from audioformer.training.data.encoded import load_codes
+
+from ...feature_extraction.common import make_mimi
 
 
 def make_sounds(folder: Path, num_clips: int = 12, seconds: float = 0.6) -> Path:
@@ -77,6 +80,33 @@ def test_training_reads_it(encoded, tmp_path):
     sizes = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2"]
     assert main(["pretrain", "--recipe", "tiny_pretrain", *flags, *sizes]) == 0
     assert (tmp_path / "C1" / "model.safetensors").is_file()
+
+
+def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, capsys):
+    make_mimi().save_pretrained(tmp_path / "mimi")
+    codec = ["--codec", str(tmp_path / "mimi")]
+    source = str(encoded.parent / "sounds")
+    assert main(["encode", source, "--output", str(tmp_path / "codes"), "--codebooks", "2", *codec]) == 0
+    run = ["--codes", str(tmp_path / "codes"), "--num-codebooks", "2", *codec, "--max-steps", "1", "--use-cpu"]
+    sizes = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2"]
+    pretrained = tmp_path / "pretrained"
+    assert main(["pretrain", "--recipe", "tiny_pretrain", *run, *sizes, "--output", str(pretrained)]) == 0
+    config = AutoConfig.from_pretrained(pretrained / "C2")
+    assert (config.vocab_size, config.hop_length, config.codebooks) == (260, 1920, 1)
+    finetune = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "ft1"), "--model"]
+    assert main([*finetune, str(pretrained / "C1"), *run]) == 0
+    capsys.readouterr()
+    # The same codes for a checkpoint of EnCodec's.
+    wrong = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "no"), "--model", str(TINY_ESC10), *run]
+    assert main([*wrong, "--new-head"]) == 1
+    assert "made for 1024 entries a codebook, the codec has 256" in capsys.readouterr().err
+
+
+def test_audio_without_labels_trains_no_classifier(tmp_path, capsys):
+    make_sounds(tmp_path / "sounds" / "deep" / "er", 3)
+    flags = ["--data", str(tmp_path / "sounds"), "--layout", "audio_files", "--output", str(tmp_path / "run")]
+    assert main(["finetune", "--recipe", "tiny_ft1", *flags]) == 1
+    assert "The data have no labels" in capsys.readouterr().err
 
 
 def test_started_again_it_does_nothing(encoded, capsys):
