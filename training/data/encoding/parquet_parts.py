@@ -91,9 +91,15 @@ def write_part(path: Path, rows: Sequence[dict[str, Any]], account: Account) -> 
     codes = np.concatenate([row["codes"] for row in rows], axis=1) if rows else np.empty((num_rows, 0), np.uint16)
     account.code_counts = [np.bincount(row, minlength=codebook_size).tolist() for row in codes]
     table = pa.Table.from_pylist([{**row, "codes": list(row["codes"])} for row in rows], schema=SCHEMA)
-    table = table.replace_schema_metadata({_ACCOUNT: json.dumps(asdict(account))})
-    # Codes are indices of a dictionary: ten bits each for 1,024 entries, which zstd could hardly make less.
-    write_whole(path, lambda unfinished: pq.write_table(table, unfinished, compression="zstd"))
+    write_whole(path, lambda unfinished: _write_table(unfinished, table, json.dumps(asdict(account))))
+
+
+def _write_table(path: Path, table: pa.Table, account: str) -> None:
+    # Codes are indices of a dictionary: ten bits each for 1,024 entries, which zstd could hardly make less. Arrow's
+    # own copy of the schema would hold the account a second time; Parquet's types say the same.
+    with pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({_ACCOUNT: account})
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
