@@ -16,6 +16,7 @@ TRAINING_COMMANDS = {
     "pretrain": "pre-train on your audio, one masked language model for each row of codes",
     "finetune": "fine-tune a classifier or tagger on your labelled audio",
     "evaluate": "measure a classifier on labelled audio",
+    "push": "upload a finished folder to the Hub, after a check of what is in it",
 }
 
 

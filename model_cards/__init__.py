@@ -11,7 +11,10 @@ TINY_ESC10 = Path(__file__).parent / "audioformer-tiny-esc10"
 TINY_ESC10_CARD = Path(__file__).parent / "tiny_esc10_card.md"
 """Template of the card of `TINY_ESC10`, filled by the command that trains it."""
 
+CLASSIFIER_CARD = Path(__file__).parent / "classifier_card.md"
+"""Template of the card of a fine-tuned model."""
+
 CODES_DATASET_CARD = Path(__file__).parent / "codes_dataset_card.md"
 """Template of the card of a data set of codes, filled by `audioformer encode`."""
 
-__all__ = ["CODES_DATASET_CARD", "TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]
+__all__ = ["CLASSIFIER_CARD", "CODES_DATASET_CARD", "TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]

@@ -357,6 +357,16 @@ def parse_arguments(
     return groups
 
 
+def describe_recipe(argv: Sequence[str] | None, command: str) -> dict[str, Any]:
+    """What a command line asks for: the recipe's name, what it changes of its base, and the flags above it."""
+    arguments = [_with_underscores(argument) for argument in (sys.argv[1:] if argv is None else argv)]
+    name, given = _recipe_and_flags(CommandParser(command, ""), arguments)
+    own: dict[str, Any] = {}
+    if name is not None:
+        own = yaml.safe_load(find_recipe(name, Path.cwd()).read_text(encoding="utf-8")) or {}
+    return {"recipe": None if name is None else Path(name).stem, "own": own, "flags": given}
+
+
 def _with_underscores(argument: str) -> str:
     if not argument.startswith("--"):
         return argument

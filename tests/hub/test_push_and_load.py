@@ -66,7 +66,7 @@ arguments = AudioFormerTrainingArguments(
 )
 trainer = AudioFormerClassificationTrainer(model, arguments, train_dataset=examples, processing_class=extractor)
 trainer.train()
-trainer.push_to_hub()
+trainer.push_to_hub(license="apache-2.0")
 report["trained_logits"] = logits_of(trainer.model, extractor)
 print(json.dumps(report))
 """

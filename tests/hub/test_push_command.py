@@ -21,7 +21,7 @@ from transformers import pipeline
 
 classifier = pipeline("audio-classification", model="tester/sounds", trust_remote_code=True)
 waveform = (0.1 * np.random.default_rng(1).standard_normal(8000)).astype(np.float32)
-print(json.dumps(classifier({"raw": waveform, "sampling_rate": 16000})))
+print(json.dumps(classifier({"raw": waveform, "sampling_rate": 24000})))
 """
 
 

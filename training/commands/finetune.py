@@ -1,26 +1,33 @@
 """`audioformer finetune`: classification alone (FT1) or with the multi-positive contrastive loss (FT2)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import set_seed
 
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.code_examples import CodeExamples
-from audioformer.training.commands.classifiers import check_head, classifier_to_train, read_config
+from audioformer.training.commands.classifiers import check_head, classifier_to_train, labels_of, read_config
 from audioformer.training.commands.outputs import check_output, checkpoint_to_resume, quiet_loading, save_run
 from audioformer.training.commands.parts import Parts, open_extractor, open_parts
-from audioformer.training.commands.results import RESULTS_FILE, describe_settings, predict, summarize
+from audioformer.training.commands.results import RESULTS_FILE, describe_settings, predict, publishable, summarize
 from audioformer.training.data.encoded import EncodedData
 from audioformer.training.evaluation import EvaluationSummary, build_compute_metrics, fit_calibration
-from audioformer.training.recipe import parse_arguments
+from audioformer.training.publishing import CardFacts, render_model_card
+from audioformer.training.publishing.facts import CardFactsCallback
+from audioformer.training.recipe import describe_recipe, parse_arguments
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from audioformer.training.trainers.multi_positive import check_source_of_positives
 from audioformer.training.trainers.teachers import build_positives, load_teachers
 
 HELD_OUT = "a held-out part of the training clips"
+PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}
+"""Flags that say where things lie, and nothing about the model."""
 DESCRIPTION = "Fine-tune AudioFormer to classify or tag your audio, from pre-trained, fine-tuned or fresh weights."
 
 
@@ -84,8 +91,19 @@ def check_metric_arguments(arguments: AudioFormerTrainingArguments, multi_label:
         raise ValueError(f"`metric_for_best_model` must be {metric!r} or 'loss' for these labels, got {wanted!r}.")
 
 
-def finetune(data: DataArguments, model: ModelArguments, arguments: AudioFormerTrainingArguments) -> EvaluationSummary:
+def finetune(
+    data: DataArguments,
+    model: ModelArguments,
+    arguments: AudioFormerTrainingArguments,
+    recipe: Mapping[str, Any] | None = None,
+) -> EvaluationSummary:
     """Fine-tune, select a checkpoint, calibrate, test once, and write the folder `arguments.output_dir`.
+
+    Args:
+        data (`DataArguments`): What to train, select and test on.
+        model (`ModelArguments`): Where to start, and how.
+        arguments (`AudioFormerTrainingArguments`): The training.
+        recipe (mapping, *optional*): From [`describe_recipe`], for the card.
 
     Raises:
         ValueError: If the data, the labels, the model, the teachers or the output folder cannot be used.
@@ -113,6 +131,8 @@ def finetune(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     set_seed(arguments.seed)
     classifier = classifier_to_train(model, parts.train.labels, multi_label, extractor)
     trainer = make_trainer(classifier, parts, model, arguments)
+    collector = CardFactsCallback()
+    trainer.add_callback(collector)
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
     seconds = time.perf_counter() - started
@@ -137,14 +157,52 @@ def finetune(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     )
     if trainer.is_world_process_zero():
         summary.save(output)
+        facts = card_facts(classifier, extractor, model, summary, recipe or {}, collector.collected, output)
+        facts.save(output)
+        render_model_card(facts).save(output / "README.md")
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
+
+
+def card_facts(
+    classifier: AudioFormerForAudioClassification,
+    extractor: AudioFormerFeatureExtractor,
+    model: ModelArguments,
+    summary: EvaluationSummary,
+    recipe: Mapping[str, Any],
+    training: Mapping[str, Any],
+    output: Path,
+) -> CardFacts:
+    """What the card of a run says; of paths of this machine only their names."""
+    saved = extractor.to_dict()
+    flags = {name: publishable(value) for name, value in recipe.get("flags", {}).items() if name not in PLACES}
+    return CardFacts(
+        name=output.resolve().name,
+        method=model.method.upper(),
+        base_model=publishable(model.model),
+        codebook=classifier.config.codebooks,
+        codec={
+            "codec": saved["codec"],
+            "codec_revision": saved["codec_revision"],
+            "codec_fingerprint": codec_fingerprint(extractor.codec),
+            "sampling_rate": extractor.sampling_rate,
+            "frame_rate": extractor.frame_rate,
+            "codebook_size": extractor.codebook_size,
+        },
+        labels=labels_of(classifier.config),
+        num_parameters=classifier.num_parameters(),
+        loss=classifier.config.classification_loss,
+        recipe={**recipe, "flags": flags},
+        results=summary.to_dict(),
+        training=dict(training),
+        has_curves=(output / "training.png").is_file(),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `audioformer finetune`."""
     settings = parse_arguments(argv, "finetune", DESCRIPTION)
     quiet_loading()
-    finetune(*settings)
+    finetune(*settings, recipe=describe_recipe(argv, "finetune"))
     return 0

@@ -8,7 +8,6 @@ from pathlib import Path
 import datasets
 import torch
 from transformers import Trainer, logging
-from transformers.trainer import TRAINING_ARGS_NAME
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.training.arguments import AudioFormerTrainingArguments
@@ -64,8 +63,6 @@ def save_run(trainer: Trainer, extractor: AudioFormerFeatureExtractor, folder: P
     trainer.save_model(str(folder))
     trainer.save_state()
     if trainer.is_world_process_zero():
-        # A pickle, which nobody should load from a folder that travels; every checkpoint has its own.
-        (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         extractor.save_pretrained(folder)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def predict(trainer: AudioFormerClassificationTrainer, part: EncodedData) -> np.
 def describe_settings(
     data: DataArguments, model: ModelArguments, arguments: AudioFormerTrainingArguments
 ) -> dict[str, Any]:
-    """What was asked for and is not a default, and the versions."""
+    """What was asked for and is not a default, and the versions; of paths of this machine only their names."""
     settings: dict[str, Any] = {}
     for group in (data, model, arguments):
         values = group.to_dict() if isinstance(group, AudioFormerTrainingArguments) else asdict(group)
@@ -38,12 +39,20 @@ def describe_settings(
             default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
             value = values.get(entry.name)
             if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
-                settings[entry.name] = value
+                settings[entry.name] = publishable(value)
     return settings | {
         "audioformer": audioformer.__version__,
         "transformers": transformers.__version__,
         "torch": torch.__version__,
     }
+
+
+def publishable(value: Any) -> Any:
+    """A setting as anyone may read it: of an absolute path, which tells of this machine, only its name."""
+    if isinstance(value, list):
+        return [publishable(entry) for entry in value]
+    is_path = isinstance(value, (str, Path)) and Path(value).is_absolute()
+    return Path(value).name if is_path else value
 
 
 def summarize(

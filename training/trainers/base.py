@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import CommitInfo
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import (
     EarlyStoppingCallback,
@@ -16,8 +18,10 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from audioformer.training.arguments import AudioFormerTrainingArguments
+from audioformer.training.publishing import push_folder, render_plain_card
 
 from .optimizer import decay_by_layer
 from .samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
@@ -167,6 +171,57 @@ class AudioFormerTrainer(Trainer):
         super()._save_rng_state(output_dir)
         # What comes next marks the checkpoint as whole: the random states of the other processes belong to it.
         self.accelerator.wait_for_everyone()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            # A pickle, which nobody should load from a folder that travels, and which nothing here reads.
+            (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "Upload with audioformer",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        *,
+        license: str | None = None,
+        **kwargs: Any,
+    ) -> CommitInfo | None:
+        """Save the model and upload `output_dir` in one commit, checked as by `audioformer push`.
+
+        Args:
+            commit_message (`str`): Title of the commit.
+            blocking (`bool`): Only `True` is there: a check that fails has to be heard.
+            token, revision, private (*optional*): As in `Trainer.push_to_hub`.
+            license (`str`, *optional*): Licence of the weights, unless the card states one.
+            kwargs: What `Trainer.push_to_hub` passes to its own card; the card here is that of the folder.
+
+        Returns:
+            `huggingface_hub.CommitInfo` on the first process.
+
+        Raises:
+            ValueError: If something in the folder must not be published, see [`push_folder`].
+        """
+        token = self.args.hub_token if token is None else token
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        card = Path(self.args.output_dir) / "README.md"
+        if not card.is_file():
+            render_plain_card(self.hub_model_id.split("/")[-1], license).save(card)
+        return push_folder(
+            self.args.output_dir,
+            self.hub_model_id,
+            private=bool(private or self.args.hub_private_repo),
+            license=license,
+            revision=revision or self.args.hub_revision,
+            commit_message=commit_message or "Upload with audioformer",
+            token=token,
+        )
 
     def log_component(self, name: str, value: torch.Tensor) -> None:
         """Add one batch's value of a part of the loss to the mean that the next log record shows as `name`.
