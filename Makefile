@@ -19,8 +19,8 @@ $(VENV)/.demo: $(VENV)/.torch setup.cfg pyproject.toml
 
 $(VENV)/.test: $(VENV)/.torch setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
-	# Without its dependencies: a torchaudio that does not fit torch would break `import transformers`.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps encodec==0.1.1
+	# Apart and without its dependencies: a torchaudio that does not fit torch would break `import transformers`.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/encodec-package encodec==0.1.1
 	touch $@
 
 $(VENV)/.lint: $(VENV)/.torch setup.cfg pyproject.toml

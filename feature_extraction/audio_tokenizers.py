@@ -12,17 +12,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DacModel, EncodecModel, MimiModel, PreTrainedConfig, PreTrainedModel, Xcodec2Model
+import transformers
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from .encodec_encoder import full_precision
 
-CODEC_CLASSES: dict[str, type[PreTrainedModel]] = {
-    "encodec": EncodecModel,
-    "mimi": MimiModel,
-    "dac": DacModel,
-    "xcodec2": Xcodec2Model,
-}
-"""Kinds of codecs, by the `model_type` of their configuration."""
+CODEC_CLASSES = {"encodec": "EncodecModel", "mimi": "MimiModel", "dac": "DacModel", "xcodec2": "Xcodec2Model"}
+"""Classes of transformers by the `model_type` of their configuration."""
+
+
+def codec_class(codec_type: str) -> type[PreTrainedModel]:
+    """The class of a kind of codec. It is imported now: whoever uses one of them need not wait for the others."""
+    return getattr(transformers, CODEC_CLASSES[codec_type])
+
+
+def is_codec(model: Any) -> bool:
+    """Whether this is a loaded codec of transformers."""
+    return isinstance(model, PreTrainedModel) and model.config.model_type in CODEC_CLASSES
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoConfig, EncodecModel, PreTrainedModel
 from transformers.utils.hub import constants
 
-from .audio_tokenizers import CODEC_CLASSES, ClipwiseCodec, CodecFacts, codec_facts
+from .audio_tokenizers import CODEC_CLASSES, ClipwiseCodec, CodecFacts, codec_class, codec_facts, is_codec
 from .convert_encodec_checkpoint import convert_encodec_state_dict
 from .encodec_encoder import FoldedEncodecEncoder
 from .encodec_package import EncodecPackageCodec, is_encodec_package_model, load_encodec_package_model
@@ -75,7 +75,7 @@ class CodecSource:
             raise ValueError(f"`codec_type` must be one of {', '.join(CODEC_CLASSES)}, got {codec_type!r}.")
         if codec is None:
             return None
-        if isinstance(codec, tuple(CODEC_CLASSES.values())) or is_encodec_package_model(codec):
+        if is_codec(codec) or is_encodec_package_model(codec):
             return cls(model=codec)
         if not isinstance(codec, (str, os.PathLike)):
             raise ValueError(
@@ -134,8 +134,8 @@ class CodecSource:
                 raise ValueError(f"There is no codec in {folder!r}: its config.json is missing.")
             config = AutoConfig.from_pretrained(folder)
             codec_facts(config)
-            return CODEC_CLASSES[config.model_type].from_pretrained(folder, dtype=torch.float32).eval()
-        model_class = CODEC_CLASSES[self.codec_type or "encodec"]
+            return codec_class(config.model_type).from_pretrained(folder, dtype=torch.float32).eval()
+        model_class = codec_class(self.codec_type or "encodec")
         return model_class.from_pretrained(self.location, dtype=torch.float32, **self._on_the_hub).eval()
 
     def for_pickling(self) -> "CodecSource":

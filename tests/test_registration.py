@@ -1,6 +1,7 @@
 """What `import audioformer` does, and what a saved folder can do without it."""
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,31 @@ def test_import_prints_nothing(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_import_takes_hardly_longer_than_what_it_needs():
+    needed = (
+        "from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForMaskedLM, BatchFeature, "
+        "AutoModelForAudioClassification, EncodecModel, PreTrainedConfig, PreTrainedModel; "
+        "from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor; "
+        "from transformers.masking_utils import create_bidirectional_mask"
+    )
+
+    def cpu_seconds(script: str) -> float:
+        # Not the clock: a busy machine would decide.
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", script], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    ratios = [cpu_seconds("import audioformer") / cpu_seconds(needed) for _ in range(2)]
+    assert min(ratios) <= 1.3
+
+
+def test_no_installed_package_misses_another():
+    check = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True)
+    assert check.returncode == 0, check.stdout
+
+
 def test_a_saved_folder_works_where_the_package_cannot_be_imported(tmp_path):
     model = AutoModelForAudioClassification.from_pretrained(TINY_ESC10)
     extractor = AutoFeatureExtractor.from_pretrained(TINY_ESC10)

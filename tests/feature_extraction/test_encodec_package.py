@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -23,16 +24,20 @@ from .common import make_clip
 
 CLIPS = [make_clip(24000), make_clip(7000, seed=1), make_clip(500, seed=2)]
 ROWS = [0, 1, 2, 3]
+PACKAGE_FOLDER = str(Path(sys.prefix) / "encodec-package")
 
 
 @pytest.fixture(scope="module")
 def encodec():
     """The package without torchaudio, which it needs for files only: an empty module stands in."""
     there = "torchaudio" in sys.modules
+    # Where `make test` puts it.
+    sys.path.append(PACKAGE_FOLDER)
     sys.modules.setdefault("torchaudio", ModuleType("torchaudio"))
     try:
-        return pytest.importorskip("encodec", reason="pip install --no-deps encodec")
+        return pytest.importorskip("encodec", reason="pip install --no-deps encodec==0.1.1")
     finally:
+        sys.path.remove(PACKAGE_FOLDER)
         if not there:
             del sys.modules["torchaudio"]
 
@@ -141,7 +146,7 @@ def test_a_torchaudio_that_cannot_be_loaded_breaks_the_backend_alone(checkpoint,
     (tmp_path / "torchaudio" / "__init__.py").write_text("raise OSError('libtorchaudio.so: undefined symbol')")
     script = (
         "import sys, transformers\n"
-        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        f"sys.path[:0] = [{str(tmp_path)!r}, {PACKAGE_FOLDER!r}]\n"
         "from audioformer import AudioFormerFeatureExtractor\n"
         f"extractor = AudioFormerFeatureExtractor(codec={str(checkpoint)!r}, codec_backend='encodec')\n"
         "try:\n    extractor.codec\n"
