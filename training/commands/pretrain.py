@@ -3,12 +3,14 @@
 import copy
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import set_seed
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.code_examples import CodeExamples
@@ -22,6 +24,7 @@ from audioformer.training.commands.outputs import (
 )
 from audioformer.training.commands.parts import Parts, extractor_of_row, open_extractor, open_parts
 from audioformer.training.data.encoded import EncodedData
+from audioformer.training.publishing import render_plain_card
 from audioformer.training.recipe import parse_arguments
 from audioformer.training.trainers import AudioFormerMLMTrainer
 
@@ -110,9 +113,27 @@ def pretrain_row(
     results["peak_memory_gb"] = peak_memory_gb()
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
+        card = render_plain_card(f"{folder.resolve().parent.name}-{folder.name}", facts=_facts(results, extractor))
+        card.save(folder / "README.md")
         results_file.write_text(json.dumps(results, indent=2) + "\n")
     trainer.accelerator.wait_for_everyone()
     return results
+
+
+def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -> dict[str, Any]:
+    """What the card of a pre-trained model says."""
+    facts = {
+        "reads": f"row C{results['codebook'] + 1} of the codes, {extractor.frame_rate:g} frames a second",
+        "SHA-256 of the codec": f"`{codec_fingerprint(extractor.codec)}`",
+        "parameters": f"{results['num_parameters']:,}",
+        "pre-trained on": f"{results['train_clips']:,} clips, masked-language modelling",
+        "mean training loss": f"{results['train_loss']:.3f} nats a hidden code",
+    }
+    if "held_out_loss" in results:
+        facts["held-out loss"] = (
+            f"{results['held_out_loss']:.3f} nats a hidden code, {results['held_out_clips']:,} clips"
+        )
+    return facts
 
 
 def pretrain(

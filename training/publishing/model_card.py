@@ -72,14 +72,18 @@ def render_model_card(facts: CardFacts, repo_id: str = REPOSITORY, license: str 
     )
 
 
-def render_plain_card(name: str, license: str | None = None) -> ModelCard:
-    """The card of a model of which nothing was recorded: how to load it, and no number.
+def render_plain_card(name: str, license: str | None = None, facts: Mapping[str, Any] | None = None) -> ModelCard:
+    """The card of a model that was not tested on labels: how to load it, and what is known of it.
 
     Args:
         name (`str`): Short name of the model.
         license (`str`, *optional*): Licence of the weights.
+        facts (mapping, *optional*): What is known, by its title.
     """
     card_data = ModelCardData(license=license, library_name="transformers", tags=["audioformer"], model_name=name)
+    table = "\n".join(
+        ["| | |", "| --- | --- |", *(f"| {title} | {value} |" for title, value in (facts or {}).items())]
+    )
     return ModelCard(
         f"""---
 {card_data.to_yaml()}
@@ -95,7 +99,12 @@ from transformers import AutoModel
 model = AutoModel.from_pretrained("{REPOSITORY}", trust_remote_code=True)
 ```
 
-Nothing was recorded of its training or measured of it here.
+{table if facts else "Nothing was recorded of its training."}
+
+It was not tested on labelled sound.
+
+Weights: {license or NO_LICENSE}.
+The code in this repository (`*.py`): Apache-2.0.
 """
     )
 

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from audioformer.model_cards import TINY_ESC10
-from audioformer.training.publishing import render_model_card
+from audioformer.training.publishing import render_model_card, render_plain_card
 from audioformer.training.publishing.check import check_folder
 from audioformer.training.publishing.facts import read_facts
 from audioformer.training.publishing.push import prepare_folder
@@ -106,3 +106,11 @@ def test_the_licence_is_entered_when_it_is_said(tmp_path):
     prepare_folder(tmp_path, "user/repository", license="apache-2.0")
     assert not any("licence" in finding for finding in check_folder(tmp_path))
     assert "Weights: apache-2.0." in (tmp_path / "README.md").read_text()
+
+
+def test_a_pretrained_model_has_a_card_that_can_be_published(tmp_path):
+    render_plain_card("pretrained-C2", facts={"held-out loss": "2.913 nats"}).save(tmp_path / "README.md")
+    prepare_folder(tmp_path, "user/c2", license="cc-by-4.0")
+    text = (tmp_path / "README.md").read_text()
+    assert check_folder(tmp_path) == [] and "| held-out loss | 2.913 nats |" in text and '"user/c2"' in text
+    assert "Nothing was recorded" in render_plain_card("x").text
