@@ -119,6 +119,10 @@ class HubHandler(Handler):
         if self.token is None:
             raise HttpError(401, "Invalid username or password.")
 
+    def page(self, repo_type: str, repo_id: str) -> str:
+        """Address of a repository for people and for git."""
+        return "/".join([self.hub.url, *([] if repo_type == "models" else [repo_type]), repo_id])
+
     def find(self, repo_type: str | None, repo_id: str) -> Repository:
         repository = self.hub.repositories.get((repo_type or "models", repo_id))
         if repository is None or (repository.private and self.token is None):
@@ -141,7 +145,7 @@ class HubHandler(Handler):
         wanted = self.json_body()
         repo_type = wanted.get("type", "model") + "s"
         repo_id = f"{wanted.get('organization') or USER}/{wanted['name']}"
-        url = "/".join([self.hub.url, *([] if repo_type == "models" else [repo_type]), repo_id])
+        url = self.page(repo_type, repo_id)
         if (repo_type, repo_id) in self.hub.repositories:
             return self.reply(409, {"error": "You already created this repo", "url": url})
         private = wanted.get("visibility") == "private"
@@ -187,10 +191,9 @@ class HubHandler(Handler):
         for entry in self.json_body()["objects"]:
             answer = {"oid": entry["oid"], "size": entry["size"]}
             if entry["oid"] not in self.hub.objects:
-                page = "" if repository.repo_type == "models" else f"/{repository.repo_type}"
                 answer["actions"] = {
                     "upload": {"href": f"{self.hub.storage_url}/{entry['oid']}"},
-                    "verify": {"href": f"{self.hub.url}{page}/{id}.git/info/lfs/objects/verify"},
+                    "verify": {"href": f"{self.page(repository.repo_type, id)}.git/info/lfs/objects/verify"},
                 }
             objects.append(answer)
         self.reply(200, {"transfer": "basic", "objects": objects})
@@ -224,7 +227,7 @@ class HubHandler(Handler):
             else:
                 raise HttpError(400, f"The test Hub knows no operation {key!r}.")
         sha = repository.commit(revision, title, added, removed).sha
-        self.reply(200, {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{id}/commit/{sha}"})
+        self.reply(200, {"success": True, "commitOid": sha, "commitUrl": f"{self.page(type, id)}/commit/{sha}"})
 
     def info(self, type: str, id: str, revision: str | None) -> None:
         repository = self.find(type, id)

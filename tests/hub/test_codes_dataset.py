@@ -22,11 +22,14 @@ commit = HfApi().upload_folder(repo_id="tester/codes", repo_type="dataset", fold
 print(json.dumps(commit.oid))
 """
 
+# `datasets` would first ask the viewer of data sets, at an address that it makes of the Hub's, for what it knows.
 LOAD = """
 import json
 import sys
+import datasets
 from datasets import load_dataset
 
+datasets.config.USE_PARQUET_EXPORT = False
 pinned = load_dataset("tester/codes", revision=sys.argv[1], split="train")
 streamed = load_dataset("tester/codes", split="train", streaming=True)
 report = {"rows": pinned.to_list(), "streamed": list(streamed), "features": str(pinned.features)}

@@ -164,13 +164,16 @@ def scores(classes: list[dict[str, Any]]) -> list[float]:
     return [by_label[labels[str(index)]] for index in range(len(labels))]
 
 
-@pytest.mark.parametrize("name, more", [("by-parts", {"README.md"}), ("by-folder", set()), ("private", set())])
+@pytest.mark.parametrize(
+    "name, more",
+    [("by-parts", {"README.md"}), ("by-folder", set()), ("private", set()), ("by-trainer", {"README.md"})],
+)
 def test_a_repository_holds_all_that_is_needed_and_nothing_else(server: HubServer, pushed, name, more):
     files = server.model(f"tester/{name}").head.files
     assert set(files) == FILES | more | {".gitattributes"}
     assert {path for path, file in files.items() if file.is_large} == {"model.safetensors", "codec/model.safetensors"}
     assert server.model(f"tester/{name}").private is (name == "private")
-    if name != "by-parts":
+    if name in ("by-folder", "private"):
         for path in CODE | {"model.safetensors", "codec/model.safetensors"}:
             assert files[path].content == (TINY_ESC10 / path).read_bytes(), path
 
