@@ -1,4 +1,4 @@
-"""The command line: `audioformer classify`, `encode`, `pretrain`, `finetune` and `evaluate`."""
+"""The command line: `audioformer classify`, and the commands that have modules of their own."""
 
 import argparse
 import importlib
@@ -11,13 +11,25 @@ from pathlib import Path
 
 from audioformer import __version__
 
-TRAINING_COMMANDS = {
-    "encode": "turn audio into codes, once, as a data set of Parquet files",
-    "pretrain": "pre-train on your audio, one masked language model for each row of codes",
-    "finetune": "fine-tune a classifier or tagger on your labelled audio",
-    "evaluate": "measure a classifier on labelled audio",
-    "push": "upload a finished folder to the Hub, after a check of what is in it",
+COMMANDS = {
+    "encode": ("audioformer.training.commands.encode", "turn audio into codes, once, as a data set of Parquet files"),
+    "pretrain": (
+        "audioformer.training.commands.pretrain",
+        "pre-train on your audio, one masked language model for each row of codes",
+    ),
+    "finetune": (
+        "audioformer.training.commands.finetune",
+        "fine-tune a classifier or tagger on your labelled audio",
+    ),
+    "evaluate": ("audioformer.training.commands.evaluate", "measure a classifier on labelled audio"),
+    "demo": ("audioformer.demo_page", "open a page in the browser that shows what a classifier hears"),
+    "export": ("audioformer.training.commands.export", "write a classifier and its codec as ONNX files"),
+    "push": (
+        "audioformer.training.commands.push",
+        "upload a finished folder to the Hub, after a check of what is in it",
+    ),
 }
+"""Commands with flags of their own: the module, imported when it is asked for, and what it does."""
 
 
 def _positive_float(text: str) -> float:
@@ -66,8 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("--json", action="store_true", help="print one JSON object a file and line, with windows")
     classify.set_defaults(run=run_classify)
-    for name, text in TRAINING_COMMANDS.items():
-        # Their flags are the fields of the settings, which take seconds to import.
+    for name, (_, text) in COMMANDS.items():
+        # Their flags are known to their modules, which take seconds to import.
         commands.add_parser(name, help=text, add_help=False)
     return parser
 
@@ -137,15 +149,15 @@ def run_classify(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `audioformer` command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv and argv[0] in TRAINING_COMMANDS:
-        return run_training_command(argv[0], argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return run_command(argv[0], argv[1:])
     arguments = build_parser().parse_args(argv)
     return arguments.run(arguments)
 
 
-def run_training_command(name: str, argv: Sequence[str]) -> int:
-    """Run one of `TRAINING_COMMANDS`; what the user can mend is told in one message, without a traceback."""
-    command = importlib.import_module(f"audioformer.training.commands.{name}")
+def run_command(name: str, argv: Sequence[str]) -> int:
+    """Run one of `COMMANDS`; what the user can mend is told in one message, without a traceback."""
+    command = importlib.import_module(COMMANDS[name][0])
     try:
         return command.main(argv)
     except ValueError as error:

@@ -14,7 +14,10 @@ TINY_ESC10_CARD = Path(__file__).parent / "tiny_esc10_card.md"
 CLASSIFIER_CARD = Path(__file__).parent / "classifier_card.md"
 """Template of the card of a fine-tuned model."""
 
+ONNX_SECTION = Path(__file__).parent / "onnx_section.md"
+"""Section of that card for a folder with ONNX files."""
+
 CODES_DATASET_CARD = Path(__file__).parent / "codes_dataset_card.md"
 """Template of the card of a data set of codes, filled by `audioformer encode`."""
 
-__all__ = ["CLASSIFIER_CARD", "CODES_DATASET_CARD", "TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]
+__all__ = ["CLASSIFIER_CARD", "CODES_DATASET_CARD", "ONNX_SECTION", "TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from audioformer.model_cards import CLASSIFIER_CARD
+from audioformer.model_cards import CLASSIFIER_CARD, ONNX_SECTION
 
 from .facts import CardFacts
 
@@ -107,6 +107,17 @@ Weights: {license or NO_LICENSE}.
 The code in this repository (`*.py`): Apache-2.0.
 """
     )
+
+
+def onnx_section(multi_label: bool) -> str:
+    """How to run the exported files of a folder, for its card.
+
+    Args:
+        multi_label (`bool`): Whether a clip can have several labels: scores are sigmoids then, else a softmax.
+    """
+    softmax = "scores = np.exp(logits[0] - logits[0].max())\nscores /= scores.sum()"
+    scores = "scores = 1 / (1 + np.exp(-logits[0]))" if multi_label else softmax
+    return ONNX_SECTION.read_text(encoding="utf-8").replace("scores_of_logits", scores)
 
 
 def metric_of(results: Mapping[str, Any]) -> str:

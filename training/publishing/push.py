@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, HfApi, ModelCard
 
 from .check import LEFTOVERS, check_folder, files_to_upload
-from .model_card import NO_LICENSE, REPOSITORY
+from .model_card import NO_LICENSE, REPOSITORY, onnx_section
 
 
 def push_folder(
@@ -22,8 +22,8 @@ def push_folder(
 ) -> CommitInfo:
     """Upload a folder of `audioformer finetune`, `pretrain` or `encode` in one commit.
 
-    The licence and the codec's revision are entered into the folder's own files first, and the repository into the
-    snippet of its card.
+    The licence and the codec's revision are entered into the folder's own files first, the repository into the snippet
+    of its card, and a section about `onnx/` if `audioformer export` has written there.
 
     Args:
         folder (`str` or `Path`): What to upload. A folder with `codes.json` becomes a data set, others a model.
@@ -68,7 +68,7 @@ def push_folder(
 def prepare_folder(
     folder: Path, repo_id: str, license: str | None = None, codec_revision: str | None = None
 ) -> list[Path]:
-    """Enter what is only known when a folder is published.
+    """Enter what is only known when a folder is published: licence, repository, and whether there are ONNX files.
 
     Returns:
         `list[Path]`: The files that an upload would take.
@@ -80,6 +80,9 @@ def prepare_folder(
             card.data["license"] = license
             card.text = card.text.replace(NO_LICENSE, license)
         card.text = card.text.replace(REPOSITORY, repo_id)
+        if (folder / "onnx" / "model.onnx").is_file() and "onnxruntime" not in card.text:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            card.text += "\n" + onnx_section(config.get("problem_type") == "multi_label_classification")
         card.save(file)
     settings_file = folder / "preprocessor_config.json"
     if codec_revision is not None and settings_file.is_file():
