@@ -134,11 +134,8 @@ class Listener:
             raise ValueError(f"{name} has {size_mb:,.1f} MB; up to {self.max_mb:g} MB are taken.")
         try:
             info = soundfile.info(str(path))
-        except (
-            OSError,
-            soundfile.SoundFileError,
-            TypeError,
-        ) as error:  # TypeError: soundfile takes `.raw` for raw PCM
+        # TypeError: soundfile takes a file named `.raw` for raw PCM, and asks for its rate.
+        except (OSError, soundfile.SoundFileError, TypeError) as error:
             raise ValueError(
                 f"{name} is not a sound that can be read. WAV, FLAC, OGG, MP3 and AIFF can, among others."
             ) from error

@@ -38,7 +38,7 @@ PUSH = """
 import audioformer
 from audioformer.training import AudioFormerClassificationTrainer, AudioFormerTrainingArguments, CodeExamples
 from huggingface_hub import HfApi
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, EncodecModel
 
 def load(folder):
     return AutoModelForAudioClassification.from_pretrained(folder), AutoFeatureExtractor.from_pretrained(folder)
@@ -59,6 +59,12 @@ other_model, other_extractor = load(sys.argv[2])
 report["other_logits"] = logits_of(other_model, other_extractor)
 other_model.push_to_hub("tester/by-parts", commit_message="Other weights")
 report["second"] = other_extractor.push_to_hub("tester/by-parts", commit_message="Other codec").oid
+
+codec = EncodecModel.from_pretrained(sys.argv[1], subfolder="codec").push_to_hub("tester/codec").oid
+EncodecModel.from_pretrained(sys.argv[2], subfolder="codec").push_to_hub("tester/codec", commit_message="Other codec")
+model.push_to_hub("tester/by-reference")
+by_reference = audioformer.AudioFormerFeatureExtractor(codec="tester/codec", codec_revision=codec)
+by_reference.push_to_hub("tester/by-reference")
 
 examples = CodeExamples([np.arange(40) * (clip + 1) for clip in range(4)], [0, 1, 2, 3])
 arguments = AudioFormerTrainingArguments(
@@ -91,6 +97,7 @@ except OSError as error:
 for repository, options in {
     "tester/by-parts": {"revision": first},
     "tester/by-folder": {},
+    "tester/by-reference": {},
     "tester/by-trainer": {},
     "tester/private": {"token": token},
 }.items():
@@ -125,6 +132,17 @@ extractor.push_to_hub("tester/copy")
 report["copy"] = logits_of(*load("tester/copy", trust_remote_code=True))
 assert not any(name.split(".")[0] == "audioformer" for name in sys.modules)
 print(json.dumps(report))
+"""
+
+
+OFFLINE = """
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+"""
+
+AGAIN = """
+print(json.dumps([logits_of(*load(name, trust_remote_code=True)) for name in ("tester/by-folder", "tester/copy")]))
 """
 
 
@@ -192,7 +210,7 @@ def test_auto_classes_load_by_id_revision_and_token(server, pushed, tmp_path):
     assert same(logits["head"], pushed["other_logits"])
     assert same(logits["tester/by-trainer"], pushed["trained_logits"])
     # The pinned revision holds for the codec, too, and the token reaches it.
-    for repository in ("tester/by-parts", "tester/by-folder", "tester/private"):
+    for repository in ("tester/by-parts", "tester/by-folder", "tester/by-reference", "tester/private"):
         assert same(logits[repository], pushed["logits"]), repository
     assert "tester/private" in report["refusal"] and "token" in report["refusal"]
 
@@ -215,3 +233,9 @@ def test_remote_code_loads_where_the_package_is_not_installed(server: HubServer,
     copy = server.model("tester/copy").head.files
     assert set(copy) == FILES | {"README.md", ".gitattributes"}
     assert "tester/by-folder" not in copy["config.json"].content.decode()
+
+    # What was loaded once, code and codec with it, loads without a connection.
+    asked = len(server.requests)
+    for logits in ask_client(OFFLINE + WITHOUT_THE_PACKAGE + SOUND + LOAD + AGAIN, server=server, home=tmp_path):
+        assert same(logits, pushed["logits"])
+    assert len(server.requests) == asked

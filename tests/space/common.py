@@ -71,7 +71,7 @@ BAD = {
 }
 """What is said of each kind of bad file."""
 
-DEMO = "import sys; from audioformer.demo_page import main; sys.exit(main(sys.argv[1:]))"
+DEMO = ("-m", "audioformer.cli", "demo")
 
 
 @contextmanager

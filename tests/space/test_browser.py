@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url():
-    with running_page(["-c", DEMO, "--device", "cpu"]) as (address, _):
+    with running_page([*DEMO, "--device", "cpu"]) as (address, _):
         yield address
 
 
