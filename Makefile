@@ -31,7 +31,8 @@ demo: $(VENV)/.demo  ## the main job in one command: encode, pre-train, fine-tun
 	$(BIN)/python -m audioformer.training.demo --output .demo
 
 test: $(VENV)/.test  ## every test; needs neither GPU nor network
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	# Two workers of one thread each: more would wait for each other on two cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
