@@ -8,6 +8,7 @@ import soundfile
 from huggingface_hub import ModelCard
 
 from audioformer.cli import main
+from audioformer.training.publishing import push_folder
 
 from .client import WITHOUT_THE_PACKAGE, ask_client, run_client
 from .server import TOKEN, HubServer
@@ -105,3 +106,25 @@ def test_codes_become_a_data_set(server: HubServer, tmp_path):
     files = server.repositories["datasets", "tester/sounds-codes"].head.files
     assert {"codes-00000-0000.parquet", "codes.json", "README.md", "dataset_info.json"} <= set(files)
     assert b"license: cc-by-4.0" in files["README.md"].content
+
+
+@pytest.mark.slow
+def test_a_broken_connection_is_told_in_one_message(server: HubServer, finetuned, tmp_path):
+    server.break_next("POST", ".*", drop_after=0, times=1000)
+    try:
+        flags = ["tester/cut", "--license", "cc-by-4.0"]
+        done = run_client(PUSH, str(finetuned), *flags, server=server, home=tmp_path, token=TOKEN)
+    finally:
+        server.repair()
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "Run the same command again" in done.stderr
+
+
+def test_a_folder_of_rows_is_no_model(tmp_path):
+    for row in ("C1", "C2"):
+        (tmp_path / row).mkdir()
+        (tmp_path / row / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="neither a model .* nor codes .* Push one of C1, C2 in it"):
+        push_folder(tmp_path, "tester/rows")
+    with pytest.raises(ValueError, match="`repo_id` must be USER/NAME, got 'rows'"):
+        push_folder(tmp_path / "C1", "rows")

@@ -42,7 +42,7 @@ def evaluate(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     summary = summarize(
         trainer,
         part.with_labels(known),
-        tested_on="the given clips",
+        tested_on="clips",
         selection=None,
         settings=describe_settings(data, model, arguments),
     )

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from audioformer.training.publishing import push_folder
 
@@ -42,5 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except HfHubHTTPError as error:
         raise ValueError(f"The Hub refused {arguments.repo_id!r}: {error}") from error
+    except (HTTPError, RuntimeError) as error:
+        # The client gives up an upload with a RuntimeError, after some attempts.
+        raise ValueError(
+            f"The connection to the Hub broke, or there is none ({error}). Run the same command again: what was "
+            "uploaded is not sent twice."
+        ) from error
     print(commit.commit_url)
     return 0

@@ -41,6 +41,8 @@ _USUAL_ROOTS = {
     *("home", "root", "Users", "mnt", "media", "data", "tmp", "var", "opt", "scratch", "work", "workspace"),
     *("content", "kaggle", "lustre", "gpfs", "nfs", "fsx", "srv"),
 }
+ROUNDING = 5e-5
+"""A metric of a card may be rounded to four digits."""
 _NUMBER = re.compile(r"(\d+\.\d)\s?%")
 
 
@@ -129,7 +131,7 @@ def _check_card(folder: Path) -> Iterator[str]:
         return
     measured = list(_numbers(json.loads(results_file.read_text(encoding="utf-8"))))
     for value in stated:
-        if not any(math.isclose(value, number, abs_tol=1e-9) for number in measured):
+        if not any(math.isclose(value, number, abs_tol=ROUNDING) for number in measured):
             yield f"README.md states the metric {value} in its metadata, which eval_results.json does not contain."
     shown = {f"{100 * number:.1f}" for number in measured} | {"95.0"}
     unknown = [number for number in _NUMBER.findall(_section(card.text, "Results")) if number not in shown]

@@ -45,6 +45,10 @@ def push_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"`folder` {str(folder)!r} does not exist.")
+    if not any((folder / name).is_file() for name in ("config.json", "codes.json")):
+        rows = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        inside = f" Push one of {', '.join(rows)} in it." if rows else ""
+        raise ValueError(f"{folder} holds neither a model (config.json) nor codes (codes.json).{inside}")
     if repo_id.count("/") != 1 or not all(repo_id.split("/")):
         raise ValueError(f"`repo_id` must be USER/NAME, got {repo_id!r}.")
     prepare_folder(folder, repo_id, license, codec_revision)
