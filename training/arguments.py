@@ -246,6 +246,11 @@ class AudioFormerTrainingArguments(TrainingArguments):
             raise ValueError(f"`layer_wise_lr_decay` must be in (0, 1], got {self.layer_wise_lr_decay}.")
         if self.mixup_alpha < 0:
             raise ValueError(f"`mixup_alpha` must be at least 0 (0 turns it off), got {self.mixup_alpha}.")
+        if self.push_to_hub:
+            raise ValueError(
+                "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
+                "`trainer.push_to_hub(license=...)` when it is finished."
+            )
         if self.padding_free and self.mixup_alpha:
             raise ValueError("`padding_free` and `mixup_alpha` exclude each other: joined clips are not aligned.")
         if self.class_balanced_sampling and self.shuffle_buffer_size is not None:

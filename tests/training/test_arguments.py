@@ -59,6 +59,7 @@ def test_every_addition_has_a_flag_and_a_help_text():
         (["--replace_probability", "1.2"], r"`replace_probability` must be in \[0, 1\], got 1.2"),
         (["--random_probability", "0.3"], "must not sum to more than 1, got 0.8 and 0.3"),
         (["--mask_span_length", "0"], "`mask_span_length` must be at least 1, got 0"),
+        (["--push_to_hub", "true"], "`push_to_hub` would upload during training"),
         (["--shuffle_buffer_size", "0"], "`shuffle_buffer_size` must be at least 1, got 0"),
         (["--crop_frames", "0"], "`crop_frames` must be at least 1, got 0"),
         (["--mpc_alpha", "1.5"], r"`mpc_alpha` must be in \[0, 1\], got 1.5"),
