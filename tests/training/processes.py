@@ -6,6 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+# A process that exits with its group open may crash in the threads of gloo, after all its work is done.
+LEAVE_THE_GROUP = """
+import os, runpy, sys
+import torch.distributed
+
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+if torch.distributed.is_initialized():
+    torch.distributed.destroy_process_group()
+"""
+
 
 def run_on_two_processes(script: Path, *arguments: str, timeout_s: float = 120) -> None:
     """Run a script as rank 0 and 1 of one group; raises if one fails, with what it said."""
@@ -20,7 +32,7 @@ def run_on_two_processes(script: Path, *arguments: str, timeout_s: float = 120) 
         "ACCELERATE_USE_CPU": "true",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, str(script), *arguments]
+    command = [sys.executable, "-c", LEAVE_THE_GROUP, str(script), *arguments]
     processes = [
         subprocess.Popen(
             command,

@@ -6,7 +6,7 @@ from pathlib import Path
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.commands.classifiers import check_known, is_classifier, labels_of, read_config
-from audioformer.training.commands.outputs import check_output, quiet_loading
+from audioformer.training.commands.outputs import check_output, leave_processes, quiet_loading
 from audioformer.training.commands.parts import open_extractor, open_test
 from audioformer.training.commands.results import RESULTS_FILE, describe_settings, summarize
 from audioformer.training.evaluation import EvaluationSummary
@@ -58,4 +58,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse_arguments(argv, "evaluate", DESCRIPTION)
     quiet_loading()
     evaluate(*settings)
+    leave_processes()
     return 0

@@ -13,7 +13,13 @@ from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.code_examples import CodeExamples
 from audioformer.training.commands.classifiers import check_head, classifier_to_train, labels_of, read_config
-from audioformer.training.commands.outputs import check_output, checkpoint_to_resume, quiet_loading, save_run
+from audioformer.training.commands.outputs import (
+    check_output,
+    checkpoint_to_resume,
+    leave_processes,
+    quiet_loading,
+    save_run,
+)
 from audioformer.training.commands.parts import Parts, open_extractor, open_parts
 from audioformer.training.commands.results import RESULTS_FILE, describe_settings, predict, publishable, summarize
 from audioformer.training.data.encoded import EncodedData
@@ -205,4 +211,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse_arguments(argv, "finetune", DESCRIPTION)
     quiet_loading()
     finetune(*settings, recipe=describe_recipe(argv, "finetune"))
+    leave_processes()
     return 0

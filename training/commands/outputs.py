@@ -7,6 +7,8 @@ from pathlib import Path
 
 import datasets
 import torch
+import torch.distributed
+from accelerate import PartialState
 from transformers import Trainer, logging
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -64,6 +66,15 @@ def save_run(trainer: Trainer, extractor: AudioFormerFeatureExtractor, folder: P
     trainer.save_state()
     if trainer.is_world_process_zero():
         extractor.save_pretrained(folder)
+
+
+def leave_processes() -> None:
+    """Leave the group of processes at the end of a command.
+
+    A process that exits with its group open may crash in the threads of gloo, after all its work is done.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        PartialState().destroy_process_group()
 
 
 def quiet_loading() -> None:

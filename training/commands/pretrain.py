@@ -18,6 +18,7 @@ from audioformer.training.commands.classifiers import check_vocabulary, dropout_
 from audioformer.training.commands.outputs import (
     check_output,
     checkpoint_to_resume,
+    leave_processes,
     peak_memory_gb,
     quiet_loading,
     save_run,
@@ -173,4 +174,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parse_arguments(argv, "pretrain", DESCRIPTION)
     quiet_loading()
     pretrain(*settings)
+    leave_processes()
     return 0
