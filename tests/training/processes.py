@@ -6,15 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A process that exits with its group open may crash in the threads of gloo, after all its work is done.
+# A process that exits with its group open may crash in the threads of gloo, after all its work is done. Wrapped models
+# hold the group: they have to go first.
 LEAVE_THE_GROUP = """
-import os, runpy, sys
+import gc, os, runpy, sys
 import torch.distributed
 
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 if torch.distributed.is_initialized():
+    gc.collect()
     torch.distributed.destroy_process_group()
 """
 

@@ -1,5 +1,6 @@
 """The output folder of a run: refusing to overwrite, finding where to go on, saving what people load."""
 
+import gc
 import resource
 import sys
 from collections.abc import Sequence
@@ -71,9 +72,11 @@ def save_run(trainer: Trainer, extractor: AudioFormerFeatureExtractor, folder: P
 def leave_processes() -> None:
     """Leave the group of processes at the end of a command.
 
-    A process that exits with its group open may crash in the threads of gloo, after all its work is done.
+    A process that exits with its group open may crash in the threads of gloo, after all its work is done. Wrapped
+    models hold the group, and let go of it with Python's lock held, which those threads may need: they go first.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()
         PartialState().destroy_process_group()
 
 

@@ -1,6 +1,7 @@
 """MPC equals Eq. 8 written out term by term, alone and on two processes; its edges are finite, and zero where due."""
 
 import doctest
+import gc
 import math
 from decimal import Decimal
 from pathlib import Path
@@ -241,6 +242,10 @@ def on_one_of_two_processes(rank: int, folder: str) -> None:
     except ValueError as error:
         results["mismatch"] = str(error)
     torch.save(results, Path(folder) / f"{rank}.pt")
+    # Whoever lets go of the group last waits for its thread. The wrapped model would do so with Python's lock held,
+    # which that thread may need: it must be gone first.
+    del parallel, loss
+    gc.collect()
     distributed.destroy_process_group()
 
 
