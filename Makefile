@@ -28,7 +28,7 @@ $(VENV)/.lint: $(VENV)/.torch setup.cfg pyproject.toml
 	touch $@
 
 demo: $(VENV)/.demo  ## the main job in one command: encode, pre-train, fine-tune, classify a file
-	$(BIN)/python -m audioformer.training.demo --output .demo
+	$(BIN)/python -m audioformer.experiments.demo --output .demo
 
 test: $(VENV)/.test  ## every test; needs neither GPU nor network
 	# Two workers of one thread each: more would wait for each other on two cores.

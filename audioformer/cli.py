@@ -12,20 +12,20 @@ from pathlib import Path
 from audioformer import __version__
 
 COMMANDS = {
-    "encode": ("audioformer.training.commands.encode", "turn audio into codes, once, as a data set of Parquet files"),
+    "encode": ("audioformer.commands.encode", "turn audio into codes, once, as a data set of Parquet files"),
     "pretrain": (
-        "audioformer.training.commands.pretrain",
+        "audioformer.commands.pretrain",
         "pre-train on your audio, one masked language model for each row of codes",
     ),
     "finetune": (
-        "audioformer.training.commands.finetune",
+        "audioformer.commands.finetune",
         "fine-tune a classifier or tagger on your labelled audio",
     ),
-    "evaluate": ("audioformer.training.commands.evaluate", "measure a classifier on labelled audio"),
-    "demo": ("audioformer.demo_page", "open a page in the browser that shows what a classifier hears"),
-    "export": ("audioformer.training.commands.export", "write a classifier and its codec as ONNX files"),
+    "evaluate": ("audioformer.commands.evaluate", "measure a classifier on labelled audio"),
+    "demo": ("audioformer.app.page", "open a page in the browser that shows what a classifier hears"),
+    "export": ("audioformer.commands.export", "write a classifier and its codec as ONNX files"),
     "push": (
-        "audioformer.training.commands.push",
+        "audioformer.commands.push",
         "upload a finished folder to the Hub, after a check of what is in it",
     ),
 }

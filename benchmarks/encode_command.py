@@ -30,9 +30,9 @@ from timing import (
     write_json,
 )
 
+from audioformer.data.codes import EncodingSettings, encode_shards, shards_of_listing
+from audioformer.data.readers import read_listing
 from audioformer.feature_extraction import AudioFormerFeatureExtractor, load_audio
-from audioformer.training.data.encoding import EncodingSettings, encode_shards, shards_of_listing
-from audioformer.training.data.readers import read_listing
 
 TARGET_SHARE = 0.85
 MEMORY_CLIPS = (1_000, 10_000)

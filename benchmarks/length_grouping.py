@@ -30,9 +30,9 @@ from timing import (
 from torch.utils.data import DataLoader
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
-from audioformer.training.code_examples import CodeExamples
-from audioformer.training.data_collator import DataCollatorForCodecMaskedLM
-from audioformer.training.trainers.samplers import EpochSampler, LengthGroupedSampler, ShuffledSampler
+from audioformer.training.examples.codes import CodeExamples
+from audioformer.training.examples.collators import DataCollatorForCodecMaskedLM
+from audioformer.training.samplers import EpochSampler, LengthGroupedSampler, ShuffledSampler
 
 TARGET_RATIO = 1.4
 FRAME_RATE = 75

@@ -22,17 +22,17 @@ from encoding import peak_memory_gb
 from timing import add_common_arguments, apply_common_arguments, machine, median, print_table, write_json
 from torch.utils.data import DataLoader
 
+from audioformer.data.codes import EncodingSettings
+from audioformer.data.codes.encoded import EncodedData, load_codes
+from audioformer.data.codes.finish import finish_folder
+from audioformer.data.codes.parquet_parts import Account, part_path, write_part
+from audioformer.data.codes.run import describe_codec
+from audioformer.data.shards import ClipShards
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig
 from audioformer.training import CodeExamples, DataCollatorForCodecMaskedLM
-from audioformer.training.data.encoded import EncodedData, load_codes
-from audioformer.training.data.encoding import EncodingSettings
-from audioformer.training.data.encoding.clip_shards import ClipShards
-from audioformer.training.data.encoding.finish import finish_folder
-from audioformer.training.data.encoding.parquet_parts import Account, part_path, write_part
-from audioformer.training.data.encoding.run import describe_codec
-from audioformer.training.trainers.samplers import LengthGroupedSampler
+from audioformer.training.samplers import LengthGroupedSampler
 
 TARGET_CLIPS_S = 2000
 TARGET_TIMES_MODEL = 20

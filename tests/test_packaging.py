@@ -42,7 +42,7 @@ def test_the_wheel_holds_one_top_level_package_with_all_its_data(wheel):
         "audioformer/py.typed",
         "audioformer/modeling_audioformer/modeling_audioformer.py",
         "audioformer/feature_extraction/feature_extraction_audioformer.py",
-        "audioformer/training/data/esc50.py",
+        "audioformer/data/readers/esc50.py",
         "audioformer/model_cards/audioformer-tiny-codec/model.safetensors",
         "audioformer/model_cards/audioformer-tiny-esc10/codec/model.safetensors",
         "audioformer/model_cards/audioformer-tiny-esc10/README.md",
@@ -76,12 +76,12 @@ def test_the_wheel_works_from_another_folder(wheel, tmp_path):
 
 
 def test_an_editable_install_serves_the_checkout():
-    import audioformer.training.demo
+    import audioformer.experiments.demo
 
-    installed = Path(audioformer.training.demo.__file__)
+    installed = Path(audioformer.experiments.demo.__file__)
     if "site-packages" in installed.parts:
         pytest.skip("installed from a wheel, not as an editable install")
-    assert installed == ROOT / "training" / "demo.py"
+    assert installed == ROOT / "audioformer" / "experiments" / "demo.py"
 
 
 def test_no_folder_that_travels_imports_what_it_must_not():

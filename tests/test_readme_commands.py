@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioformer import demo_page
+from audioformer.app import page as demo_page
 from audioformer.cli import main
-from audioformer.training.commands import export
+from audioformer.commands import export
 
 from .hub.client import run_client
 from .hub.conftest import server  # noqa: F401  (a fixture)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 import yaml
 from transformers import HfArgumentParser
 
-from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
+from .arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 
 RECIPES = Path(__file__).parent / "recipes"
 """The recipes that come with the package."""

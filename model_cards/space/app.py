@@ -3,7 +3,7 @@
 import os
 import sys
 
-from audioformer import demo_page
+from audioformer.app import page as demo_page
 
 if __name__ == "__main__":
     model = os.environ.get("AUDIOFORMER_MODEL")

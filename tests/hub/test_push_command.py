@@ -8,7 +8,7 @@ import soundfile
 from huggingface_hub import ModelCard
 
 from audioformer.cli import main
-from audioformer.training.publishing import push_folder
+from audioformer.model_cards.push import push_folder
 
 from .client import WITHOUT_THE_PACKAGE, ask_client, run_client
 from .server import TOKEN, HubServer

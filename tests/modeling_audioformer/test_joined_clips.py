@@ -8,7 +8,7 @@ from audioformer.modeling_audioformer import (
     AudioFormerForAudioClassification,
     AudioFormerForMaskedLM,
 )
-from audioformer.training.data_collator import flatten_input_ids, pad_input_ids
+from audioformer.training.examples.collators import flatten_input_ids, pad_input_ids
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
 

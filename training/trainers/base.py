@@ -20,11 +20,12 @@ from transformers import (
 )
 from transformers.trainer import TRAINING_ARGS_NAME
 
-from audioformer.training.arguments import AudioFormerTrainingArguments
-from audioformer.training.publishing import push_folder, render_plain_card
+from audioformer.model_cards.push import push_folder
+from audioformer.model_cards.render import render_plain_card
 
+from ..arguments import AudioFormerTrainingArguments
+from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .optimizer import decay_by_layer
-from .samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 
 
 class EpochCallback(TrainerCallback):

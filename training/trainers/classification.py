@@ -9,9 +9,9 @@ from transformers.trainer_utils import TrainOutput
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.modeling_audioformer.classification_loss import lsep_loss
-from audioformer.training.arguments import AudioFormerTrainingArguments
-from audioformer.training.data_collator import DataCollatorForCodecClassification
 
+from ..arguments import AudioFormerTrainingArguments
+from ..examples.collators import DataCollatorForCodecClassification
 from .base import AudioFormerTrainer
 from .mixup import draw_mixup, mix_labels, mixed_embeddings
 

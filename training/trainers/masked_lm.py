@@ -1,9 +1,9 @@
 """Trainer of masked-LM pre-training (paper section 3.2)."""
 
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
-from audioformer.training.arguments import AudioFormerTrainingArguments
-from audioformer.training.data_collator import DataCollatorForCodecMaskedLM
 
+from ..arguments import AudioFormerTrainingArguments
+from ..examples.collators import DataCollatorForCodecMaskedLM
 from .base import AudioFormerTrainer
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerModel
-from audioformer.training.arguments import AudioFormerTrainingArguments
-from audioformer.training.losses import MultiPositiveContrastiveLoss
 
+from ..arguments import AudioFormerTrainingArguments
+from ..losses import MultiPositiveContrastiveLoss
 from .base import check_arguments
 from .classification import AudioFormerClassificationTrainer
 from .mixup import draw_mixup, mixed_embeddings

@@ -17,8 +17,9 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerModel, AudioFormerPreTrainedModel
-from audioformer.training.code_examples import CodeExamples
-from audioformer.training.data_collator import DataCollatorForCodecClassification
+
+from ..examples.codes import CodeExamples
+from ..examples.collators import DataCollatorForCodecClassification
 
 Result = TypeVar("Result")
 

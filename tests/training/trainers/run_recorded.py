@@ -14,7 +14,7 @@ import torch
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training import AudioFormerMLMTrainer, AudioFormerTrainingArguments, CodeExamples
-from audioformer.training.data_collator import DataCollatorForCodecMaskedLM
+from audioformer.training.examples.collators import DataCollatorForCodecMaskedLM
 
 
 class RecordingCollator(DataCollatorForCodecMaskedLM):

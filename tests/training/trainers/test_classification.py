@@ -8,6 +8,7 @@ from torch import nn
 from transformers import TrainingArguments
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from audioformer.evaluation import build_compute_metrics
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 from audioformer.training import (
     AudioFormerClassificationTrainer,
@@ -15,7 +16,6 @@ from audioformer.training import (
     AudioFormerTrainingArguments,
     CodeExamples,
 )
-from audioformer.training.evaluation import build_compute_metrics
 from audioformer.training.losses import LSEPLoss
 from audioformer.training.trainers.classification import targets_loss
 from audioformer.training.trainers.mixup import draw_mixup, mix_labels, mixed_embeddings

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from audioformer.evaluation.baselines import code_histogram, fit_histogram_classifier
+from audioformer.experiments.fit import predict_logits
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 from audioformer.training import AudioFormerClassificationTrainer, AudioFormerTrainingArguments, CodeExamples
-from audioformer.training.baselines import code_histogram, fit_histogram_classifier
-from audioformer.training.fit import predict_logits
 
 
 def rising_and_falling(num_clips: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -1,0 +1,267 @@
+"""`audioformer demo`: a page in the browser that shows what a classifier hears. Uploads are limited and deleted."""
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+import torch
+
+from audioformer.data import synthesize_sound_events
+from audioformer.training.outputs import quiet_loading
+
+from .listening import HeardSound, Listener
+
+if TYPE_CHECKING:
+    import gradio
+
+TOP_K = 5
+"""Labels that are shown."""
+
+KEEP_UPLOADS_S = 600
+"""Seconds after which an upload is deleted; the page needs it that long to play it."""
+
+CLEANING_INTERVAL_S = 60
+"""Seconds between two looks for uploads to delete."""
+
+EXAMPLES = ("knocks_speeding_up", "rain", "siren", "bell", "beeps")
+"""Synthetic sound events that the page offers."""
+
+
+def write_examples(folder: Path) -> list[Path]:
+    """Synthesise the sounds that the page offers: short ones, and a long one of all kinds one after another.
+
+    Args:
+        folder (`Path`): Where the WAV files go; made if missing.
+
+    Returns:
+        `list[Path]`: The files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    short = {clip.label: clip for clip in synthesize_sound_events(1)}
+    for label in EXAMPLES:
+        files.append(folder / f"{label}.wav")
+        soundfile.write(files[-1], short[label].waveform, short[label].sampling_rate)
+    events = synthesize_sound_events(1, duration_s=5.0)
+    files.append(folder / "all_kinds_one_after_another.wav")
+    soundfile.write(files[-1], np.concatenate([event.waveform for event in events]), events[0].sampling_rate)
+    return files
+
+
+def _plain(text: str) -> str:
+    """Text that others chose, such as the name of a file, so that Markdown shows it as it is."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def _report(heard: HeardSound) -> str:
+    label, score = next(iter(heard.scores.scores.items()))
+    name, duration_s = Path(heard.scores.path).name, heard.scores.duration_s
+    return f"**{_plain(label)}** ({score:.3f}) is the best label for {_plain(name)}, {duration_s:.2f} s."
+
+
+def show(path: str | None, listener: Listener) -> tuple[Any, ...]:
+    """What the page shows of an upload, or a message in its place.
+
+    Args:
+        path (`str`, *optional*): The uploaded file; `None` when it was taken away.
+        listener (`Listener`): What listens to it.
+
+    Returns:
+        `tuple`: Message (Markdown), scores of the labels, figures of waveform, codes and labels over time, and rows of
+        start, end (seconds), best label and score. The last two are for sounds longer than a window; what there is
+        not is `None`.
+    """
+    from .figures import draw_codes, draw_labels_over_time, draw_waveform
+
+    if path is None:
+        return "Upload or record a sound, or choose an example.", None, None, None, None, None
+    try:
+        heard = listener(path)
+    except ValueError as error:
+        return f"⚠️ This sound was not classified. {_plain(str(error))}", None, None, None, None, None
+    shown = (
+        _report(heard),
+        heard.scores.scores,
+        draw_waveform(heard.waveform, heard.sampling_rate),
+        draw_codes(heard.codes, heard.codes_s, listener.row),
+    )
+    windows = heard.scores.windows
+    if len(windows) == 1:
+        return *shown, None, None
+    rows = []
+    for window in windows:
+        label, score = next(iter(window.scores.items()))
+        rows.append([round(window.start_s, 2), round(window.end_s, 2), label, round(score, 3)])
+    labels = list(islice(heard.scores.scores, TOP_K))
+    return *shown, draw_labels_over_time(windows, labels), rows
+
+
+def build_page(listener: Listener, examples: Sequence[Path]) -> "gradio.Blocks":
+    """The page, ready to be launched.
+
+    Args:
+        listener (`Listener`): What listens to the uploads.
+        examples (sequence of `Path`): Files to offer.
+    """
+    import gradio
+
+    def classify(path: str | None) -> tuple[Any, ...]:
+        message, scores, *details = show(path, listener)
+        return message, scores, *(gradio.update(value=part, visible=part is not None) for part in details)
+
+    with gradio.Blocks(title="AudioFormer", analytics_enabled=False) as page:
+        gradio.Markdown(
+            f"# AudioFormer\nSound becomes codes, and the codes are read as text. The model {_plain(listener.name)} "
+            f"knows {len(listener.labels)} labels, and answers with them whatever it hears. Sounds of up to "
+            f"{listener.max_minutes:g} minutes and {listener.max_mb:g} MB are taken, and are deleted after "
+            f"{KEEP_UPLOADS_S // 60} minutes."
+        )
+        with gradio.Row():
+            with gradio.Column():
+                # No button to share: it would send the sound elsewhere.
+                sound = gradio.Audio(
+                    sources=["upload", "microphone"], type="filepath", label="Sound", buttons=["download"]
+                )
+                gradio.Examples(
+                    [[str(file)] for file in examples],
+                    sound,
+                    example_labels=[file.stem.replace("_", " ") for file in examples],
+                    label="Synthetic examples",
+                )
+            with gradio.Column():
+                message = gradio.Markdown(show(None, listener)[0], elem_id="message")
+                scores = gradio.Label(num_top_classes=TOP_K, label="Labels", elem_id="scores")
+        # The figures have their titles: a label would lie upon them.
+        waveform, codes, labels_over_time = (
+            gradio.Plot(label=label, show_label=False, visible=False, elem_id=label.lower().replace(" ", "-"))
+            for label in ("Waveform", "Codes", "Labels over time")
+        )
+        table = gradio.Dataframe(
+            headers=["from (s)", "to (s)", "best label", "score"],
+            datatype=["number", "number", "str", "number"],
+            label="Best label over time",
+            interactive=False,
+            visible=False,
+            elem_id="table",
+        )
+        outputs = [message, scores, waveform, codes, labels_over_time, table]
+        sound.change(classify, sound, outputs, api_name="classify")
+    return page
+
+
+def _delete_uploads(folder: Path, kept: set[Path], stop: threading.Event) -> None:
+    """Delete what is too old, until it is time to stop.
+
+    Gradio's own `delete_cache` is not used: it ends for good when a file comes in while it looks at them.
+    """
+    while not stop.wait(CLEANING_INTERVAL_S):
+        for file in folder.rglob("*"):
+            # A copy has the time of modification of its original, so that only the time of change tells its age.
+            with contextlib.suppress(OSError):
+                if file.is_file() and file not in kept and time.time() - file.stat().st_ctime > KEEP_UPLOADS_S:
+                    file.unlink()
+
+
+@contextlib.contextmanager
+def serve(
+    listener: Listener, folder: Path, host: str | None = None, port: int | None = None
+) -> Iterator["gradio.Blocks"]:
+    """Serve the page for as long as the context lasts.
+
+    Args:
+        listener (`Listener`): What listens to the uploads.
+        folder (`Path`): Where uploads and examples are kept; who calls this removes it afterwards.
+        host (`str`, *optional*): Address to listen on: this machine alone, or what `GRADIO_SERVER_NAME` says.
+        port (`int`, *optional*): Port: a free one from 7860 on, or what `GRADIO_SERVER_PORT` says.
+
+    Yields:
+        `gradio.Blocks`: The running page, with its address in `local_url`.
+
+    Raises:
+        ValueError: If the port is taken.
+    """
+    import gradio
+
+    uploads = folder / "uploads"
+    # Gradio reads it for every component, also after the page was built: its own default outlives the page.
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    page = build_page(listener, write_examples(folder / "examples"))
+    page.queue(max_size=32)
+    # Fonts of the system, because the theme's own are fetched from elsewhere.
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    kept, stop = set(uploads.rglob("*")), threading.Event()
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            max_file_size=round(listener.max_mb * 1e6),
+            prevent_thread_lock=True,
+            quiet=True,
+            footer_links=[],
+            run_history=False,
+            ssr_mode=False,
+            theme=theme,
+        )
+    except OSError as error:
+        raise ValueError(f"`--port` {port} cannot be used: {error}") from error
+    cleaner = threading.Thread(target=_delete_uploads, args=(uploads, kept, stop), daemon=True)
+    cleaner.start()
+    try:
+        yield page
+    finally:
+        stop.set()
+        cleaner.join()
+        page.close(verbose=False)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `audioformer demo`."""
+    parser = argparse.ArgumentParser(
+        prog="audioformer demo",
+        description="Show in the browser what a classifier hears: upload or record a sound, and see its waveform, its "
+        "codes, the labels, and for long sounds the labels over time. Ctrl+C ends it and deletes the uploads.",
+    )
+    parser.add_argument(
+        "--model", help="folder or Hub id of a classifier (default: the small one that comes with the package)"
+    )
+    parser.add_argument("--device", help='"cpu", "cuda", "cuda:1", ... (default: a GPU where there is one)')
+    parser.add_argument("--window-s", type=float, default=10.0, metavar="S", help="window in seconds (default: 10)")
+    parser.add_argument(
+        "--max-minutes", type=float, default=10.0, metavar="M", help="longest sound that is taken (default: 10)"
+    )
+    parser.add_argument("--max-mb", type=float, default=50.0, metavar="MB", help="largest upload (default: 50)")
+    parser.add_argument("--host", help="address to listen on, 0.0.0.0 for all (default: this machine alone)")
+    parser.add_argument("--port", type=int, help="port (default: a free one from 7860 on)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `audioformer demo`."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise ValueError('`audioformer demo` needs Gradio: pip install "audioformer[demo]".') from error
+    quiet_loading()
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    listener = Listener(arguments.model, device, arguments.window_s, arguments.max_minutes, arguments.max_mb)
+    # Who stops the page with `kill` leaves no uploads behind, either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        tempfile.TemporaryDirectory(prefix="audioformer-demo-") as folder,
+        serve(listener, Path(folder), arguments.host, arguments.port) as page,
+    ):
+        print(f"AudioFormer is listening at {page.local_url} (Ctrl+C ends it and deletes the uploads)", flush=True)
+        page.block_thread()
+    return 0

@@ -1,0 +1,1 @@
+"""Audio as files, bytes and arrays: finding it and reading it."""

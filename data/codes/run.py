@@ -1,0 +1,151 @@
+"""Encodes all shards, each process its own part of them, and puts the result together when all are there."""
+
+import copy
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_package_model
+
+from ..shards import ClipShards
+from .encoded import MANIFEST
+from .finish import finish_folder, missing_shards
+from .parquet_parts import all_parts, write_whole
+from .settings import EncodingSettings
+from .shard_writer import ShardWriter
+
+BEGUN_FILE = "encoding.json"
+"""What a folder was begun with; other settings would not fit the files that are there."""
+
+
+def process_of_job() -> tuple[int, int]:
+    """Index of this process and how many there are, as `accelerate launch` and `torchrun` tell them.
+
+    No process group is made: the processes of an encoding never talk to each other, so that one may end hours before
+    another, die alone, or be started again alone.
+    """
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def encode_shards(
+    shards: ClipShards,
+    extractor: AudioFormerFeatureExtractor,
+    folder: Path,
+    settings: EncodingSettings,
+    *,
+    num_workers: int | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> int:
+    """Encode this process's shards into `folder`, and finish the folder if no other process has shards left.
+
+    Files are written under another name and renamed, and those that are there are never made again: a killed run
+    loses the open files only, and a second run on the same folder, even at the same time, makes the same files.
+
+    Args:
+        shards (`ClipShards`): What to encode.
+        extractor (`AudioFormerFeatureExtractor`): Its codec encodes, on its device; its `codebooks` don't matter.
+        folder (`Path`): Made if missing.
+        settings (`EncodingSettings`): Lengths, windows and sizes.
+        num_workers (`int`, *optional*): Threads that decode and resample; by default as many as there are cores for
+            each process of this machine, 8 at most.
+        batch_size (`int`, *optional*): Clips that are encoded in one call; by default 16 on a CPU, 256 on a GPU.
+        progress (`bool`, defaults to `True`): Whether the first process shows a bar.
+
+    Returns:
+        `int`: Shards that are not there yet; 0 once the folder is whole.
+
+    Raises:
+        ValueError: If the folder was begun with other clips, another codec or other settings, if too many clips are
+            unreadable (with the first of them), or the codec has fewer rows.
+    """
+    if (folder / MANIFEST).is_file():
+        check_begun(shards, extractor, folder, settings)
+        return 0
+    rank, world_size = process_of_job()
+    extractor = copy.deepcopy(extractor)
+    extractor.codebooks = list(range(settings.num_codebooks))
+    codec = describe_codec(extractor, settings.num_codebooks)
+    check_begun(shards, extractor, folder, settings)
+    if batch_size is None:
+        batch_size = 16 if torch.device(extractor.device).type == "cpu" else 256
+    if num_workers is None:
+        local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        num_workers = min(8, max(1, len(os.sched_getaffinity(0)) // local_processes))
+    bar = tqdm(total=shards.num_clips, desc="encoding", unit="clip", disable=not (progress and rank == 0))
+
+    def advance(num_clips: int) -> None:
+        # The other processes are about as far.
+        step = num_clips * world_size
+        bar.update(step if bar.total is None else min(step, bar.total - bar.n))
+
+    with bar, ThreadPoolExecutor(num_workers) as pool:
+        writer = ShardWriter(shards, extractor, settings, folder, codec, pool, batch_size, advance)
+        for shard in range(rank, shards.num_shards, world_size):
+            writer.write(shard)
+    return finish_if_whole(shards, folder, settings)
+
+
+def finish_if_whole(shards: ClipShards, folder: Path, settings: EncodingSettings) -> int:
+    """Finish a folder whose last shard has been written, whichever process wrote it.
+
+    Returns:
+        `int`: Shards that are not there yet.
+    """
+    if (folder / MANIFEST).is_file():
+        return 0
+    missing = missing_shards(folder, shards.num_shards)
+    if not missing:
+        finish_folder(shards, folder, settings)
+    return len(missing)
+
+
+def describe_codec(extractor: AudioFormerFeatureExtractor, num_codebooks: int) -> dict[str, Any]:
+    """Where the codes come from, for whoever finds a file of them."""
+    saved = extractor.to_dict()
+    return {
+        "codec": saved["codec"],
+        "codec_revision": saved["codec_revision"],
+        "codec_backend": "encodec" if is_encodec_package_model(extractor.codec) else "transformers",
+        "codec_fingerprint": codec_fingerprint(extractor.codec),
+        "num_codebooks": num_codebooks,
+        "codebook_size": extractor.codebook_size,
+        "sampling_rate": extractor.sampling_rate,
+        "frame_rate": extractor.frame_rate,
+    }
+
+
+def check_begun(
+    shards: ClipShards, extractor: AudioFormerFeatureExtractor, folder: Path, settings: EncodingSettings
+) -> None:
+    """Note what a folder is begun with, or compare with what it was begun with.
+
+    Raises:
+        ValueError: If something differs, or there are codes without such a note.
+    """
+    own = {
+        "clips": shards.fingerprint,
+        "codec": codec_fingerprint(extractor.codec),
+        **{name: value for name, value in asdict(settings).items() if name != "max_rejected"},
+    }
+    file = folder / BEGUN_FILE
+    if not file.is_file():
+        if folder.is_dir() and all_parts(folder):
+            raise ValueError(
+                f"{folder} holds codes of another origin ({BEGUN_FILE} is missing): choose another folder."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(file, lambda path: path.write_text(json.dumps(own, indent=2) + "\n"))
+    begun = json.loads(file.read_text())
+    changed = [
+        f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
+    ]
+    if changed:
+        raise ValueError(f"{folder} was begun with other settings: {', '.join(changed)}. Choose another folder.")

@@ -1,0 +1,27 @@
+"""Reader of any tree of audio files, without labels."""
+
+from pathlib import Path
+
+from ..audio.folder import find_audio
+from ..listing import ListedClip, Listing
+
+
+def read_audio_files(folder: str | Path) -> Listing:
+    """Every audio file below a folder, at any depth, in the order of its paths.
+
+    Args:
+        folder (`str` or `Path`): Searched with all its sub-folders.
+
+    Raises:
+        ValueError: If there is no audio.
+    """
+    folder = Path(folder)
+    clips = [ListedClip(path.relative_to(folder).as_posix(), str(path)) for path in find_audio(folder)]
+    return Listing(
+        name=folder.resolve().name,
+        layout="audio_files",
+        source=str(folder),
+        clips=clips,
+        labels=[],
+        multi_label=False,
+    )

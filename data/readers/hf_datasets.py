@@ -1,0 +1,115 @@
+"""Reader of any `datasets` data set with audio and labels, from a disk or from the Hub."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import (
+    Audio,
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    List,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
+
+from ..listing import ListedClip, Listing
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json", "state.json")) or any(
+        folder.glob("*.parquet")
+    )
+
+
+class DatasetClips(Sequence[ListedClip]):
+    """Clips of a `datasets.Dataset`, read when asked for, so that the audio is never in memory as a whole."""
+
+    def __init__(self, dataset: Dataset, audio_column: str, label_column: str, names: list[str]) -> None:
+        self.dataset, self.audio_column, self.label_column, self.names = dataset, audio_column, label_column, names
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> ListedClip:  # type: ignore[override]
+        row = self.dataset[int(index)]
+        name = row.get("id")
+        fold = row.get("fold")
+        return ListedClip(
+            str(name) if name is not None else f"{row['__split__']}/{index}",
+            row[self.audio_column],
+            self._labels(row[self.label_column]),
+            split=row["__split__"],
+            fold=int(fold) if fold is not None else None,
+            group=str(row["group"]) if row.get("group") is not None else None,
+        )
+
+    def __iter__(self) -> Iterator[ListedClip]:
+        return (self[index] for index in range(len(self)))
+
+    def _labels(self, value: Any) -> tuple[str, ...]:
+        values = value if isinstance(value, list) else [value]
+        return tuple(self.names[entry] if isinstance(entry, int) else str(entry) for entry in values)
+
+
+def read_dataset(source: str | Path, audio_column: str = "audio", label_column: str = "label") -> Listing:
+    """Read a data set that `save_to_disk` or Parquet files hold, or that is on the Hub.
+
+    Audio is decoded by our own reader (`Audio(decode=False)`), which needs no torchcodec. Labels are a `ClassLabel`,
+    strings, or lists of either: a clip with a list has several.
+
+    Args:
+        source (`str` or `Path`): Folder, or Hub id.
+        audio_column (`str`, defaults to `"audio"`): Column with the audio.
+        label_column (`str`, defaults to `"label"`): Column with the label or labels.
+
+    Raises:
+        ValueError: If a column is missing or has another type; with the columns that there are.
+    """
+    dataset = _load(source)
+    for name, column in (("audio_column", audio_column), ("label_column", label_column)):
+        if column not in dataset.column_names:
+            raise ValueError(f"`{name}` {column!r} is not in {source}, which has {dataset.column_names}.")
+    if not isinstance(dataset.features[audio_column], Audio):
+        raise ValueError(
+            f"`audio_column` {audio_column!r} of {source} must be `Audio`, it is {dataset.features[audio_column]}."
+        )
+    dataset = dataset.cast_column(audio_column, Audio(decode=False))
+    feature = dataset.features[label_column]
+    several = isinstance(feature, (List, list))
+    inner = getattr(feature, "feature", feature) if several else feature
+    if isinstance(inner, ClassLabel):
+        labels = list(inner.names)
+    else:
+        values = dataset[label_column]
+        flat = (str(entry) for value in values for entry in (value if isinstance(value, list) else [value]))
+        labels = sorted(set(flat))
+        if not several and getattr(inner, "dtype", "string") not in ("string", "large_string"):
+            raise ValueError(
+                f"`label_column` {label_column!r} of {source} must hold `ClassLabel` or strings, or lists of them; "
+                f"numbers without names don't say what they mean, got {feature}."
+            )
+    return Listing(
+        name=Path(str(source)).name,
+        layout="datasets",
+        source=str(source),
+        clips=DatasetClips(dataset, audio_column, label_column, labels),
+        labels=labels,
+        multi_label=several,
+    )
+
+
+def _load(source: str | Path) -> Dataset:
+    folder = Path(source)
+    if folder.is_dir() and any(folder.glob("*.parquet")):
+        loaded: Any = load_dataset("parquet", data_dir=str(folder))
+    elif folder.is_dir():
+        loaded = load_from_disk(str(folder))
+    else:
+        loaded = load_dataset(str(source))
+    if not isinstance(loaded, (Dataset, DatasetDict)):
+        raise ValueError(f"{source} must be a data set of known length, it is {type(loaded).__name__}.")
+    parts = loaded if isinstance(loaded, DatasetDict) else DatasetDict({str(loaded.split or "train"): loaded})
+    return concatenate_datasets([part.add_column("__split__", [split] * len(part)) for split, part in parts.items()])

@@ -1,0 +1,1 @@
+"""What makes the bundled models and the tables of the documentation."""

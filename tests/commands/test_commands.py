@@ -1,0 +1,222 @@
+"""`audioformer pretrain`, `finetune` and `evaluate` from the first to the last file, on sounds made here."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoModelForAudioClassification, pipeline
+
+from audioformer.cli import main
+from audioformer.evaluation import compute_mean_average_precision
+from audioformer.feature_extraction import load_audio
+
+SIZES = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2", "--intermediate-size", "64"]
+SHORT = ["--num-train-epochs", "2", "--seed", "3", "--disable-tqdm", "true"]
+CLASSES = ("low", "high", "noise")
+
+
+def sound(kind: str, rng: np.random.Generator) -> np.ndarray:
+    time = np.arange(6000) / 12000
+    pitch = {"low": 200, "high": 3000}.get(kind)
+    return 0.3 * (
+        rng.standard_normal(6000) if pitch is None else np.sin(2 * np.pi * pitch * rng.uniform(0.9, 1.1) * time)
+    )
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory) -> Path:
+    """Folders of classes with a `train` and a `test` part, and a manifest of mixtures with folds."""
+    folder = tmp_path_factory.mktemp("sounds")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("test", 4)):
+        for kind in CLASSES:
+            for index in range(count):
+                path = folder / "one" / split / kind / f"{index}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, sound(kind, rng), 12000)
+    (folder / "two").mkdir()
+    with (folder / "two" / "list.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "labels", "fold"])
+        for index in range(30):
+            kinds = [CLASSES[index % 3], CLASSES[(index + 1) % 3]] if index % 2 else [CLASSES[index % 3]]
+            soundfile.write(folder / "two" / f"{index}.wav", sum(sound(kind, rng) for kind in kinds), 12000)
+            writer.writerow([f"{index}.wav", ";".join(kinds), 1 + index % 5])
+    return folder
+
+
+def common(sounds: Path) -> list[str]:
+    return ["--cache-dir", str(sounds / "cache"), *SHORT]
+
+
+@pytest.fixture(scope="module")
+def pretrained(sounds) -> Path:
+    output = sounds / "pretrained"
+    command = ["pretrain", "--recipe", "tiny_pretrain", "--data", str(sounds / "one"), "--codebooks", "0", "1"]
+    assert main([*command, *SIZES, "--output", str(output), *common(sounds)]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def finetuned(sounds, pretrained) -> Path:
+    output = sounds / "ft2"
+    command = ["finetune", "--recipe", "tiny_ft2", "--model", str(pretrained / "C1")]
+    command += ["--teachers", str(pretrained / "C2"), "--data", str(sounds / "one"), "--output", str(output)]
+    assert main([*command, *common(sounds)]) == 0
+    return output
+
+
+def test_pretraining_writes_a_model_for_each_row(pretrained, capsys):
+    for row in (1, 2):
+        folder = pretrained / f"C{row}"
+        results = json.loads((folder / "pretrain_results.json").read_text())
+        assert results["codebook"] == row - 1 and 0 < results["held_out_loss"] < 8
+        assert results["train_clips"] + results["held_out_clips"] == 30  # the test part is not touched
+        assert json.loads((folder / "config.json").read_text())["codebooks"] == row - 1
+        assert json.loads((folder / "preprocessor_config.json").read_text())["codebooks"] == row - 1
+        assert not (folder / "training_args.bin").exists()
+
+
+def test_finished_rows_are_kept_and_nothing_is_overwritten(sounds, pretrained, capsys):
+    command = ["pretrain", "--recipe", "tiny_pretrain", "--data", str(sounds / "one"), "--codebooks", "0", "1"]
+    command += [*SIZES, "--output", str(pretrained), *common(sounds)]
+    assert main(command) == 1
+    assert "holds a finished run" in capsys.readouterr().err
+    written = (pretrained / "C1" / "model.safetensors").stat().st_mtime_ns
+    assert main([*command, "--resume-from-checkpoint"]) == 0
+    assert "C2" in capsys.readouterr().out
+    assert (pretrained / "C1" / "model.safetensors").stat().st_mtime_ns == written
+
+
+def test_ft2_gives_a_plain_classifier_that_loads_through_pipeline(sounds, finetuned):
+    results = json.loads((finetuned / "eval_results.json").read_text())
+    assert results["num_clips"] == 12 and results["selection"] == "a held-out part of the training clips"
+    assert results["data"]["found"] == 42 and results["settings"]["method"] == "ft2"
+    assert (finetuned / "classes.png").is_file() and (finetuned / "training.png").is_file()
+    history = json.loads((finetuned / "trainer_state.json").read_text())["log_history"]
+    assert all({"loss", "classification_loss", "mpc_loss"} <= record.keys() for record in history if "loss" in record)
+    classifier = pipeline("audio-classification", model=str(finetuned))
+    file = next((sounds / "one" / "test" / "low").glob("*.wav"))
+    scores = classifier(load_audio(file, sampling_rate=24000)[0])
+    assert {entry["label"] for entry in scores} == set(CLASSES)
+    assert sum(entry["score"] for entry in scores) == pytest.approx(1, abs=1e-4)
+
+
+def test_evaluate_gives_the_number_of_the_fine_tuning(sounds, finetuned, tmp_path, capsys):
+    command = ["evaluate", "--model", str(finetuned), "--data", str(sounds / "one"), "--output", str(tmp_path / "e")]
+    assert main([*command, "--cache-dir", str(sounds / "cache")]) == 0
+    said = capsys.readouterr().out
+    assert "accuracy" in said and "95 % interval" in said and "clips       42 of 42 listed" in said
+    first, second = (json.loads((folder / "eval_results.json").read_text()) for folder in (finetuned, tmp_path / "e"))
+    assert second["accuracy"] == first["accuracy"] and second["interval_95"] == first["interval_95"]
+
+
+def test_codes_that_were_encoded_before_are_enough(sounds, finetuned, tmp_path):
+    (codes,) = (sounds / "cache").glob("one-*")
+    command = ["evaluate", "--model", str(finetuned), "--codes", str(codes), "--output", str(tmp_path / "e")]
+    assert main(command) == 0
+    first, second = (json.loads((folder / "eval_results.json").read_text()) for folder in (finetuned, tmp_path / "e"))
+    assert second["accuracy"] == first["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def tagged(sounds, pretrained) -> Path:
+    output = sounds / "tags"
+    command = ["finetune", "--recipe", "tiny_ft1", "--model", str(pretrained / "C1"), "--eval-folds", "5"]
+    command += ["--data", str(sounds / "two" / "list.csv"), "--output", str(output), "--held-out-share", "0.3"]
+    assert main([*command, *common(sounds)]) == 0
+    return output
+
+
+def test_several_labels_train_with_lsep_and_are_calibrated(sounds, tagged):
+    results = json.loads((tagged / "eval_results.json").read_text())
+    with np.load(tagged / "predictions.npz") as file:
+        again = compute_mean_average_precision(file["scores"], file["targets"])["mAP"]
+    assert results["mAP"] == pytest.approx(again) and results["num_clips"] == 6
+    config = json.loads((tagged / "config.json").read_text())
+    assert config["classification_loss"] == "lsep" and config["problem_type"] == "multi_label_classification"
+    assert config["calibration_temperature"] > 0 and len(config["calibration_bias"]) == 3
+    model = AutoModelForAudioClassification.from_pretrained(tagged)
+    with np.load(tagged / "predictions.npz") as file:
+        probabilities, share = torch.from_numpy(file["scores"]).sigmoid().mean(), file["targets"].mean()
+    assert probabilities.item() == pytest.approx(share, abs=0.2)
+    assert model.config.id2label == {0: "high", 1: "low", 2: "noise"}
+
+
+def test_selection_on_the_test_clips_is_said(sounds, pretrained, tmp_path, capsys):
+    command = ["finetune", "--recipe", "tiny_ft1", "--model", str(pretrained / "C1"), "--data", str(sounds / "one")]
+    assert main([*command, "--select-on-eval", "--output", str(tmp_path / "x"), *common(sounds)]) == 0
+    assert "checkpoint selected on: the test clips themselves, as in the paper (optimistic)" in capsys.readouterr().out
+
+
+def test_labels_that_the_model_does_not_know_are_named(sounds, tagged, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(sounds / "one" / "test" / "low", other / "bird")
+    shutil.copytree(sounds / "one" / "test" / "high", other / "high")
+    flags = ["--data", str(other), "--output", str(tmp_path / "e"), "--cache-dir", str(sounds / "cache")]
+    assert main(["evaluate", "--model", str(tagged), *flags]) == 1
+    said = capsys.readouterr().err
+    assert "does not know 1 of the 2 labels of the data: bird" in said and "high, low, noise" in said
+    command = ["finetune", "--recipe", "tiny_ft1", "--model", str(tagged), "--held-out-share", "0.5", *flags, *SHORT]
+    assert main(command) == 1
+    assert "bird" in capsys.readouterr().err
+    assert main([*command, "--new-head"]) == 0
+
+
+def test_labels_are_compared_before_any_audio_is_read(sounds, tagged, tmp_path, capsys):
+    (tmp_path / "other" / "bird").mkdir(parents=True)
+    (tmp_path / "other" / "bird" / "1.wav").write_text("no audio")
+    flags = ["--model", str(tagged), "--data", str(tmp_path / "other"), "--output", str(tmp_path / "e")]
+    for command in (["evaluate"], ["finetune", "--recipe", "tiny_ft1"]):
+        assert main([*command, *flags]) == 1
+        assert "does not know 1 of the 1 labels of the data: bird" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "{pretrained}/C1"], "must be a classifier"),
+        (["--model", "{pretrained}/C3"], "`model` '{pretrained}/C3' does not exist"),
+        ([], "`model` must be given"),
+        (["--model", "{tagged}", "--codes", "{sounds}"], "exactly one of `data` and `codes`"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told(sounds, pretrained, tagged, tmp_path, capsys, flags, message):
+    names = {"pretrained": pretrained, "tagged": tagged, "sounds": sounds}
+    command = ["evaluate", *(flag.format(**names) for flag in flags), "--data", str(sounds / "one")]
+    try:
+        status = main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(sounds / "cache")])
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status in (1, 2)
+    assert message.format(**names) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method", "ft2", "--teachers", "{pretrained}/C1"], "C1"),
+        (["--classification-loss", "lsep"], "`classification_loss` 'lsep' does not fit data with one label a clip"),
+        (["--codebooks", "4"], "`codebooks` must be below `num_codebooks` (4), got 4"),
+        (["--train-split", "dev"], "`split` ['dev'] is not in the data"),
+        (["--crop-frames", "9", "--method", "ft2", "--teachers", "{pretrained}/C2"], "online_teachers"),
+    ],
+)
+def test_what_cannot_be_fine_tuned_is_told_before_training(sounds, pretrained, tmp_path, capsys, flags, message):
+    command = ["finetune", "--recipe", "tiny_ft1", "--model", str(pretrained / "C1"), "--data", str(sounds / "one")]
+    command += [flag.format(pretrained=pretrained) for flag in flags]
+    assert main([*command, "--output", str(tmp_path / "x"), *common(sounds)]) == 1
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "x").glob("checkpoint-*"))
+
+
+def test_help_of_the_whole_command_names_all_parts(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("classify", "pretrain", "finetune", "evaluate"))

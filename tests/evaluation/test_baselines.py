@@ -1,0 +1,87 @@
+"""Baselines, against counts by hand and scikit-learn's own cross-validation."""
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from audioformer.evaluation.baselines import (
+    code_histogram,
+    code_histogram_accuracy,
+    fit_histogram_classifier,
+    majority_accuracy,
+)
+
+
+@pytest.fixture
+def clips() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Sixty clips of unequal length whose classes prefer different codes, with a part that carries none."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    codes = [
+        np.concatenate([rng.integers(0, 32, rng.integers(20, 40)), rng.integers(8 * label, 8 * label + 12, 6)])
+        for label in labels
+    ]
+    return codes, labels, np.arange(60) // 15
+
+
+def test_histogram_is_the_logarithm_of_counts() -> None:
+    histogram = code_histogram([np.array([3, 3, 0]), np.array([], dtype=int)], codebook_size=4)
+    np.testing.assert_allclose(histogram, np.log([[2, 1, 1, 3], [1, 1, 1, 1]]))
+
+
+def test_histogram_does_not_depend_on_order() -> None:
+    codes = np.random.default_rng(0).integers(0, 1024, 50)
+    np.testing.assert_array_equal(code_histogram([codes]), code_histogram([codes[::-1]]))
+    assert code_histogram([codes]).shape == (1, 1024)
+
+
+@pytest.mark.parametrize("codes", [np.array([0, 4]), np.array([-1, 2])])
+def test_codes_out_of_range_are_refused(codes: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"codes\[0\].*0\.\.3"):
+        code_histogram([codes], codebook_size=4)
+
+
+def test_several_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"codes\[1\].*\(2, 3\)"):
+        code_histogram([np.zeros(3, dtype=int), np.zeros((2, 3), dtype=int)], codebook_size=4)
+
+
+def test_histogram_accuracy_equals_scikit_learn_cross_validation(clips: tuple) -> None:
+    codes, labels, folds = clips
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+    predicted = cross_val_predict(classifier, code_histogram(codes, 32), labels, groups=folds, cv=LeaveOneGroupOut())
+    expected = (predicted == labels).mean()
+    assert code_histogram_accuracy(codes, labels, folds, codebook_size=32) == pytest.approx(expected)
+    assert 0.5 < expected < 1.0
+
+
+def test_histogram_classifier_takes_names_as_labels(clips: tuple) -> None:
+    codes, labels, _ = clips
+    names = np.array(["dog", "rain", "sea"])[labels]
+    classifier = fit_histogram_classifier(code_histogram(codes, 32), names)
+    assert set(classifier.predict(code_histogram(codes, 32))) == {"dog", "rain", "sea"}
+    assert classifier.score(code_histogram(codes, 32), names) > 0.9
+
+
+def test_majority_accuracy_equals_scikit_learn_dummy_classifier() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.choice(["a", "b", "c"], 40, p=[0.5, 0.3, 0.2])
+    train, test = labels[:30], labels[30:]
+    dummy = DummyClassifier(strategy="most_frequent").fit(np.zeros((30, 1)), train)
+    assert majority_accuracy(train, test) == pytest.approx(dummy.score(np.zeros((10, 1)), test))
+    assert majority_accuracy(["a", "b", "b"], ["a", "b"]) == 0.5
+    assert majority_accuracy([1, 1, 0], [0, 0]) == 0.0
+
+
+def test_unequal_lengths_no_labels_and_a_single_fold_are_refused(clips: tuple) -> None:
+    codes, labels, folds = clips
+    with pytest.raises(ValueError, match="59"):
+        code_histogram_accuracy(codes, labels[:-1], folds, codebook_size=32)
+    with pytest.raises(ValueError, match="two folds"):
+        code_histogram_accuracy(codes, labels, np.zeros(60, dtype=int), codebook_size=32)
+    with pytest.raises(ValueError, match="3 to train and 0 to test"):
+        majority_accuracy([0, 1, 2], [])

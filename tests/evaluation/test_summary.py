@@ -1,0 +1,81 @@
+"""The summary of a run, as text, as files, and as pictures."""
+
+import json
+
+import numpy as np
+import pytest
+
+from audioformer.evaluation import EvaluationSummary, compute_mean_average_precision
+from audioformer.evaluation.figures import save_average_precisions, save_training_curves
+
+PNG = b"\x89PNG"
+
+
+def summary(multi_label: bool, **changes) -> EvaluationSummary:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((40, 3)) < 0.4).astype(np.float32)
+    targets[:, 2] = 0
+    fields = dict(
+        ids=[f"clip-{index}" for index in range(40)],
+        scores=rng.standard_normal((40, 3)) + targets,
+        targets=targets if multi_label else targets.argmax(axis=1),
+        labels=["dog", "cat", "owl"],
+        multi_label=multi_label,
+        tested_on="test clips",
+        selection="a held-out part of the training clips",
+        settings={"learning_rate": 1e-4},
+        data={"found": 40},
+        data_text="clips 40 of 41",
+        seconds={"training": 12.0},
+        log_history=[
+            {"loss": 1.0, "mpc_loss": 2.0, "epoch": 1.0, "step": 3},
+            {"eval_loss": 0.9, "eval_mAP": 0.5, "epoch": 1.0, "step": 3},
+        ],
+    )
+    return EvaluationSummary(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_folder_has_numbers_that_anyone_can_compute_again(tmp_path, multi_label):
+    result = summary(multi_label)
+    result.save(tmp_path)
+    saved = json.loads((tmp_path / "eval_results.json").read_text())
+    with np.load(tmp_path / "predictions.npz") as file:
+        scores, targets, ids = file["scores"], file["targets"], file["ids"]
+    if multi_label:
+        again = compute_mean_average_precision(scores, targets)["mAP"]
+    else:
+        again = (scores.argmax(axis=1) == targets).mean()
+    assert saved["mAP" if multi_label else "accuracy"] == pytest.approx(again)
+    assert saved["interval_95"][0] < again < saved["interval_95"][1]
+    assert saved["data"] == {"found": 40} and ids[3] == "clip-3"
+    for picture in ("classes.png", "training.png"):
+        assert (tmp_path / picture).read_bytes().startswith(PNG)
+    text = (tmp_path / "summary.md").read_text()
+    assert "clips 40 of 41" in text and "learning_rate: 0.0001" in text and "\n\n\n" not in text
+
+
+def test_text_says_what_selected_and_what_was_left_out():
+    text = summary(True, notes=["a note"]).to_text()
+    assert "checkpoint selected on: a held-out part of the training clips" in text
+    assert "1 of 3 classes have no positive" in text
+    assert "note: a note" in text and "owl" in text and "training 12.0 s" in text
+
+
+def test_many_classes_show_the_best_and_the_worst():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((50, 100)) < 0.3).astype(np.float32)
+    targets[0] = 1
+    labels = [f"class {index}" for index in range(100)]
+    result = summary(True, scores=rng.random((50, 100)), targets=targets, labels=labels, ids=range(50))
+    assert "70 more in eval_results.json" in result.to_text()
+    shown = [row["label"] for row in result._shown_rows()]
+    ranked = sorted(result.table, key=lambda row: row["average_precision"], reverse=True)
+    assert shown[0] == ranked[0]["label"] and shown[-1] == ranked[-1]["label"]
+
+
+def test_pictures_of_many_classes_and_of_pre_training(tmp_path):
+    table = [{"label": f"class {i}", "clips": i, "average_precision": i / 600 if i % 7 else None} for i in range(527)]
+    save_average_precisions(table, "mAP", tmp_path / "many.png")
+    save_training_curves([{"loss": 6.9, "epoch": 1.0}, {"loss": 6.0, "epoch": 2.0}], "run", tmp_path / "curves.png")
+    assert (tmp_path / "many.png").stat().st_size > 10_000 and (tmp_path / "curves.png").stat().st_size > 5_000

@@ -1,0 +1,43 @@
+"""The encoder that is exported, still in PyTorch: the codes of `EncodecModel.encode` for clips of all lengths."""
+
+import numpy as np
+import pytest
+import torch
+
+from audioformer.export.onnx_encoder import ExportableEncodecEncoder
+
+from ..feature_extraction.common import assert_same_codes, make_clip, make_codec, reference_codes
+
+# Below and above what each convolution mirrors, whole frames and others.
+LENGTHS = [1, 2, 3, 4, 6, 7, 8, 9, 16, 39, 40, 41, 319, 320, 321, 640, 1919, 1921, 2240, 2241, 7000, 24000]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"num_lstm_layers": 1, "use_conv_shortcut": False, "upsampling_ratios": [6, 5, 5, 2]}]
+)
+def test_codes_are_those_of_encodec(config):
+    codec = make_codec(**config)
+    encoder = ExportableEncodecEncoder(codec, range(3))
+    for length in LENGTHS:
+        clips = [make_clip(length, seed) for seed in range(2)]
+        codes = encoder(torch.from_numpy(np.stack(clips)))
+        assert codes.dtype == torch.int64
+        assert_same_codes(codec, clips, list(codes.numpy()))
+
+
+def test_rows_come_in_the_order_that_was_asked_for():
+    codec, clip = make_codec(), make_clip(4000)
+    codes = ExportableEncodecEncoder(codec, [2, 0])(torch.from_numpy(clip)[None])
+    assert np.array_equal(codes[0].numpy(), reference_codes(codec, clip)[:, [2, 0]])
+
+
+def test_the_codec_stays_as_it_was():
+    codec, clip = make_codec(), make_clip(4000)
+    before = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
+    expected = reference_codes(codec, clip)
+    encoder = ExportableEncodecEncoder(codec, [0])
+    with torch.no_grad():
+        for tensor in encoder.state_dict().values():
+            tensor.zero_()
+    assert all(torch.equal(before[name], tensor) for name, tensor in codec.state_dict().items())
+    assert np.array_equal(reference_codes(codec, clip), expected)

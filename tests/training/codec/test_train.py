@@ -1,0 +1,258 @@
+"""The command that trains the small codec, on synthesised sounds, and the codec that the package carries."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from transformers import EncodecModel
+
+from audioformer import model_cards
+from audioformer.training.codec import train as command
+from audioformer.training.codec.evaluation import (
+    code_statistics,
+    encode_clips,
+    evaluate_codec,
+    reconstruction_quality,
+)
+from audioformer.training.codec.train import CodecTrainer, CodecTrainingArguments, main, train_codec
+
+BUNDLED_CODEC = Path(model_cards.__file__).parent / "audioformer-tiny-codec"
+TINY = {
+    "max_steps": 5,
+    "batch_size": 2,
+    "segment_s": 0.1,
+    "learning_rate": 1e-4,
+    "quantizer_start_step": 2,
+    "num_filters": 2,
+    "hidden_size": 8,
+    "codebook_size": 16,
+    "spectrum_weight": 1.0,
+    "logging_steps": 2,
+    "save_steps": 2,
+}
+
+
+def sounds(num_clips: int = 4, duration_s: float = 0.5, sampling_rate: int = 24000) -> list[np.ndarray]:
+    """Sweeps and noises of different pitch, loudness and decay."""
+    rng = np.random.default_rng(0)
+    time = np.arange(round(duration_s * sampling_rate)) / sampling_rate
+    clips = []
+    for index in range(num_clips):
+        sweep = np.sin(2 * np.pi * (100 + 150 * index) * time * (1 + rng.uniform(0, 4) * time))
+        noise = np.cumsum(rng.normal(size=len(time))) if index % 3 == 0 else rng.normal(size=len(time))
+        envelope = np.exp(-rng.uniform(0, 8) * (time % rng.uniform(0.1, 1)))
+        clip = envelope * (sweep + rng.uniform(0, 1) * noise / np.abs(noise).max())
+        clips.append((rng.uniform(0.1, 0.9) * clip / np.abs(clip).max()).astype(np.float32))
+    return clips
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Layers this small only wait for each other on several threads, for seconds a step on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def audio_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "audio"
+    (folder / "more").mkdir(parents=True)
+    for index, clip in enumerate(sounds()):
+        soundfile.write(folder / ("more" if index % 2 else ".") / f"{index}.wav", clip, 24000)
+    return folder
+
+
+def arguments(audio_folder: Path, output: Path, **changes) -> CodecTrainingArguments:
+    return CodecTrainingArguments(data=str(audio_folder), output=str(output), **(TINY | changes))
+
+
+def test_command_writes_a_plain_encodec_model(audio_folder: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "codec"
+    options = [part for name, value in TINY.items() for part in (f"--{name}", str(value))]
+    main(["--data", str(audio_folder), "--output", str(output), *options])
+
+    codec, info = EncodecModel.from_pretrained(output, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert codec.config.num_quantizers == 4
+    assert codec.config.target_bandwidths == [1.2]
+    for layer in codec.quantizer.layers:
+        for name in ("embed", "embed_avg", "cluster_size", "inited"):
+            assert getattr(layer.codebook, name).abs().sum() > 0, name
+    codes = encode_clips(codec, sounds())[0]
+    assert codes.shape == (4, 38)  # ceil(0.5 s * 24000 / 320)
+    assert len(np.unique(codes)) > 4
+
+    assert sorted(path.name for path in output.iterdir()) == ["config.json", "model.safetensors", "training_log.json"]
+    log = json.loads((output / "training_log.json").read_text())
+    assert [entry["step"] for entry in log["log_history"]] == [2, 4, 5]
+    assert "commitment" not in log["log_history"][0] and "commitment" in log["log_history"][1]
+    assert log["training"]["num_clips"] == log["evaluation"]["num_clips"] == 4
+    assert log["training"]["cpu_s"] > 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed[printed.index("{") :])["evaluation"] == log["evaluation"]
+
+
+def test_resumed_run_equals_the_uninterrupted_one(audio_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    train_codec(arguments(audio_folder, tmp_path / "whole"))
+
+    def killed_after_step_4(trainer: CodecTrainer) -> dict[str, float]:
+        if trainer.step == 4:
+            raise KeyboardInterrupt
+        return train_step(trainer)
+
+    train_step = CodecTrainer.train_step
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CodecTrainer, "train_step", killed_after_step_4)
+        train_codec(arguments(audio_folder, tmp_path / "resumed"))
+    assert [path.name for path in (tmp_path / "resumed").iterdir()] == ["checkpoint.pt"]
+    report = train_codec(arguments(audio_folder, tmp_path / "resumed"))
+
+    assert [entry["step"] for entry in report["log_history"]] == [2, 4, 5]
+    whole = load_file(tmp_path / "whole" / "model.safetensors")
+    resumed = load_file(tmp_path / "resumed" / "model.safetensors")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_seed_decides_the_result(audio_folder: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train_codec(arguments(audio_folder, tmp_path / name, seed=seed))
+    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not torch.equal(a["quantizer.layers.0.codebook.embed"], c["quantizer.layers.0.codebook.embed"])
+
+
+def test_training_lowers_the_loss(audio_folder: Path, tmp_path: Path) -> None:
+    args = arguments(audio_folder, tmp_path / "codec", max_steps=60, quantizer_start_step=20, learning_rate=5e-3)
+    trainer = CodecTrainer(args, sounds())
+    losses = [trainer.train_step()["log_mel_l1"] for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_checkpoint_of_other_settings_is_refused(audio_folder: Path, tmp_path: Path) -> None:
+    trainer = CodecTrainer(arguments(audio_folder, tmp_path), sounds())
+    trainer.save_checkpoint(tmp_path / "checkpoint.pt")
+    other = CodecTrainer(arguments(audio_folder, tmp_path, seed=5), sounds())
+    with pytest.raises(ValueError, match="seed 0 -> 5"):
+        other.load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_checkpoint_survives_a_kill_while_it_is_written(audio_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    args = arguments(audio_folder, tmp_path)
+    trainer = CodecTrainer(args, sounds())
+    trainer.save_checkpoint(tmp_path / "checkpoint.pt")
+    trainer.train_step()
+
+    def killed(state: dict, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command.torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save_checkpoint(tmp_path / "checkpoint.pt")
+    restored = CodecTrainer(args, sounds())
+    restored.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert restored.step == 0
+
+
+def test_finished_codec_is_not_overwritten_unasked(audio_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ValueError, match="holds a codec already"):
+        train_codec(arguments(audio_folder, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_steps": 0}, "`max_steps`.*0"),
+        ({"segment_s": 0.0}, "`segment_s`.*0.0"),
+        ({"quantizer_start_step": 5}, "`quantizer_start_step`.*5"),
+        ({"licenses": ["CC0"]}, "`attribution` and `licenses`"),
+        ({"exclude": ["absent.wav"]}, "absent.wav"),
+    ],
+)
+def test_bad_settings_are_refused(audio_folder: Path, tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train_codec(arguments(audio_folder, tmp_path / "codec", **changes))
+    assert not (tmp_path / "codec").exists()
+
+
+def test_unreadable_files_are_counted_and_named_before_training(audio_folder: Path, tmp_path: Path) -> None:
+    (audio_folder / "broken.wav").write_bytes(b"not audio")
+    soundfile.write(audio_folder / "empty.wav", np.zeros(0), 24000)
+    with pytest.raises(ValueError, match=r"(?s)2 of 6 files.*broken\.wav.*empty\.wav"):
+        train_codec(arguments(audio_folder, tmp_path / "codec"))
+    assert not (tmp_path / "codec").exists()
+
+
+def test_learning_rate_warms_up_and_decays_to_zero(audio_folder: Path, tmp_path: Path) -> None:
+    args = arguments(audio_folder, tmp_path, max_steps=1000, warmup_steps=100, learning_rate=1e-3)
+    trainer = CodecTrainer(args, sounds())
+    rates = [trainer.learning_rate(step) for step in range(1001)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert rates[99] == max(rates) == pytest.approx(1e-3)
+    assert rates[550] == pytest.approx(0.5e-3)
+    assert rates[1000] == pytest.approx(0, abs=1e-9)
+
+
+def test_short_and_silent_clips_give_whole_crops(audio_folder: Path, tmp_path: Path) -> None:
+    trainer = CodecTrainer(arguments(audio_folder, tmp_path), [np.zeros(10, np.float32), np.ones(100, np.float32)])
+    batch = trainer.sample_batch(0, batch_size=64)
+    assert batch.shape == (64, 1, 2400)
+    assert batch.dtype == torch.float32
+    # Silence is one clip in two, but drawn only when three draws in a row give it.
+    assert 0 < (batch.abs().amax(dim=-1) == 0).float().mean() < 0.35
+
+
+def test_code_statistics_by_hand() -> None:
+    codes = [np.array([[1, 1, 2, 2], [0, 1, 2, 3]]), np.array([[2], [3]])]
+    statistics = code_statistics(codes, codebook_size=4)
+    assert statistics["entries_used"] == [2, 4]
+    assert statistics["repeat_rate"] == [0.6667, 0.0]
+    p = np.array([2 / 5, 3 / 5])
+    assert statistics["perplexity"][0] == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=0.05)
+
+
+def test_bundled_codec_is_small_and_has_four_rows_of_1024() -> None:
+    codec = EncodecModel.from_pretrained(BUNDLED_CODEC)
+    assert os.path.getsize(BUNDLED_CODEC / "model.safetensors") <= 8e6
+    assert codec.config.target_bandwidths == [3.0]
+    assert codec.config.num_quantizers == 4
+    assert codec.config.codebook_size == 1024
+    assert (codec.config.sampling_rate, codec.config.hop_length, codec.config.frame_rate) == (24000, 320, 75)
+    assert codec.config.use_causal_conv and not codec.config.normalize and codec.config.chunk_length_s is None
+
+
+def test_bundled_codec_tells_sounds_apart() -> None:
+    codec = EncodecModel.from_pretrained(BUNDLED_CODEC)
+    clips = sounds(num_clips=12, duration_s=2.0)
+    report = evaluate_codec(codec, clips, max_decoded_clips=3)
+    assert report["num_frames"] == 12 * 150
+    assert report["num_decoded_clips"] == 3
+    # 1800 frames cannot use all 1024 entries, an untrained codebook uses one.
+    assert min(report["entries_used"]) > 200
+    assert report["repeat_rate"][0] < 0.75
+    # The codes of a sound decode to something nearer to it than those of other sounds.
+    codes = encode_clips(codec, clips)
+    own = reconstruction_quality(codec, clips, codes)["log_mel_l1"][-1]
+    others = reconstruction_quality(codec, clips, codes[1:] + codes[:1])["log_mel_l1"][-1]
+    assert own < 0.8 * others
+
+
+def test_bundled_codec_matches_its_log() -> None:
+    log = json.loads((BUNDLED_CODEC / "training_log.json").read_text())
+    assert min(log["evaluation"]["entries_used"]) > 1000
+    assert log["training"]["wall_s"] <= 1800
+    readme = (BUNDLED_CODEC / "README.md").read_text()
+    assert readme.startswith("---\n")
+    attribution = (BUNDLED_CODEC / "attribution.csv").read_text().splitlines()
+    assert len(attribution) - 1 == log["training"]["num_clips"] == 318
+    assert not any("Sampling" in line for line in attribution)

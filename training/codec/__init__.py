@@ -1,0 +1,1 @@
+"""Training of a small EnCodec: the quantizer, the losses, the loop, and what its codes are worth."""

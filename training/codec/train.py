@@ -1,0 +1,360 @@
+"""
+Training of a small EnCodec model on any folder of audio, on a CPU:
+
+    python -m audioformer.training.codec.train --data path/to/audio --output path/to/codec
+
+The result is a plain `transformers.EncodecModel` folder. The same command, started again after an interruption,
+continues from the last checkpoint; two runs with the same seed on the same machine are equal. On a machine with other
+work, set `OMP_PROC_BIND=true`: without it the threads may end up on one core, waiting for each other, at a tenth of
+the speed.
+"""
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import EncodecConfig, EncodecModel, HfArgumentParser
+
+from audioformer.data.audio.folder import copy_attribution, find_audio, load_audio_files, names_with_license
+
+from .evaluation import evaluate_codec
+from .losses import MultiScaleLogMel
+from .quantizer import ResidualQuantizerTrainer
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = "checkpoint.pt"
+LOG_NAME = "training_log.json"
+
+
+@dataclass
+class CodecTrainingArguments:
+    """Settings of the training of a small codec; each field is an option of the command line."""
+
+    data: str = field(metadata={"help": "Folder of audio files, searched with its subfolders."})
+    output: str = field(metadata={"help": "Folder to write the codec to."})
+    exclude: list[str] = field(default_factory=list, metadata={"help": "Names of files to leave out."})
+    attribution: str | None = field(
+        default=None, metadata={"help": "CSV file with the columns filename and license; needs --licenses."}
+    )
+    licenses: list[str] = field(
+        default_factory=list, metadata={"help": "Keep only files under these licences of --attribution."}
+    )
+    max_steps: int = field(default=3000, metadata={"help": "Number of optimizer steps."})
+    batch_size: int = field(default=8, metadata={"help": "Crops per step."})
+    segment_s: float = field(default=1.0, metadata={"help": "Length of a crop in seconds."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate of AdamW."})
+    warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up, before cosine decay to 0."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
+    gain_db: float = field(default=6.0, metadata={"help": "Crops are scaled by a random gain within +/- this (dB)."})
+    mel_weight: float = field(default=1.0, metadata={"help": "Weight of the multi-scale log-mel distance."})
+    waveform_weight: float = field(default=1.0, metadata={"help": "Weight of the waveform's mean absolute error."})
+    commitment_weight: float = field(default=0.25, metadata={"help": "Weight of the commitment loss."})
+    spectrum_weight: float = field(
+        default=1.0,
+        metadata={"help": "Weight of a linear head (not saved) that reads the log-mel spectrum off row C1 alone."},
+    )
+    quantizer_start_step: int = field(
+        default=200, metadata={"help": "Steps without quantization before the codebooks start from k-means."}
+    )
+    quantizer_decay: float = field(default=0.99, metadata={"help": "Decay of the codebooks' moving averages."})
+    full_rows_rate: float = field(
+        default=0.5, metadata={"help": "Share of crops that use all rows; the others a random number of rows."}
+    )
+    num_filters: int = field(default=8, metadata={"help": "Channels of the first convolution."})
+    hidden_size: int = field(default=64, metadata={"help": "Width of the codebooks."})
+    num_lstm_layers: int = field(default=1, metadata={"help": "LSTM layers in the encoder and in the decoder."})
+    codebook_size: int = field(default=1024, metadata={"help": "Entries of each of the four rows, a power of 2."})
+    seed: int = field(default=0, metadata={"help": "Seed of weights, crops, gains and codebooks."})
+    logging_steps: int = field(default=50, metadata={"help": "Steps between two entries of the log."})
+    save_steps: int = field(default=200, metadata={"help": "Steps between two checkpoints."})
+    num_threads: int = field(default=0, metadata={"help": "Threads of torch; 0 leaves torch's own choice."})
+    overwrite: bool = field(
+        default=False, metadata={"help": "Start anew even if --output holds a codec or checkpoint."}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "batch_size", "num_filters", "hidden_size", "num_lstm_layers", "save_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.segment_s <= 0:
+            raise ValueError(f"`segment_s` must be positive, got {self.segment_s}.")
+        if not 0 <= self.quantizer_start_step < self.max_steps:
+            raise ValueError(
+                f"`quantizer_start_step` must be in [0, max_steps), got {self.quantizer_start_step} with "
+                f"`max_steps` {self.max_steps}: the codebooks would never be trained."
+            )
+        if bool(self.attribution) != bool(self.licenses):
+            raise ValueError("`attribution` and `licenses` go together: give both or neither.")
+
+    def recipe(self) -> dict[str, Any]:
+        """The settings that decide the result: all but folders and those of logging and speed."""
+        skipped = ("data", "output", "attribution", "logging_steps", "save_steps", "num_threads", "overwrite")
+        return {name: value for name, value in asdict(self).items() if name not in skipped}
+
+
+class CodecTrainer:
+    r"""
+    Trains encoder, decoder and codebooks of a small [`~transformers.EncodecModel`] together.
+
+    Every random choice of a step is drawn from the seed and the step's number, so that a run continued from a
+    checkpoint is equal to one that was never interrupted.
+
+    Args:
+        args ([`CodecTrainingArguments`]):
+            Settings.
+        waveforms (`Sequence[np.ndarray]`):
+            Mono audio at 24 kHz, each of shape `(num_samples,)`.
+    """
+
+    def __init__(self, args: CodecTrainingArguments, waveforms: Sequence[np.ndarray]) -> None:
+        self.args = args
+        self.waveforms = waveforms
+        torch.manual_seed(args.seed)
+        bandwidth = 4 * 75 * math.log2(args.codebook_size) / 1000
+        self.config = EncodecConfig(
+            target_bandwidths=[bandwidth],
+            num_filters=args.num_filters,
+            hidden_size=args.hidden_size,
+            num_lstm_layers=args.num_lstm_layers,
+            codebook_size=args.codebook_size,
+        )
+        self.codec = EncodecModel(self.config).train()
+        self.log_mel = MultiScaleLogMel(self.config.sampling_rate)
+        self.spectrum_head = nn.Linear(args.hidden_size, 64)
+        self.parameters = [*self.codec.parameters(), *self.spectrum_head.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=args.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
+        )
+        self.quantizer = ResidualQuantizerTrainer(self.codec.quantizer, decay=args.quantizer_decay)
+        self.step = 0
+        self.wall_s = 0.0
+        self.cpu_s = 0.0
+        self.log_history: list[dict[str, float]] = []
+
+    def sample_batch(self, step: int, batch_size: int | None = None) -> torch.Tensor:
+        """Random crops at random gains, `torch.FloatTensor` of shape `(batch_size, 1, num_samples)`."""
+        rng = np.random.default_rng([self.args.seed, step])
+        length = round(self.args.segment_s * self.config.sampling_rate)
+        crops = []
+        for _ in range(batch_size or self.args.batch_size):
+            crop = self._sample_crop(rng, length)
+            gain = 10 ** (rng.uniform(-self.args.gain_db, self.args.gain_db) / 20)
+            crops.append(np.clip(crop * gain, -1, 1))
+        return torch.from_numpy(np.stack(crops)).to(torch.float32).unsqueeze(1)
+
+    def _sample_crop(self, rng: np.random.Generator, length: int, attempts: int = 3) -> np.ndarray:
+        # Datasets pad short sounds with digital silence, from which a codec learns nothing: it is drawn less often.
+        for _ in range(attempts):
+            waveform = self.waveforms[rng.integers(len(self.waveforms))]
+            start = rng.integers(max(1, len(waveform) - length + 1))
+            crop = waveform[start : start + length]
+            if np.abs(crop).max() > 1e-3:
+                break
+        return np.pad(crop, (0, length - len(crop)))
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then half a cosine down to 0."""
+        warmup = min(self.args.warmup_steps, self.args.max_steps // 10)
+        if step < warmup:
+            return self.args.learning_rate * (step + 1) / warmup
+        progress = (step - warmup) / max(1, self.args.max_steps - warmup)
+        return self.args.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def spectrum_targets(self, reference: torch.Tensor, num_frames: int) -> torch.Tensor:
+        """Log-mel spectrum at the end of each code's frame, of shape `(batch_size, num_frames, 64)`."""
+        # A window of 1024 has a hop of 256 samples, a code 320: the nearest window to each code's end.
+        spectrum = self.log_mel.spectrogram(reference, 1024)
+        ends = (torch.arange(1, num_frames + 1) * self.config.hop_length / 256).round().long() - 1
+        return spectrum[:, ends.clamp(max=spectrum.shape[1] - 1)]
+
+    def compute_loss(self, audio: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
+        """Weighted total under `loss`, and each component under its own name."""
+        args = self.args
+        embeddings = self.codec.encoder(audio)
+        components = {}
+        loss = 0.0
+        if step >= args.quantizer_start_step:
+            generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+            num_rows = self.config.num_quantizers
+            rows = torch.randint(1, num_rows + 1, (len(audio),), generator=generator)
+            rows[torch.rand(len(audio), generator=generator) < args.full_rows_rate] = num_rows
+            quantized = self.quantizer.quantize(embeddings, rows, generator)
+            components["commitment"] = quantized.commitment_loss
+            loss = loss + args.commitment_weight * quantized.commitment_loss
+            first_row, embeddings = quantized.first_row, quantized.quantized
+        else:
+            first_row = embeddings
+        decoded = self.codec.decoder(embeddings)[..., : audio.shape[-1]]
+        reference = audio[:, 0]
+        components["log_mel_l1"] = self.log_mel(decoded[:, 0], reference)
+        components["waveform_l1"] = (decoded - audio).abs().mean()
+        loss = loss + args.mel_weight * components["log_mel_l1"] + args.waveform_weight * components["waveform_l1"]
+        if args.spectrum_weight > 0:
+            with torch.no_grad():
+                targets = self.spectrum_targets(reference, first_row.shape[-1])
+            components["spectrum_l1"] = (self.spectrum_head(first_row.transpose(1, 2)) - targets).abs().mean()
+            loss = loss + args.spectrum_weight * components["spectrum_l1"]
+        return {"loss": loss, **components}
+
+    @torch.no_grad()
+    def start_quantizer(self) -> None:
+        """K-means on about twenty encoder outputs an entry."""
+        frames_per_crop = math.ceil(self.args.segment_s * self.config.frame_rate)
+        num_batches = max(1, round(20 * self.config.codebook_size / (frames_per_crop * self.args.batch_size)))
+        outputs = []
+        for index in range(num_batches):
+            # Batch numbers past the last step: crops that training itself does not see.
+            embeddings = self.codec.encoder(self.sample_batch(self.args.max_steps + index))
+            outputs.append(embeddings.transpose(1, 2).reshape(-1, self.config.hidden_size))
+        generator = torch.Generator().manual_seed(self.args.seed)
+        self.quantizer.initialize(torch.cat(outputs), generator)
+
+    def train_step(self) -> dict[str, float]:
+        """One optimizer step; returns the losses."""
+        if self.step == self.args.quantizer_start_step:
+            self.start_quantizer()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        losses = self.compute_loss(self.sample_batch(self.step), self.step)
+        self.optimizer.zero_grad()
+        losses["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.args.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise RuntimeError(f"The gradient is not finite at step {self.step}; try a lower `learning_rate`.")
+        self.optimizer.step()
+        self.step += 1
+        return {name: float(value.detach()) for name, value in losses.items()} | {"grad_norm": float(norm)}
+
+    def train(self, checkpoint: Path | None = None) -> None:
+        """Runs to `max_steps`, saving to `checkpoint` on the way."""
+        recent: list[dict[str, float]] = []
+        wall, cpu = time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s
+        with tqdm(total=self.args.max_steps, initial=self.step, desc="Training", mininterval=1.0) as bar:
+            while self.step < self.args.max_steps:
+                recent.append(self.train_step())
+                bar.update()
+                self.wall_s, self.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
+                if self.step % self.args.logging_steps == 0 or self.step == self.args.max_steps:
+                    # Losses of the quantizer are missing from the steps before it started.
+                    entry = {
+                        name: round(float(np.mean([losses[name] for losses in recent if name in losses])), 4)
+                        for name in recent[-1]
+                    }
+                    self.log_history.append({"step": self.step, **entry, "wall_s": round(self.wall_s, 1)})
+                    bar.set_postfix({name: entry[name] for name in ("loss", "log_mel_l1")})
+                    recent = []
+                if checkpoint is not None and self.step % self.args.save_steps == 0:
+                    self.save_checkpoint(checkpoint)
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Writes everything a later process needs, to a temporary name first, so that a kill leaves a whole file."""
+        state = {
+            "recipe": self.args.recipe(),
+            "num_clips": len(self.waveforms),
+            "step": self.step,
+            "wall_s": self.wall_s,
+            "cpu_s": self.cpu_s,
+            "log_history": self.log_history,
+            "codec": self.codec.state_dict(),
+            "spectrum_head": self.spectrum_head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        temporary = path.with_name(path.name + ".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+
+    def load_checkpoint(self, path: Path) -> None:
+        """Continues from `path`; a `ValueError` names the settings that differ from those it was written with."""
+        state = torch.load(path, weights_only=True)
+        recipe = self.args.recipe() | {"num_clips": len(self.waveforms)}
+        saved = state["recipe"] | {"num_clips": state["num_clips"]}
+        differing = [
+            f"{name} {saved.get(name)} -> {recipe.get(name)}" for name in recipe if recipe[name] != saved.get(name)
+        ]
+        if differing:
+            raise ValueError(
+                f"{str(path)!r} was written with other settings ({', '.join(differing)}); give those, another "
+                "`output`, or `overwrite`."
+            )
+        self.codec.load_state_dict(state["codec"])
+        self.spectrum_head.load_state_dict(state["spectrum_head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.wall_s, self.cpu_s = state["step"], state["wall_s"], state["cpu_s"]
+        self.log_history = state["log_history"]
+
+
+def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
+    r"""
+    Trains, saves, loads the saved folder again and evaluates it.
+
+    Args:
+        args ([`CodecTrainingArguments`]):
+            Settings.
+
+    Returns:
+        `dict`: the contents of `training_log.json`: `recipe`, `evaluation`, times in seconds and `log_history`.
+
+    Raises:
+        `ValueError`: if no audio is found, files cannot be read, or `output` holds a finished codec.
+    """
+    output = Path(args.output)
+    checkpoint = output / CHECKPOINT_NAME
+    if (output / "model.safetensors").exists() and not checkpoint.exists() and not args.overwrite:
+        raise ValueError(f"{args.output!r} holds a codec already; give another `output`, or `overwrite`.")
+    allowed = names_with_license(args.attribution, args.licenses) if args.attribution else None
+    paths = find_audio(args.data, args.exclude, allowed)
+    waveforms = load_audio_files(paths, EncodecConfig.sampling_rate)
+    duration = sum(len(waveform) for waveform in waveforms) / EncodecConfig.sampling_rate
+    logger.info("%d files, %.1f minutes of audio", len(waveforms), duration / 60)
+
+    if args.num_threads > 0:
+        torch.set_num_threads(args.num_threads)
+    trainer = CodecTrainer(args, waveforms)
+    output.mkdir(parents=True, exist_ok=True)
+    if checkpoint.exists() and not args.overwrite:
+        trainer.load_checkpoint(checkpoint)
+        logger.info("continuing from step %d", trainer.step)
+    trainer.train(checkpoint)
+
+    trainer.codec.save_pretrained(output)
+    report = {
+        "recipe": args.recipe(),
+        "training": {
+            "num_clips": len(waveforms),
+            "audio_s": round(duration, 1),
+            "wall_s": round(trainer.wall_s, 1),
+            "cpu_s": round(trainer.cpu_s, 1),
+            "num_threads": torch.get_num_threads(),
+            "torch_version": torch.__version__,
+        },
+        "evaluation": evaluate_codec(EncodecModel.from_pretrained(output), waveforms, progress=True),
+        "log_history": trainer.log_history,
+    }
+    (output / LOG_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if args.attribution:
+        copy_attribution(args.attribution, paths, output / "attribution.csv")
+    checkpoint.unlink(missing_ok=True)
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line; prints the evaluation of the saved codec."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    (args,) = HfArgumentParser(CodecTrainingArguments).parse_args_into_dataclasses(args=argv)
+    report = train_codec(args)
+    print(json.dumps({"training": report["training"], "evaluation": report["evaluation"]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

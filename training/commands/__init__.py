@@ -1,1 +1,0 @@
-"""The commands that train and measure: `audioformer pretrain`, `finetune` and `evaluate`."""
