@@ -45,7 +45,7 @@ def build_config(arguments: argparse.Namespace, codebook: int) -> AudioFormerCon
         num_hidden_layers=arguments.layers,
         num_attention_heads=max(1, arguments.width // 64),
         intermediate_size=4 * arguments.width,
-        codebooks=codebook,
+        codebook=codebook,
         num_labels=NUM_LABELS,
         problem_type="multi_label_classification",
         classification_loss="lsep",

@@ -171,7 +171,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             "vocab_size": self.codebook_size + CODE_OFFSET + 1,
             "sampling_rate": self.sampling_rate,
             "hop_length": self.hop_length,
-            "codebooks": self._rows[0],
+            "codebook": self._rows[0],
         }
 
     def to(self, device: Any) -> "AudioFormerFeatureExtractor":

@@ -79,8 +79,8 @@ class AudioFormerConfig(PreTrainedConfig):
             Sampling rate of the audio that the codec reads, in Hz.
         hop_length (`int`, *optional*, defaults to 320):
             Number of samples that become one code.
-        codebooks (`int`, *optional*, defaults to 0):
-            Which row of residual codes the model reads: 0 is the paper's C1, 3 its C4.
+        codebook (`int`, *optional*, defaults to 0):
+            Index of the residual codebook whose codes the model reads: 0 is the paper's C1, 3 its C4.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
             Whether the decoder of the masked-LM head is the embedding.
         sparse_prediction (`bool`, *optional*, defaults to `True`):
@@ -133,7 +133,7 @@ class AudioFormerConfig(PreTrainedConfig):
     mask_token_id: int = 1027
     sampling_rate: int = 24_000
     hop_length: int = 320
-    codebooks: int = 0
+    codebook: int = 0
     tie_word_embeddings: bool = True
     sparse_prediction: bool = True
     # Repeated from the parent for the record: `None` means "derive it from the labels", as elsewhere in transformers.
@@ -145,6 +145,9 @@ class AudioFormerConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["past_key_values", "pooler_output"]
 
     def __post_init__(self, **kwargs) -> None:
+        # Folders that earlier versions saved call it `codebooks`.
+        if "codebooks" in kwargs:
+            self.codebook = kwargs.pop("codebooks")
         if self.problem_type is None and self.classification_loss is not None:
             self.problem_type = PROBLEM_TYPES[self.classification_loss]
         super().__post_init__(**kwargs)
@@ -164,10 +167,8 @@ class AudioFormerConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
-        if self.codebooks < 0:
-            raise ValueError(
-                f"`codebooks` is the index of a row of codes and must be at least 0, got {self.codebooks}."
-            )
+        if self.codebook < 0:
+            raise ValueError(f"`codebook` is the index of a codebook and must be at least 0, got {self.codebook}.")
         if self.hidden_size % (2 * self.num_attention_heads) != 0:
             raise ValueError(
                 f"`hidden_size` must be a multiple of 2 * `num_attention_heads`, because rotary positions turn pairs "

@@ -263,7 +263,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape `(batch_size,
             sequence_length, hidden_size)` and `pooler_output` of shape `(batch_size, hidden_size)`, the mean over the
             positions that are not padding, `<BOA>` and `<EOA>` included (section 3.3.1); zero if all are padding. Of
-            joined clips `pooler_output` has the shape `(num_clips, hidden_size)`.
+            packed clips `pooler_output` has the shape `(num_clips, hidden_size)`.
 
         Raises:
             `ValueError`: both or neither of `input_ids` and `inputs_embeds`; inputs or mask of the wrong rank; joined
@@ -286,7 +286,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         limits = kwargs.get("cu_seq_lens_q")
         if limits is not None:
             clip_of_position = _clip_of_position(limits, hidden_states, position_ids)
-            attention_mask = self._joined_mask(hidden_states, clip_of_position)
+            attention_mask = self._packed_mask(hidden_states, clip_of_position)
         else:
             if position_ids is None:
                 position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
@@ -299,12 +299,12 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
                 hidden_states, attention_mask=attention_mask, position_embeddings=position_embeddings, **kwargs
             )
         if limits is not None:
-            pooled = mean_of_joined(hidden_states, clip_of_position, len(limits) - 1)
+            pooled = mean_of_packed(hidden_states, clip_of_position, len(limits) - 1)
         else:
             pooled = mean_over_frames(hidden_states, keep)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=pooled)
 
-    def _joined_mask(self, hidden_states: torch.Tensor, clip_of_position: torch.Tensor) -> torch.Tensor | None:
+    def _packed_mask(self, hidden_states: torch.Tensor, clip_of_position: torch.Tensor) -> torch.Tensor | None:
         # Flash attention takes the limits themselves; the others need a mask of one block a clip.
         if "flash" in self.config._attn_implementation:
             return None
@@ -319,11 +319,11 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
 def _clip_of_position(
     limits: torch.Tensor, hidden_states: torch.Tensor, position_ids: torch.Tensor | None
 ) -> torch.Tensor:
-    """Index of the clip that each position of a joined row belongs to, `(total,)`."""
+    """Index of the clip that each position of a packed row belongs to, `(total,)`."""
     batch_size, total = hidden_states.shape[:2]
     if batch_size != 1 or position_ids is None:
         raise ValueError(
-            f"Joined clips (`cu_seq_lens_q`) must lie in one row, got {batch_size}, with `position_ids` that start "
+            f"Packed clips (`cu_seq_lens_q`) must lie in one row, got {batch_size}, with `position_ids` that start "
             f"anew in each clip{'' if position_ids is not None else ', which are missing'}."
         )
     if not torch.compiler.is_compiling() and (
@@ -334,9 +334,9 @@ def _clip_of_position(
     return torch.searchsorted(limits[1:].to(positions), positions, right=True)
 
 
-def mean_of_joined(hidden_states: torch.Tensor, clip_of_position: torch.Tensor, num_clips: int) -> torch.Tensor:
+def mean_of_packed(hidden_states: torch.Tensor, clip_of_position: torch.Tensor, num_clips: int) -> torch.Tensor:
     """
-    Mean of the hidden states of each clip of a joined row, summed in float32.
+    Mean of the hidden states of each clip of a packed row, summed in float32.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(1, total, hidden_size)`):

@@ -63,7 +63,7 @@ class DataArguments:
     cache_dir: str | None = field(
         default=None, metadata={"help": "Where codes of --data are kept (default: in the user's cache folder)."}
     )
-    max_rejected: float = field(
+    max_rejected_share: float = field(
         default=0.01, metadata={"help": "Share of clips that may be unreadable before the run stops with their list."}
     )
     held_out_share: float = field(
@@ -80,7 +80,7 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
-        _check_range("max_rejected", self.max_rejected, 0, 1)
+        _check_range("max_rejected_share", self.max_rejected_share, 0, 1)
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
         if self.max_length_s <= 0:
@@ -152,8 +152,9 @@ class ModelArguments:
 
 
 @dataclass
-class AudioFormerTrainingArguments(TrainingArguments):
-    """`TrainingArguments` of transformers, and what AudioFormer adds. The additions are off in the paper's recipes.
+class AudioTrainingArguments(TrainingArguments):
+    """`TrainingArguments` of transformers, and what the trainers of every model family add. The additions are off in
+    the recipes of papers.
 
     Raises:
         ValueError: If a value is outside its range, or two of them exclude each other.
@@ -166,6 +167,51 @@ class AudioFormerTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(
         default="none", metadata={"help": "Where to report besides the console and the output folder."}
     )
+    layer_wise_lr_decay: float | None = field(
+        default=None, metadata={"help": "Factor of the learning rate from each layer to the one below it, in (0, 1]."}
+    )
+    group_by_length: bool = field(
+        default=True, metadata={"help": "Put clips of similar length into one batch, so that little is padded."}
+    )
+    shuffle_buffer_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Shuffle shards of neighbouring clips, and this many clips at a time, so that a disk reads in few "
+            "places (default: all clips at once, best where the codes fit into memory)."
+        },
+    )
+    class_balanced_sampling: bool = field(
+        default=False, metadata={"help": "Draw clips by the rarity of their classes, with replacement."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better metric."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Without a device to copy to, torch warns in every epoch.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
+        for name in ("early_stopping_patience", "shuffle_buffer_size"):
+            _check_at_least_one(name, getattr(self, name))
+        if self.layer_wise_lr_decay is not None and not 0 < self.layer_wise_lr_decay <= 1:
+            raise ValueError(f"`layer_wise_lr_decay` must be in (0, 1], got {self.layer_wise_lr_decay}.")
+        if self.push_to_hub:
+            raise ValueError(
+                "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
+                "`trainer.push_to_hub(license=...)` when it is finished."
+            )
+        if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
+            raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
+
+
+@dataclass
+class AudioFormerTrainingArguments(AudioTrainingArguments):
+    """What masked-LM pre-training, FT1 and FT2 of AudioFormer add. The additions are off in the paper's recipes.
+
+    Raises:
+        ValueError: If a value is outside its range, or two of them exclude each other.
+    """
+
     mask_probability: float = field(default=0.25, metadata={"help": "Pre-training: share of the codes to predict."})
     replace_probability: float = field(
         default=0.8, metadata={"help": "Pre-training: share of these hidden by <MASK>."}
@@ -179,7 +225,7 @@ class AudioFormerTrainingArguments(TrainingArguments):
     crop_frames: int | None = field(
         default=None, metadata={"help": "Train on a random stretch of so many codes of a longer clip (75 a second)."}
     )
-    mpc_alpha: float = field(
+    classification_weight: float = field(
         default=0.95,
         metadata={"help": "FT2: weight of the classification loss; the contrastive one has the rest (Eq. 9)."},
     )
@@ -196,38 +242,17 @@ class AudioFormerTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "FT2: where the frozen models' vectors are kept (default: in the output folder)."},
     )
-    layer_wise_lr_decay: float | None = field(
-        default=None, metadata={"help": "Factor of the learning rate from each layer to the one below it, in (0, 1]."}
-    )
     mixup_alpha: float = field(
         default=0.0,
         metadata={"help": "Mix the code embeddings of pairs of clips, with shares from Beta(alpha, alpha)."},
     )
-    group_by_length: bool = field(
-        default=True, metadata={"help": "Put clips of similar length into one batch, so that little is padded."}
-    )
-    shuffle_buffer_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Shuffle shards of neighbouring clips, and this many clips at a time, so that a disk reads in few "
-            "places (default: all clips at once, best where the codes fit into memory)."
-        },
-    )
-    padding_free: bool = field(
+    packed: bool = field(
         default=False, metadata={"help": "Join the clips of a batch without padding; needs flash_attention_2."}
-    )
-    class_balanced_sampling: bool = field(
-        default=False, metadata={"help": "Draw clips by the rarity of their classes, with replacement."}
-    )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better metric."}
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Without a device to copy to, torch warns in every epoch.
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
-        for name in ("replace_probability", "random_probability", "mpc_alpha"):
+        for name in ("replace_probability", "random_probability", "classification_weight"):
             _check_range(name, getattr(self, name), 0, 1)
         if not 0 < self.mask_probability <= 1:
             raise ValueError(f"`mask_probability` must be in (0, 1], got {self.mask_probability}.")
@@ -236,27 +261,21 @@ class AudioFormerTrainingArguments(TrainingArguments):
                 "`replace_probability` and `random_probability` must not sum to more than 1, got "
                 f"{self.replace_probability} and {self.random_probability}."
             )
-        for name in ("mask_span_length", "crop_frames", "early_stopping_patience", "shuffle_buffer_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        for name in ("mask_span_length", "crop_frames"):
+            _check_at_least_one(name, getattr(self, name))
         if self.mpc_temperature <= 0:
             raise ValueError(f"`mpc_temperature` must be more than 0, got {self.mpc_temperature}.")
-        if self.layer_wise_lr_decay is not None and not 0 < self.layer_wise_lr_decay <= 1:
-            raise ValueError(f"`layer_wise_lr_decay` must be in (0, 1], got {self.layer_wise_lr_decay}.")
         if self.mixup_alpha < 0:
             raise ValueError(f"`mixup_alpha` must be at least 0 (0 turns it off), got {self.mixup_alpha}.")
-        if self.push_to_hub:
-            raise ValueError(
-                "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
-                "`trainer.push_to_hub(license=...)` when it is finished."
-            )
-        if self.padding_free and self.mixup_alpha:
-            raise ValueError("`padding_free` and `mixup_alpha` exclude each other: joined clips are not aligned.")
-        if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
-            raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
+        if self.packed and self.mixup_alpha:
+            raise ValueError("`packed` and `mixup_alpha` exclude each other: packed clips are not aligned.")
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"`{name}` must be in [{low}, {high}], got {value}.")
+
+
+def _check_at_least_one(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise ValueError(f"`{name}` must be at least 1, got {value}.")

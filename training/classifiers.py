@@ -127,7 +127,7 @@ def classifier_to_train(
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
         "classification_loss": loss,
-        "codebooks": ids["codebooks"],
+        "codebook": ids["codebook"],
         # What was fitted to the scores of a head says nothing about the head after training.
         "calibration_temperature": None,
         "calibration_bias": None,

@@ -119,7 +119,7 @@ def open_data(
         data.cache_dir,
         num_codebooks=data.num_codebooks,
         max_length_s=data.max_length_s,
-        max_rejected=data.max_rejected,
+        max_rejected_share=data.max_rejected_share,
     )
 
 

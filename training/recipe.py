@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
+from .arguments import AudioFormerTrainingArguments, AudioTrainingArguments, DataArguments, ModelArguments
 
 RECIPES = Path(__file__).parent / "recipes"
 """The recipes that come with the package."""
@@ -66,7 +66,7 @@ NOT_FOR = {
         "eval_codes",
         "eval_split",
         "eval_folds",
-        "mpc_alpha",
+        "classification_weight",
         "mpc_temperature",
         "gather_across_devices",
         "online_teachers",
@@ -98,7 +98,14 @@ FOR_EVALUATE = {
         "max_length_s",
         "cache_dir",
     ),
-    *("max_rejected", "model", "model_revision", "attn_implementation", "output_dir", "per_device_eval_batch_size"),
+    *(
+        "max_rejected_share",
+        "model",
+        "model_revision",
+        "attn_implementation",
+        "output_dir",
+        "per_device_eval_batch_size",
+    ),
     *("dataloader_num_workers", "bf16_full_eval", "fp16_full_eval", "use_cpu", "seed"),
 }
 
@@ -290,7 +297,7 @@ class CommandParser(HfArgumentParser):
     def help_text(self, everything: bool = False) -> str:
         """The help, short or with every setting."""
         own = {field.name for group in GROUPS[:2] for field in dataclasses.fields(group)}
-        own |= set(AudioFormerTrainingArguments.__annotations__) - {
+        own |= {*AudioTrainingArguments.__annotations__, *AudioFormerTrainingArguments.__annotations__} - {
             "remove_unused_columns",
             "ddp_find_unused_parameters",
             "report_to",

@@ -25,7 +25,7 @@ __all__ = ["RESULTS_FILE", "describe_settings", "predict", "summarize"]
 
 def predict(trainer: AudioFormerClassificationTrainer, part: EncodedData) -> np.ndarray:
     """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process."""
-    examples = CodeExamples(part.codes, codebook=trainer.model.config.codebooks)
+    examples = CodeExamples(part.codes, codebook=trainer.model.config.codebook)
     return trainer.predict(examples).predictions
 
 

@@ -94,7 +94,7 @@ class Listener:
     @property
     def row(self) -> int:
         """The row of codes that the model reads, from 0."""
-        return self.classifier.model.config.codebooks
+        return self.classifier.model.config.codebook
 
     def __call__(self, path: str | Path) -> HeardSound:
         """Listen to a file.

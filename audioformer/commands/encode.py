@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     source.add_argument("--keep-silent", action="store_true", help="encode clips without any sound, too")
     source.add_argument(
-        "--max-rejected",
+        "--max-rejected-share",
         type=float,
         default=0.01,
         metavar="SHARE",
@@ -146,7 +146,7 @@ def encode(arguments: argparse.Namespace) -> int:
         long_files=arguments.long_files,
         max_duration_s=arguments.max_file_s,
         keep_silent=arguments.keep_silent,
-        max_rejected=arguments.max_rejected,
+        max_rejected_share=arguments.max_rejected_share,
         clips_per_shard=arguments.shard_size,
     )
     extractor = AudioFormerFeatureExtractor(

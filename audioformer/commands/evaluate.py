@@ -29,7 +29,7 @@ def evaluate(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     config = read_config(model.model, model.model_revision)
     if not is_classifier(config):
         raise ValueError(f"`model` {model.model!r} must be a classifier, it is {config.architectures}.")
-    extractor = open_extractor(data, model.model, config.codebooks)
+    extractor = open_extractor(data, model.model, config.codebook)
     known = labels_of(config)
     part = open_test(data, extractor, lambda labels: check_known(labels, known, f"`model` {model.model}"))
     if part.multi_label and config.problem_type == "single_label_classification":

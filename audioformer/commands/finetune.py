@@ -49,7 +49,7 @@ def make_trainer(
     arguments: AudioFormerTrainingArguments,
 ) -> AudioFormerClassificationTrainer:
     """The trainer of FT1 or FT2 on the parts of a run."""
-    row, seed = model.config.codebooks, arguments.seed
+    row, seed = model.config.codebook, arguments.seed
     selecting = parts.test if parts.held_out is None else parts.held_out
     shared = {
         "model": model,
@@ -63,7 +63,7 @@ def make_trainer(
     check_source_of_positives(arguments)
     teachers = load_teachers(model_arguments.teachers, model.config)
     if arguments.online_teachers:
-        rows = [teacher.config.codebooks for teacher in teachers]
+        rows = [teacher.config.codebook for teacher in teachers]
         examples = labelled_examples(
             parts.train, row, seed, crop_frames=arguments.crop_frames, positive_codebooks=rows
         )
@@ -187,7 +187,7 @@ def card_facts(
         name=output.resolve().name,
         method=model.method.upper(),
         base_model=publishable(model.model),
-        codebook=classifier.config.codebooks,
+        codebook=classifier.config.codebook,
         codec={
             "codec": saved["codec"],
             "codec_revision": saved["codec_revision"],

@@ -46,7 +46,7 @@ def fresh_model(model: ModelArguments, extractor: AudioFormerFeatureExtractor) -
     """
     ids = extractor.model_config()
     if model.model is not None:
-        changes = {"codebooks": ids["codebooks"], **dropout_changes(model)}
+        changes = {"codebook": ids["codebook"], **dropout_changes(model)}
         loaded = AudioFormerForMaskedLM.from_pretrained(
             model.model, revision=model.model_revision, attn_implementation=model.attn_implementation, **changes
         )

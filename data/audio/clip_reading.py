@@ -28,7 +28,7 @@ _UNKNOWN_LENGTH = 1 << 40
 
 UNREADABLE, EMPTY, SILENT, TOO_LONG = "unreadable", "empty", "silent", "too long"
 COUNTED_KINDS = (UNREADABLE, EMPTY)
-"""Kinds of rejections that `max_rejected` limits; the others were asked for."""
+"""Kinds of rejections that `max_rejected_share` limits; the others were asked for."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def encode_listing(
     *,
     num_codebooks: int = 4,
     max_length_s: float = 10.0,
-    max_rejected: float = 0.01,
+    max_rejected_share: float = 0.01,
     clips_per_shard: int = 500,
     progress: bool = True,
 ) -> EncodedData:
@@ -46,19 +46,19 @@ def encode_listing(
         cache_dir (`str` or `Path`, *optional*): By default `audioformer/codes` in the Hugging Face home folder.
         num_codebooks (`int`, defaults to 4): Rows to keep, C1 to C4.
         max_length_s (`float`, defaults to 10.0): Seconds of a clip that are encoded.
-        max_rejected (`float`, defaults to 0.01): Share of the clips that may be unreadable.
+        max_rejected_share (`float`, defaults to 0.01): Share of the clips that may be unreadable.
         clips_per_shard (`int`, defaults to 500): Clips a file.
         progress (`bool`, defaults to `True`): Whether to show a bar.
 
     Raises:
-        ValueError: If more than `max_rejected` of the clips are unreadable (with the first of them; all are in
+        ValueError: If more than `max_rejected_share` of the clips are unreadable (with the first of them; all are in
             `rejected.jsonl`), or the codec has fewer rows.
     """
     settings = EncodingSettings(
-        num_codebooks, max_length_s, max_rejected=max_rejected, clips_per_shard=clips_per_shard
+        num_codebooks, max_length_s, max_rejected_share=max_rejected_share, clips_per_shard=clips_per_shard
     )
     shards = shards_of_listing(listing, clips_per_shard)
-    deciding = {**asdict(settings), "max_rejected": None, "codec": codec_fingerprint(extractor.codec)}
+    deciding = {**asdict(settings), "max_rejected_share": None, "codec": codec_fingerprint(extractor.codec)}
     key = hashlib.sha256(f"{shards.fingerprint} {json.dumps(deciding)}".encode()).hexdigest()
     folder = Path(cache_dir or default_cache_dir()) / f"{listing.name}-{key[:16]}"
     missing = encode_shards(shards, extractor, folder, settings, progress=progress)

@@ -54,7 +54,7 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
     accounts = [read_account(file) for file in all_parts(folder)]
     rejected = [_relative(entry, shards.root) for entry in _rejections_of(accounts)]
     num_listed = sum(account.num_listed for account in accounts)
-    judge = Rejections(settings.max_rejected, num_listed, folder)
+    judge = Rejections(settings.max_rejected_share, num_listed, folder)
     judge.check(rejected, final=True)
     write_rejected(folder, rejected)
     if not files:

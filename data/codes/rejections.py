@@ -18,13 +18,13 @@ class Rejections:
     Where the number of clips is not known beforehand, the share is taken of those seen so far, from 1,000 on.
 
     Args:
-        max_rejected (`float`): Share of the clips that may be unreadable or empty.
+        max_rejected_share (`float`): Share of the clips that may be unreadable or empty.
         num_clips (`int`, *optional*): All clips, where that is known.
         folder (`Path`): Where the list goes if there are too many.
     """
 
-    def __init__(self, max_rejected: float, num_clips: int | None, folder: Path) -> None:
-        self.max_rejected, self.num_clips, self.folder = max_rejected, num_clips, folder
+    def __init__(self, max_rejected_share: float, num_clips: int | None, folder: Path) -> None:
+        self.max_rejected_share, self.num_clips, self.folder = max_rejected_share, num_clips, folder
         self.entries: list[dict[str, str]] = []
         self.num_seen = 0
 
@@ -55,13 +55,13 @@ class Rejections:
             total = self.num_seen + num_seen
             if not final and total < _ENOUGH_TO_JUDGE:
                 return
-        if counted <= self.max_rejected * total:
+        if counted <= self.max_rejected_share * total:
             return
         listed = [*self.entries, *(entry for entry in entries if is_counted(entry))]
         write_rejected(self.folder, listed)
         shown = "\n".join(f"  {entry['path']}: {entry['reason']}" for entry in listed[:_SHOWN])
         raise ValueError(
-            f"{counted} of {total} clips cannot be read, more than `max_rejected` ({self.max_rejected:.1%}) allows. "
+            f"{counted} of {total} clips cannot be read; `max_rejected_share` allows {self.max_rejected_share:.1%}. "
             f"The list so far is in {self.folder / REJECTED_FILE}:\n{shown}"
         )
 

@@ -133,7 +133,7 @@ def check_begun(
     own = {
         "clips": shards.fingerprint,
         "codec": codec_fingerprint(extractor.codec),
-        **{name: value for name, value in asdict(settings).items() if name != "max_rejected"},
+        **{name: value for name, value in asdict(settings).items() if name != "max_rejected_share"},
     }
     file = folder / BEGUN_FILE
     if not file.is_file():

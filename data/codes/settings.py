@@ -15,7 +15,7 @@ class EncodingSettings:
             `max_length_s` are encoded, or all of them, as windows of `max_length_s` named `id#start`.
         max_duration_s (`float`, *optional*): Files longer than this, in seconds, are rejected.
         keep_silent (`bool`, defaults to `True`): Whether clips without any sound are encoded, or rejected.
-        max_rejected (`float`, defaults to 0.01): Share of the clips that may be unreadable or empty.
+        max_rejected_share (`float`, defaults to 0.01): Share of the clips that may be unreadable or empty.
         clips_per_shard (`int`, defaults to 500): Clips a file.
 
     Raises:
@@ -27,7 +27,7 @@ class EncodingSettings:
     long_files: Literal["cut", "windows"] = "cut"
     max_duration_s: float | None = None
     keep_silent: bool = True
-    max_rejected: float = 0.01
+    max_rejected_share: float = 0.01
     clips_per_shard: int = 500
 
     def __post_init__(self) -> None:
@@ -40,5 +40,5 @@ class EncodingSettings:
                 raise ValueError(f"`{name}` must be more than 0 seconds, got {value}.")
         if self.long_files not in ("cut", "windows"):
             raise ValueError(f"`long_files` must be 'cut' or 'windows', got {self.long_files!r}.")
-        if not 0 <= self.max_rejected <= 1:
-            raise ValueError(f"`max_rejected` must be in [0, 1], got {self.max_rejected}.")
+        if not 0 <= self.max_rejected_share <= 1:
+            raise ValueError(f"`max_rejected_share` must be in [0, 1], got {self.max_rejected_share}.")

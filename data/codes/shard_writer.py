@@ -57,7 +57,7 @@ class ShardWriter:
         self.shards, self.extractor, self.settings = shards, extractor, settings
         self.folder, self.codec, self.pool, self.batch_size = folder, codec, pool, batch_size
         self.on_progress = on_progress
-        self.rejections = Rejections(settings.max_rejected, shards.num_clips, folder)
+        self.rejections = Rejections(settings.max_rejected_share, shards.num_clips, folder)
 
     def write(self, shard: int) -> None:
         """Write the parts of a shard that are not there."""

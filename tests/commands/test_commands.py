@@ -77,7 +77,7 @@ def test_pretraining_writes_a_model_for_each_row(pretrained, capsys):
         results = json.loads((folder / "pretrain_results.json").read_text())
         assert results["codebook"] == row - 1 and 0 < results["held_out_loss"] < 8
         assert results["train_clips"] + results["held_out_clips"] == 30  # the test part is not touched
-        assert json.loads((folder / "config.json").read_text())["codebooks"] == row - 1
+        assert json.loads((folder / "config.json").read_text())["codebook"] == row - 1
         assert json.loads((folder / "preprocessor_config.json").read_text())["codebooks"] == row - 1
         assert not (folder / "training_args.bin").exists()
 

@@ -92,7 +92,7 @@ def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, ca
     pretrained = tmp_path / "pretrained"
     assert main(["pretrain", "--recipe", "tiny_pretrain", *run, *sizes, "--output", str(pretrained)]) == 0
     config = AutoConfig.from_pretrained(pretrained / "C2")
-    assert (config.vocab_size, config.hop_length, config.codebooks) == (260, 1920, 1)
+    assert (config.vocab_size, config.hop_length, config.codebook) == (260, 1920, 1)
     finetune = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "ft1"), "--model"]
     assert main([*finetune, str(pretrained / "C1"), *run]) == 0
     capsys.readouterr()

@@ -71,7 +71,7 @@ def test_sizes_follow_from_the_codec(case):
     sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     config = AudioFormerConfig(**extractor.model_config(), **sizes)
     assert (config.vocab_size, config.mask_token_id) == (codebook_size + 4, codebook_size + 3)
-    assert config.frame_rate == pytest.approx(rate / hop_length) and config.codebooks == 1
+    assert config.frame_rate == pytest.approx(rate / hop_length) and config.codebook == 1
     inputs = extractor(make_clip(9000), sampling_rate=rate, return_tensors="pt")
     assert AudioFormerForMaskedLM(config)(**inputs).logits.shape[-1] == codebook_size + 4
     with pytest.raises(ValueError, match=f"row {num_rows}, but the codec has the rows 0 to {num_rows - 1}"):

@@ -51,7 +51,7 @@ def test_frame_times_refuses_rows_without_room_for_the_frame_ids():
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"sampling_rate": 0}, "sampling_rate"),
         ({"hop_length": -320}, "hop_length"),
-        ({"codebooks": -1}, "codebooks"),
+        ({"codebook": -1}, "codebook"),
         ({"hidden_dropout_prob": 1.0}, "hidden_dropout_prob"),
         ({"attention_probs_dropout_prob": -0.1}, "attention_probs_dropout_prob"),
         ({"classifier_dropout": 1.5}, "classifier_dropout"),
@@ -105,7 +105,7 @@ def test_vocabulary_may_be_padded_up():
 
 
 def test_round_trip_keeps_every_field(tmp_path):
-    config = tiny_config(codebooks=2, classifier_dropout=0.3, rope_theta=500.0, problem_type="regression")
+    config = tiny_config(codebook=2, classifier_dropout=0.3, rope_theta=500.0, problem_type="regression")
     config.save_pretrained(tmp_path)
     loaded = AudioFormerConfig.from_pretrained(tmp_path)
     ignored = {"auto_map", "transformers_version"}

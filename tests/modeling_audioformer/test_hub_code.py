@@ -147,8 +147,8 @@ def test_derived_class_keeps_its_own_name(tmp_path, monkeypatch):
 
 
 def test_saved_configuration_stays_loadable_by_the_package(tmp_path):
-    AudioFormerModel(tiny_config(codebooks=3)).save_pretrained(tmp_path)
-    assert AudioFormerConfig.from_pretrained(tmp_path).codebooks == 3
+    AudioFormerModel(tiny_config(codebook=3)).save_pretrained(tmp_path)
+    assert AudioFormerConfig.from_pretrained(tmp_path).codebook == 3
 
 
 def test_configuration_alone_carries_the_code_of_all_classes(tmp_path):

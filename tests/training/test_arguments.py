@@ -24,9 +24,9 @@ def test_defaults_are_the_papers():
         0.8,
         0.1,
     )
-    assert (arguments.mpc_alpha, arguments.mpc_temperature, arguments.mask_span_length) == (0.95, 0.05, 1)
+    assert (arguments.classification_weight, arguments.mpc_temperature, arguments.mask_span_length) == (0.95, 0.05, 1)
     assert (model.hidden_size, model.num_hidden_layers, model.intermediate_size) == (768, 12, 3072)
-    assert (data.num_codebooks, data.max_length_s, data.max_rejected) == (4, 10.0, 0.01)
+    assert (data.num_codebooks, data.max_length_s, data.max_rejected_share) == (4, 10.0, 0.01)
     assert not data.select_on_eval and arguments.remove_unused_columns is False
 
 
@@ -44,7 +44,7 @@ def test_every_addition_has_a_flag_and_a_help_text():
             continue
         kind = kinds.get(field.name, type(field.default))
         value = "0.1" if field.name == "random_probability" else values[kind]
-        flags = ["--mixup_alpha", "0"] if field.name == "padding_free" else []
+        flags = ["--mixup_alpha", "0"] if field.name == "packed" else []
         parsed = parse(f"--{field.name}", value, *flags)[2]
         assert getattr(parsed, field.name) == (True if kind is bool else kind(value))
         assert field.metadata["help"]
@@ -62,14 +62,14 @@ def test_every_addition_has_a_flag_and_a_help_text():
         (["--push_to_hub", "true"], "`push_to_hub` would upload during training"),
         (["--shuffle_buffer_size", "0"], "`shuffle_buffer_size` must be at least 1, got 0"),
         (["--crop_frames", "0"], "`crop_frames` must be at least 1, got 0"),
-        (["--mpc_alpha", "1.5"], r"`mpc_alpha` must be in \[0, 1\], got 1.5"),
+        (["--classification_weight", "1.5"], r"`classification_weight` must be in \[0, 1\], got 1.5"),
         (["--mpc_temperature", "0"], "`mpc_temperature` must be more than 0, got 0.0"),
         (["--layer_wise_lr_decay", "0"], r"`layer_wise_lr_decay` must be in \(0, 1\], got 0.0"),
         (["--mixup_alpha", "-1"], "`mixup_alpha` must be at least 0.*got -1"),
-        (["--padding_free", "--mixup_alpha", "0.5"], "`padding_free` and `mixup_alpha` exclude each other"),
+        (["--packed", "--mixup_alpha", "0.5"], "`packed` and `mixup_alpha` exclude each other"),
         (["--early_stopping_patience", "0"], "`early_stopping_patience` must be at least 1, got 0"),
         (["--held_out_share", "1"], r"`held_out_share` must be in \(0, 1\), got 1"),
-        (["--max_rejected", "2"], r"`max_rejected` must be in \[0, 1\], got 2"),
+        (["--max_rejected_share", "2"], r"`max_rejected_share` must be in \[0, 1\], got 2"),
         (["--max_length_s", "0"], "`max_length_s` must be more than 0 seconds, got 0"),
         (["--num_codebooks", "0"], "`num_codebooks` must be at least 1, got 0"),
         (["--max_train_clips", "0"], "`max_train_clips` must be at least 1, got 0"),

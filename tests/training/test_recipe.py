@@ -48,9 +48,9 @@ def test_every_recipe_parses(name, tmp_path):
 
 
 def test_the_paper_numbers():
-    assert load_recipe("as20k_ft2")["mpc_alpha"] == 0.8
+    assert load_recipe("as20k_ft2")["classification_weight"] == 0.8
     second = load_recipe("as2m_phase2_ft2")
-    assert (second["learning_rate"], second["mpc_alpha"], second["mpc_temperature"]) == (1e-5, 0.97, 0.03)
+    assert (second["learning_rate"], second["classification_weight"], second["mpc_temperature"]) == (1e-5, 0.97, 0.03)
     assert load_recipe("as2m_phase1_ft1")["class_balanced_sampling"] is True
     assert load_recipe("esc50_ft1")["num_train_epochs"] == 20
     assert (load_recipe("pretrain")["mask_probability"], load_recipe("pretrain_audioset")["bf16"]) == (0.25, True)
@@ -65,8 +65,10 @@ def test_flags_go_before_the_recipe_and_the_recipe_before_its_base(tmp_path):
 
 
 def test_flags_are_spelled_both_ways_and_output_is_a_name(tmp_path):
-    data, _, arguments = parse("finetune", "--max-rejected", "0.5", "--train_folds", "1", "2", "--data", str(tmp_path))
-    assert (data.max_rejected, data.train_folds, arguments.output_dir) == (0.5, [1, 2], "out")
+    data, _, arguments = parse(
+        "finetune", "--max-rejected-share", "0.5", "--train_folds", "1", "2", "--data", str(tmp_path)
+    )
+    assert (data.max_rejected_share, data.train_folds, arguments.output_dir) == (0.5, [1, 2], "out")
     assert parse("finetune", "--resume-from-checkpoint")[2].resume_from_checkpoint == "last"
     assert parse("finetune", "--select-on-eval")[0].select_on_eval is True
 
@@ -88,7 +90,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(tmp_path):
         ({"method": "ft3"}, "`method` must be one of 'ft1', 'ft2', got 'ft3'"),
         ({"train_folds": 3}, "`train_folds` must be a list, each entry a whole number or null, got 3"),
         ({"mask_probability": 0.3}, "`mask_probability` is not for `audioformer finetune`"),
-        ({"max_rejected": 2}, r"`max_rejected` must be in \[0, 1\], got 2"),
+        ({"max_rejected_share": 2}, r"`max_rejected_share` must be in \[0, 1\], got 2"),
         ({"method": "ft2"}, '`method` "ft2" needs `teachers`'),
         ({"base": "nothing"}, "`recipe` 'nothing' is unknown.*esc50_ft1"),
         ({"early_stopping_patience": 0}, "`early_stopping_patience` must be at least 1, got 0"),
@@ -153,12 +155,12 @@ def test_help_is_short_and_has_what_the_command_takes(command):
     assert "--output" in text and "--recipe" in text and "Example: audioformer" in text
     assert ("--mask-probability" in text) == (command == "pretrain")
     assert ("--teachers" in text) == (command == "finetune")
-    assert "--hub-token" not in text and "--max-rejected" in text or command == "pretrain"
+    assert "--hub-token" not in text and "--max-rejected-share" in text or command == "pretrain"
     everything = CommandParser(command, "what it does").help_text(everything=True)
     assert len(everything) >= len(text)
 
 
 def test_every_field_of_ours_can_be_given():
     ours = {field.name for field in dataclasses.fields(AudioFormerTrainingArguments)}
-    assert {"mpc_alpha", "layer_wise_lr_decay", "learning_rate"} <= ours & set(fields_of("finetune"))
+    assert {"classification_weight", "layer_wise_lr_decay", "learning_rate"} <= ours & set(fields_of("finetune"))
     assert check_recipe({"fsdp_config": {"fsdp_version": 2}}, "finetune", "r") == {"fsdp_config": {"fsdp_version": 2}}

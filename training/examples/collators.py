@@ -39,7 +39,7 @@ def pad_input_ids(
     return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
-def flatten_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
+def pack_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Join sequences of ids end to end, without padding, as flash attention takes them.
 
     Args:
@@ -73,17 +73,17 @@ class DataCollatorForCodecClassification:
     Args:
         pad_token_id (`int`, defaults to 1): Id of PAD.
         pad_to_multiple_of (`int`, defaults to 1): Round the common length up to a multiple of this.
-        flatten (`bool`, defaults to `False`): Join the clips without padding, see [`flatten_input_ids`].
+        flatten (`bool`, defaults to `False`): Join the clips without padding, see [`pack_input_ids`].
     """
 
     pad_token_id: int = PAD_TOKEN_ID
     pad_to_multiple_of: int = 1
-    flatten: bool = False
+    packed: bool = False
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ids = [feature["input_ids"] for feature in features]
         batch: dict[str, Any] = (
-            flatten_input_ids(ids) if self.flatten else pad_input_ids(ids, self.pad_token_id, self.pad_to_multiple_of)
+            pack_input_ids(ids) if self.packed else pad_input_ids(ids, self.pad_token_id, self.pad_to_multiple_of)
         )
         if "positive_input_ids" in features[0]:
             rows = [row for feature in features for row in feature["positive_input_ids"]]
@@ -118,7 +118,7 @@ class DataCollatorForCodecMaskedLM:
         mask_token_id (`int`, defaults to 1027): Id of `<MASK>`.
         pad_token_id (`int`, defaults to 1): Id of PAD.
         pad_to_multiple_of (`int`, defaults to 1): Round the common length up to a multiple of this.
-        flatten (`bool`, defaults to `False`): Join the clips without padding, see [`flatten_input_ids`]; `labels` then
+        flatten (`bool`, defaults to `False`): Join the clips without padding, see [`pack_input_ids`]; `labels` then
             have the shape `(1, total)`.
         seed (`int`, *optional*): Of the stream for items without `draw_seed`; by default torch's global generator,
             which the Trainer seeds, restores on resume, and which differs from worker to worker.
@@ -136,7 +136,7 @@ class DataCollatorForCodecMaskedLM:
     mask_token_id: int = 1027
     pad_token_id: int = PAD_TOKEN_ID
     pad_to_multiple_of: int = 1
-    flatten: bool = False
+    packed: bool = False
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -156,8 +156,8 @@ class DataCollatorForCodecMaskedLM:
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         hidden, labels = zip(*map(self._hide, features), strict=True)
-        if self.flatten:
-            return {**flatten_input_ids(hidden), "labels": torch.cat(labels)[None]}
+        if self.packed:
+            return {**pack_input_ids(hidden), "labels": torch.cat(labels)[None]}
         batch = pad_input_ids(hidden, self.pad_token_id, self.pad_to_multiple_of)
         batch["labels"] = torch.full_like(batch["input_ids"], IGNORE_INDEX)
         for row, row_labels in enumerate(labels):

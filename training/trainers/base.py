@@ -73,7 +73,7 @@ class AudioFormerTrainer(Trainer):
         kwargs: Passed to `Trainer`.
 
     Raises:
-        ValueError: If `args` are plain `TrainingArguments`, `padding_free` is asked of another attention than flash
+        ValueError: If `args` are plain `TrainingArguments`, `packed` is asked of another attention than flash
             attention, or early stopping without evaluations or without the best model at the end.
     """
 
@@ -87,9 +87,9 @@ class AudioFormerTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         check_arguments(args)
-        if args.padding_free and "flash" not in model.config._attn_implementation:
+        if args.packed and "flash" not in model.config._attn_implementation:
             raise ValueError(
-                '`padding_free` needs the attention "flash_attention_2", which takes clips of any lengths in one row; '
+                '`packed` needs the attention "flash_attention_2", which takes clips of any lengths in one row; '
                 f"the model has {model.config._attn_implementation!r}. Elsewhere use `group_by_length`."
             )
         if args.early_stopping_patience is not None and not (
@@ -137,9 +137,9 @@ class AudioFormerTrainer(Trainer):
 
     def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> DataLoader:
         collator = self.data_collator
-        if not is_training and getattr(collator, "flatten", False):
-            # Evaluations count clips by the rows of a batch, and joined clips are one row.
-            self.data_collator = replace(collator, flatten=False)
+        if not is_training and getattr(collator, "packed", False):
+            # Evaluations count clips by the rows of a batch, and packed clips are one row.
+            self.data_collator = replace(collator, packed=False)
         try:
             return super()._get_dataloader(*args, is_training=is_training, **kwargs)
         finally:

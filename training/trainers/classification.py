@@ -52,7 +52,7 @@ class AudioFormerClassificationTrainer(AudioFormerTrainer):
     def default_data_collator(
         self, model: AudioFormerForAudioClassification, args: AudioFormerTrainingArguments
     ) -> DataCollatorForCodecClassification:
-        return DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id, flatten=args.padding_free)
+        return DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id, packed=args.packed)
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         # A calibration was fitted to the scores of weights that are about to change.

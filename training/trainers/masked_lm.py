@@ -30,5 +30,5 @@ class AudioFormerMLMTrainer(AudioFormerTrainer):
             codebook_size=model.config.codebook_size,
             mask_token_id=model.config.mask_token_id,
             pad_token_id=model.config.pad_token_id,
-            flatten=args.padding_free,
+            packed=args.packed,
         )

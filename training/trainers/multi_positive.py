@@ -21,7 +21,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
     r"""
     Fine-tunes a classifier of row C1 with two losses (AudioFormer, arXiv 2308.07221, Eq. 9):
 
-        loss = mpc_alpha * classification + (1 - mpc_alpha) * mpc
+        loss = classification_weight * classification + (1 - classification_weight) * mpc
 
     The anchors of the second are the model's own mean-pooled vectors, before dropout, from the forward pass that gives
     the logits. The positives are the vectors that frozen models of the rows C2 to CN have of the same clips. They come
@@ -35,7 +35,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
 
     Args:
         model ([`AudioFormerForAudioClassification`]): The anchor.
-        args ([`AudioFormerTrainingArguments`]): `mpc_alpha` (0.95 in the paper), `mpc_temperature` (0.05),
+        args ([`AudioFormerTrainingArguments`]): `classification_weight` (0.95 in the paper), `mpc_temperature` (0.05),
             `gather_across_devices` and `online_teachers` belong to this trainer.
         teachers (sequence of [`AudioFormerModel`], *optional*): From [`load_teachers`], in the order of the rows of
             `positive_input_ids`; moved to the device of the run. With `args.online_teachers`, and only then.
@@ -85,7 +85,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
         contrastive_loss = self.contrastive_loss(outputs.pooler_output, positives)
         self.log_component("classification_loss", loss)
         self.log_component("mpc_loss", contrastive_loss)
-        alpha = self.args.mpc_alpha
+        alpha = self.args.classification_weight
         return alpha * loss + (1 - alpha) * contrastive_loss, outputs
 
     def _run_teachers(self, input_ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:

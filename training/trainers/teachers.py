@@ -27,7 +27,7 @@ CLIPS_PER_BLOCK = 256
 """Clips whose vectors are computed, written and marked as finished together: what a kill loses at most."""
 
 FORWARD_SETTINGS = (
-    "codebooks",
+    "codebook",
     "num_attention_heads",
     "hidden_act",
     "layer_norm_eps",
@@ -48,7 +48,7 @@ def load_teachers(
     Args:
         teachers (sequence of `str`, `Path` or [`AudioFormerPreTrainedModel`]):
             Folders or Hub ids of pre-trained models, with or without the masked-LM head, or such models, which are
-            frozen in place. The row that a model reads is its `config.codebooks`.
+            frozen in place. The row that a model reads is its `config.codebook`.
         config ([`AudioFormerConfig`]):
             That of the anchor, the model to fine-tune.
 
@@ -67,8 +67,8 @@ def load_teachers(
             value, needed = getattr(of_teacher, field), getattr(config, field)
             if value != needed:
                 raise ValueError(f"Teacher {name}: `{field}` must be that of the anchor, {needed}, got {value}.")
-    _check_rows(names, configs, config.codebooks)
-    return sorted((_freeze(teacher) for teacher in teachers), key=lambda model: model.config.codebooks)
+    _check_rows(names, configs, config.codebook)
+    return sorted((_freeze(teacher) for teacher in teachers), key=lambda model: model.config.codebook)
 
 
 @torch.no_grad()
@@ -300,13 +300,13 @@ def _check_rows(names: Sequence[str], configs: Sequence[AudioFormerConfig], anch
         raise ValueError("At least one teacher is needed: a pre-trained model of another row than the anchor's.")
     taken = {} if anchor is None else {anchor: "the anchor"}
     for name, config in zip(names, configs, strict=True):
-        if config.codebooks in taken:
+        if config.codebook in taken:
             raise ValueError(
-                f"Teacher {name} reads row {config.codebooks} (C{config.codebooks + 1}, its `codebooks`), the row of "
-                f"{taken[config.codebooks]}. It must read a row of its own, other than {sorted(taken)}."
+                f"Teacher {name} reads row {config.codebook} (C{config.codebook + 1}, its `codebook`), the row of "
+                f"{taken[config.codebook]}. It must read a row of its own, other than {sorted(taken)}."
             )
-        taken[config.codebooks] = f"teacher {name}"
-    return [config.codebooks for config in configs]
+        taken[config.codebook] = f"teacher {name}"
+    return [config.codebook for config in configs]
 
 
 def _name(teacher: str | Path | AudioFormerPreTrainedModel) -> str:

@@ -79,7 +79,9 @@ def test_unreadable_clips_are_reported_and_do_not_stop_the_run(tmp_path, extract
     folder = make_folder(tmp_path / "sounds", 10)
     (folder / "tone" / "00.wav").write_text("no audio")
     soundfile.write(folder / "tone" / "02.wav", np.full(500, np.nan), 24000, subtype="FLOAT")
-    data = encode_listing(read_listing(folder), extractor, tmp_path / "cache", max_rejected=0.2, clips_per_shard=4)
+    data = encode_listing(
+        read_listing(folder), extractor, tmp_path / "cache", max_rejected_share=0.2, clips_per_shard=4
+    )
     assert len(data) == 8 and data.report.found == 8 and data.report.listed == 10
     reasons = {Path(entry["path"]).name: entry["reason"] for entry in data.report.rejected}
     assert set(reasons) == {"00.wav", "02.wav"} and "NaN" in reasons["02.wav"] and "00.wav" in reasons["00.wav"]
@@ -92,7 +94,7 @@ def test_too_many_unreadable_clips_stop_the_run_with_their_list(tmp_path, extrac
     for index in (0, 2):
         (folder / "tone" / f"{index:02d}.wav").write_text("no audio")
     with pytest.raises(ValueError, match=r"2 of 10 clips cannot be read.*10.0%.*\n.*00.wav.*\n.*02.wav"):
-        encode_listing(read_listing(folder), extractor, tmp_path / "cache", max_rejected=0.1)
+        encode_listing(read_listing(folder), extractor, tmp_path / "cache", max_rejected_share=0.1)
     (listed,) = (tmp_path / "cache").glob("*/rejected.jsonl")
     assert len(listed.read_text().splitlines()) == 2
 
@@ -139,7 +141,7 @@ def encode_and_die(self, clips):
     return encode(self, clips)
 ShardWriter._encode = encode_and_die
 code_store.encode_listing(read_listing(sys.argv[1]), AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), sys.argv[2],
-                          clips_per_shard=3, max_rejected=0.2)
+                          clips_per_shard=3, max_rejected_share=0.2)
 """
 
 
@@ -152,7 +154,7 @@ def test_a_killed_run_loses_the_open_shard_only(tmp_path, extractor):
     (cache,) = (tmp_path / "cache").iterdir()
     finished = {path.name: path.stat().st_mtime_ns for path in cache.glob("codes-*.parquet")}
     assert len(finished) == 2 and not (cache / "codes.json").exists()
-    settings = dict(clips_per_shard=3, max_rejected=0.2, progress=False)
+    settings = dict(clips_per_shard=3, max_rejected_share=0.2, progress=False)
     resumed = encode_listing(read_listing(folder), extractor, tmp_path / "cache", **settings)
     whole = encode_listing(read_listing(folder), extractor, tmp_path / "whole", **settings)
     assert all((cache / name).stat().st_mtime_ns == when for name, when in finished.items())

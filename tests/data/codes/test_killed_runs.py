@@ -21,7 +21,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
 
 SETTINGS = EncodingSettings(
-    max_length_s=0.4, long_files="windows", keep_silent=False, max_rejected=0.2, clips_per_shard=4
+    max_length_s=0.4, long_files="windows", keep_silent=False, max_rejected_share=0.2, clips_per_shard=4
 )
 NUM_CLIPS = 64
 

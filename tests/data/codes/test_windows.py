@@ -92,7 +92,7 @@ def test_what_is_left_out_is_listed_with_its_kind(tmp_path):
     write_noise(folder / "long.wav", 8.0)
     (folder / "broken.wav").write_bytes(b"RIFF, or not")
     settings = EncodingSettings(
-        max_length_s=1.0, long_files="windows", keep_silent=False, max_duration_s=5.0, max_rejected=0.4
+        max_length_s=1.0, long_files="windows", keep_silent=False, max_duration_s=5.0, max_rejected_share=0.4
     )
     data = encode_folder(folder, tmp_path / "codes", settings)
     assert data.dataset["id"][:] == [
@@ -156,7 +156,7 @@ def test_wrong_settings_are_named():
         ({"num_codebooks": 0}, "`num_codebooks` must be at least 1, got 0"),
         ({"max_length_s": 0.0}, "`max_length_s` must be more than 0 seconds, got 0.0"),
         ({"long_files": "drop"}, "`long_files` must be 'cut' or 'windows', got 'drop'"),
-        ({"max_rejected": 1.5}, r"`max_rejected` must be in \[0, 1\], got 1.5"),
+        ({"max_rejected_share": 1.5}, r"`max_rejected_share` must be in \[0, 1\], got 1.5"),
     ):
         with pytest.raises(ValueError, match=message):
             EncodingSettings(**wrong)

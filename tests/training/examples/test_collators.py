@@ -185,14 +185,14 @@ def test_each_epoch_has_its_masks_and_a_resumed_one_those_it_would_have_had():
 def test_joined_batches_hold_what_padded_ones_hold():
     features = [{"input_ids": sequence(10 + 7 * seed, seed), "draw_seed": seed} for seed in range(3)]
     padded = DataCollatorForCodecMaskedLM()(features)
-    joined = DataCollatorForCodecMaskedLM(flatten=True)(features)
+    joined = DataCollatorForCodecMaskedLM(packed=True)(features)
     real = padded["attention_mask"].bool()
     assert torch.equal(joined["input_ids"][0], padded["input_ids"][real])
     assert torch.equal(joined["labels"][0], padded["labels"][real])
     assert joined["cu_seq_lens_q"].tolist() == [0, 12, 31, 57] and joined["max_length_q"] == 26
     assert joined["position_ids"][0].tolist() == [*range(12), *range(19), *range(26)]
     labelled = [{**feature, "labels": 1} for feature in features]
-    assert DataCollatorForCodecClassification(flatten=True)(labelled)["labels"].tolist() == [1, 1, 1]
+    assert DataCollatorForCodecClassification(packed=True)(labelled)["labels"].tolist() == [1, 1, 1]
 
 
 def test_rows_of_the_teachers_are_padded_with_pad():

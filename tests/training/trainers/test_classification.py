@@ -251,12 +251,12 @@ def test_early_stopping_needs_something_to_go_by(tmp_path, missing):
 
 
 def test_padding_free_batches_need_flash_attention(tmp_path):
-    with pytest.raises(ValueError, match="`padding_free` needs.*flash_attention_2.*'sdpa'"):
-        make_trainer(tmp_path, padding_free=True)
+    with pytest.raises(ValueError, match="`packed` needs.*flash_attention_2.*'sdpa'"):
+        make_trainer(tmp_path, packed=True)
 
 
 def attention_by_clip(module, query, key, value, attention_mask, *, cu_seq_lens_q=None, scaling, **kwargs):
-    """What flash attention does with joined clips, one clip after the other; other batches have a 2-D mask."""
+    """What flash attention does with packed clips, one clip after the other; other batches have a 2-D mask."""
     if cu_seq_lens_q is None:
         mask = None if attention_mask is None else attention_mask[:, None, None].bool()
         output = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
@@ -274,10 +274,10 @@ def test_padding_free_training_equals_padded_training(tmp_path, monkeypatch):
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "flash_attention_2", attention_by_clip)
     settings = dict(max_steps=3, learning_rate=1e-2, optim="sgd", logging_steps=1)
     results = []
-    for padding_free in (False, True):
+    for packed in (False, True):
         model = make_model()
-        model.config._attn_implementation = "flash_attention_2" if padding_free else "sdpa"
-        trainer = make_trainer(tmp_path, model=model, padding_free=padding_free, **settings)
+        model.config._attn_implementation = "flash_attention_2" if packed else "sdpa"
+        trainer = make_trainer(tmp_path, model=model, packed=packed, **settings)
         trainer.train()
         metrics = trainer.evaluate()
         results.append((model.state_dict(), metrics["eval_loss"], metrics["eval_accuracy"]))

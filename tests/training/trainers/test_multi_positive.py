@@ -26,7 +26,7 @@ def config(codebook: int = 0, **settings: object) -> AudioFormerConfig:
     # With BERT's narrow start all clips have nearly the same vector.
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.5}
-    return AudioFormerConfig(**{**sizes, **quiet, "codebooks": codebook, "num_labels": NUM_LABELS, **settings})
+    return AudioFormerConfig(**{**sizes, **quiet, "codebook": codebook, "num_labels": NUM_LABELS, **settings})
 
 
 def classifier(**settings: object) -> AudioFormerForAudioClassification:
@@ -133,7 +133,7 @@ def test_the_loss_is_equation_9(loss: str, tmp_path: Path) -> None:
     several = loss == "lsep"
     problem_type = "multi_label_classification" if several else "single_label_classification"
     model = classifier(classification_loss=loss, problem_type=problem_type)
-    trainer = cached_trainer(tmp_path, model, mpc_alpha=0.7, mpc_temperature=0.2)
+    trainer = cached_trainer(tmp_path, model, classification_weight=0.7, mpc_temperature=0.2)
     batch = whole_batch(trainer)
     assert not batch["attention_mask"].all()
 
@@ -160,7 +160,7 @@ def test_the_loss_is_equation_9(loss: str, tmp_path: Path) -> None:
 def test_anchors_are_taken_before_the_dropout(tmp_path: Path) -> None:
     values = []
     for dropout in (0.0, 0.9):
-        trainer = cached_trainer(tmp_path, classifier(classifier_dropout=dropout), mpc_alpha=0.0)
+        trainer = cached_trainer(tmp_path, classifier(classifier_dropout=dropout), classification_weight=0.0)
         values.append(trainer.compute_loss(trainer.model.train(), whole_batch(trainer)).item())
     assert values[0] == values[1]
 
@@ -225,7 +225,9 @@ def test_crops_go_with_online_teachers(tmp_path: Path) -> None:
 
 
 def test_both_parts_are_logged_and_evaluations_have_one(tmp_path: Path) -> None:
-    trainer = cached_trainer(tmp_path, mpc_alpha=0.8, gradient_accumulation_steps=2, per_device_train_batch_size=2)
+    trainer = cached_trainer(
+        tmp_path, classification_weight=0.8, gradient_accumulation_steps=2, per_device_train_batch_size=2
+    )
     trainer.train()
     for record in trainer.state.log_history[:2]:
         parts = 0.8 * record["classification_loss"] + 0.2 * record["mpc_loss"]
@@ -323,7 +325,7 @@ def test_refuses_batches_without_positives(tmp_path: Path) -> None:
 
 def train_and_keep(folder: Path, name: str, **settings: object) -> None:
     """Two steps of SGD; keeps the log and the weights."""
-    trainer = cached_trainer(folder, mpc_alpha=0.5, mpc_temperature=0.2, **settings)
+    trainer = cached_trainer(folder, classification_weight=0.5, mpc_temperature=0.2, **settings)
     trainer.train()
     if trainer.is_world_process_zero():
         records = [

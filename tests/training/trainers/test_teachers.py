@@ -27,7 +27,7 @@ def config(codebook: int = 0, hidden_size: int = 32, **settings: object) -> Audi
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        codebooks=codebook,
+        codebook=codebook,
         **settings,
     )
 
@@ -78,7 +78,7 @@ def test_loads_folders_with_and_without_a_head(tmp_path: Path) -> None:
     masked_lm(1).save_pretrained(tmp_path / "c2")
     masked_lm(2).base_model.to(torch.bfloat16).save_pretrained(tmp_path / "c3")
     loaded = load_teachers([masked_lm(3).train(), tmp_path / "c2", str(tmp_path / "c3")], config(0))
-    assert [teacher.config.codebooks for teacher in loaded] == [1, 2, 3]
+    assert [teacher.config.codebook for teacher in loaded] == [1, 2, 3]
     for teacher in loaded:
         assert type(teacher) is AudioFormerModel and not teacher.training
         assert not any(part.training for part in teacher.modules())
@@ -188,7 +188,7 @@ def test_a_change_of_anything_gives_another_file(
     elif change == "setting":
         two_teachers[0].config.layer_norm_eps = 1e-5
     elif change == "row":
-        two_teachers[0].config.codebooks = 0
+        two_teachers[0].config.codebook = 0
     elif change == "order":
         two_teachers.reverse()
     elif change == "codec":

@@ -8,7 +8,7 @@ from audioformer.modeling_audioformer import (
     AudioFormerForAudioClassification,
     AudioFormerForMaskedLM,
 )
-from audioformer.training.examples.collators import flatten_input_ids, pad_input_ids
+from audioformer.training.examples.collators import pack_input_ids, pad_input_ids
 
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64)
 
@@ -20,13 +20,13 @@ def clips() -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_joined_clips_equal_padded_ones(clips, attention):
+def test_packed_clips_equal_padded_ones(clips, attention):
     torch.manual_seed(0)
     config = AudioFormerConfig(**SIZES, num_labels=3)
     model = AudioFormerForAudioClassification._from_config(config, attn_implementation=attention).eval()
     labels = torch.tensor([0, 2, 1])
     results = []
-    for batch in (pad_input_ids(clips), flatten_input_ids(clips)):
+    for batch in (pad_input_ids(clips), pack_input_ids(clips)):
         model.zero_grad()
         outputs = model(**batch, labels=labels)
         outputs.loss.backward()
@@ -43,7 +43,7 @@ def test_joined_clips_equal_padded_ones(clips, attention):
 def test_hidden_states_and_masked_lm_loss_of_joined_clips(clips):
     torch.manual_seed(0)
     model = AudioFormerForMaskedLM(AudioFormerConfig(**SIZES)).eval()
-    padded, joined = pad_input_ids(clips), flatten_input_ids(clips)
+    padded, joined = pad_input_ids(clips), pack_input_ids(clips)
     labels = torch.where(padded["attention_mask"].bool(), padded["input_ids"], -100)
     real = padded["attention_mask"].bool()
     first = model(**padded, labels=labels, return_full_logits=True)
@@ -55,14 +55,14 @@ def test_hidden_states_and_masked_lm_loss_of_joined_clips(clips):
 @pytest.mark.parametrize("limits", [[0, 9, 12], [1, 9, 12, 26], [0, 12, 9, 26], [0, 9, 9, 26]])
 def test_limits_that_do_not_cover_the_row_are_refused(clips, limits):
     model = AudioFormerForAudioClassification(AudioFormerConfig(**SIZES))
-    batch = flatten_input_ids(clips) | {"cu_seq_lens_q": torch.tensor(limits, dtype=torch.int32)}
+    batch = pack_input_ids(clips) | {"cu_seq_lens_q": torch.tensor(limits, dtype=torch.int32)}
     with pytest.raises(ValueError, match="cu_seq_lens_q"):
         model(**batch)
 
 
-def test_joined_clips_need_one_row_and_positions(clips):
+def test_packed_clips_need_one_row_and_positions(clips):
     model = AudioFormerForAudioClassification(AudioFormerConfig(**SIZES))
-    batch = flatten_input_ids(clips)
+    batch = pack_input_ids(clips)
     with pytest.raises(ValueError, match="position_ids"):
         model(**{name: value for name, value in batch.items() if name != "position_ids"})
     with pytest.raises(ValueError, match="one row"):
