@@ -23,7 +23,7 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from audioformer.model_cards.push import push_folder
 from audioformer.model_cards.render import render_plain_card
 
-from ..arguments import AudioFormerTrainingArguments
+from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .optimizer import decay_by_layer
 

@@ -10,7 +10,7 @@ from transformers.trainer_utils import TrainOutput
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.modeling_audioformer.classification_loss import lsep_loss
 
-from ..arguments import AudioFormerTrainingArguments
+from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..examples.collators import DataCollatorForCodecClassification
 from .base import AudioFormerTrainer
 from .mixup import draw_mixup, mix_labels, mixed_embeddings

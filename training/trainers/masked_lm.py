@@ -2,7 +2,7 @@
 
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
-from ..arguments import AudioFormerTrainingArguments
+from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..examples.collators import DataCollatorForCodecMaskedLM
 from .base import AudioFormerTrainer
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerModel
 
-from ..arguments import AudioFormerTrainingArguments
+from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..losses import MultiPositiveContrastiveLoss
 from .base import check_arguments
 from .classification import AudioFormerClassificationTrainer
