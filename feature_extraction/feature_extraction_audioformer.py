@@ -11,21 +11,19 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
-from .codec import CODEC_SUBFOLDER, Codec, CodecSource, check_codec, open_codec, use_one_thread_after_fork
+from .codec import (
+    CODEC_SUBFOLDER,
+    Codec,
+    CodecSource,
+    check_codebooks,
+    check_codec,
+    open_codec,
+    use_one_thread_after_fork,
+)
 from .convert_encodec_checkpoint import convert_encodec_state_dict
 from .encodec_package import is_encodec_package_model
-from .sequences import (
-    BOA_TOKEN_ID,
-    CODE_OFFSET,
-    EOA_TOKEN_ID,
-    check_codebooks,
-    check_max_length,
-    round_up,
-    stack,
-    to_columns,
-    to_numpy,
-    truncate,
-)
+from .sequences import check_max_length, round_up, stack, to_columns, to_numpy, truncate
+from .token_ids import CODE_OFFSET, PAD_TOKEN_ID, codes_to_ids
 from .waveforms import prepare_waveforms
 
 # Left reflection and the convolutions see at most this much of a clip's beginning: with fewer frames than this, the
@@ -102,7 +100,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         bandwidth: float = 3.0,
         sampling_rate: int | None = None,
         codec_revision: str | None = None,
-        padding_value: int = 1,
+        padding_value: int = PAD_TOKEN_ID,
         codebook_size: int | None = None,
         codec_subfolder: str | None = None,
         return_attention_mask: bool = True,
@@ -268,7 +266,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         # Tensors made in inference mode could not be used in training.
         with torch.inference_mode(False):
             codes = codec.encode(waveforms)
-            ids = [self._add_special_ids(clip_codes[:max_frames]) for clip_codes in codes]
+            ids = [codes_to_ids(clip_codes[:max_frames, self.codebooks]) for clip_codes in codes]
             return self.pad(
                 {"input_ids": ids},
                 padding=padding,
@@ -277,15 +275,6 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
                 return_attention_mask=return_attention_mask,
                 return_tensors=return_tensors,
             )
-
-    def _add_special_ids(self, codes: np.ndarray) -> np.ndarray:
-        """Ids (frames + 2,) or (frames + 2, rows) of codes (frames, all rows)."""
-        codes = codes[:, self.codebooks]
-        ids = np.empty((len(codes) + 2, *codes.shape[1:]), dtype=np.int64)
-        ids[0] = BOA_TOKEN_ID
-        ids[1:-1] = codes + CODE_OFFSET
-        ids[-1] = EOA_TOKEN_ID
-        return ids
 
     def pad(
         self,

@@ -10,9 +10,9 @@ from transformers import pipeline
 
 from audioformer.classify import FileScores, classify_file, read_windows
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.token_ids import ids_to_codes
 from audioformer.model_cards import TINY_ESC10
 from audioformer.training.classifiers import is_classifier, read_config
-from audioformer.training.examples.collators import CODE_OFFSET
 
 SAMPLING_RATES = (1_000, 768_000)
 """Lowest and highest rate in Hz of a file that is taken; a header can claim rates that no memory has room for."""
@@ -122,7 +122,7 @@ class Listener:
             raise ValueError(str(error).replace(str(path), path.name)) from error
         codes_s, first = windows[0]
         ids = self._rows(first, sampling_rate=sampling_rate, return_tensors="np")["input_ids"][0]
-        codes = ids[1:-1].T - CODE_OFFSET  # without BOA and EOA
+        codes = ids_to_codes(ids).T
         return HeardSound(scores, np.concatenate([w for _, w in windows]), sampling_rate, codes, codes_s)
 
     def _check_header(self, path: Path) -> None:

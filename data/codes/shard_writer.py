@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.training.examples.collators import CODE_OFFSET
+from audioformer.feature_extraction.token_ids import ids_to_codes
 
 from ..audio.clip_reading import ReadClip
 from ..shards import ClipShards
@@ -112,7 +112,7 @@ class ShardWriter:
 
 
 def _row(clip: ReadClip, ids: np.ndarray) -> dict[str, Any]:
-    codes = (ids[1:-1] - CODE_OFFSET).T.astype(np.uint16)
+    codes = ids_to_codes(ids).T.astype(np.uint16)
     listed = clip.listed
     return {
         "id": clip.id,
