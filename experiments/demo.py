@@ -14,7 +14,7 @@ from transformers import pipeline, set_seed
 from audioformer.data import SOUND_EVENTS, synthesize_sound_events
 from audioformer.evaluation.baselines import code_histogram, fit_histogram_classifier, majority_accuracy
 from audioformer.evaluation.clip_figure import save_classification_figure
-from audioformer.feature_extraction import AudioFormerFeatureExtractor, ids_to_codes, load_audio
+from audioformer.feature_extraction import AudioFormerFeatureExtractor, load_audio
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training.examples.codes import CodeExamples, encode_waveforms
@@ -98,13 +98,12 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
         print(f"   {label:<22} {score:.3f}")
     print(f"   (the file is an example of: {example.label})")
 
-    rows = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=[0, 1, 2, 3])
-    ids = rows(waveform, sampling_rate=sampling_rate, return_tensors="np")["input_ids"][0]
+    (example_codes,) = extractor.with_codebooks([0, 1, 2, 3]).encode(waveform, sampling_rate)
     save_classification_figure(
         output / "demo.png",
         waveform,
         sampling_rate,
-        ids_to_codes(ids).T,
+        example_codes.T,
         scores,
         f"{example.label}: what the model heard",
     )

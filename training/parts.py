@@ -72,9 +72,7 @@ def open_extractor(data: DataArguments, model: str | None, codebook: int) -> Aud
 
 def extractor_of_row(extractor: AudioFormerFeatureExtractor, codebook: int) -> AudioFormerFeatureExtractor:
     """The same extractor for another row; the codec is shared."""
-    other = copy.deepcopy(extractor)
-    other.codebooks = codebook
-    return other
+    return extractor.with_codebooks(codebook)
 
 
 CheckLabels = Callable[[Sequence[str]], None]

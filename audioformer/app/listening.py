@@ -1,6 +1,6 @@
 """What the page shows of a sound: an upload is checked, classified, and encoded, with bounded memory and time."""
 
-import copy
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from transformers import pipeline
 
 from audioformer.classify import FileScores, classify_file, read_windows
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.token_ids import ids_to_codes
 from audioformer.model_cards import TINY_ESC10
 from audioformer.training.classifiers import is_classifier, read_config
 
@@ -20,7 +19,7 @@ SAMPLING_RATES = (1_000, 768_000)
 MAX_CHANNELS = 64
 """Most channels of a file that is taken."""
 
-SHOWN_ROWS = 4
+SHOWN_CODEBOOKS = 4
 """Most rows of codes that are shown; the paper uses four."""
 
 
@@ -84,7 +83,7 @@ class Listener:
         self.window_s = window_s
         self.max_minutes = max_minutes
         self.max_mb = max_mb
-        self._rows = _with_rows(self.classifier.feature_extractor)
+        self._shown_codebooks = _with_shown_codebooks(self.classifier.feature_extractor)
 
     @property
     def labels(self) -> list[str]:
@@ -121,8 +120,7 @@ class Listener:
             # The folder of an upload is nobody's business.
             raise ValueError(str(error).replace(str(path), path.name)) from error
         codes_s, first = windows[0]
-        ids = self._rows(first, sampling_rate=sampling_rate, return_tensors="np")["input_ids"][0]
-        codes = ids_to_codes(ids).T
+        codes = self._shown_codebooks.encode(first, sampling_rate)[0].T
         return HeardSound(scores, np.concatenate([w for _, w in windows]), sampling_rate, codes, codes_s)
 
     def _check_header(self, path: Path) -> None:
@@ -152,15 +150,11 @@ class Listener:
             )
 
 
-def _with_rows(extractor: AudioFormerFeatureExtractor) -> AudioFormerFeatureExtractor:
-    """A copy, with the same codec, that gives the first rows: as many as are shown, or as the codec has."""
-    rows = copy.deepcopy(extractor)
-    for count in range(SHOWN_ROWS, 1, -1):
-        rows.codebooks = list(range(count))
-        try:
-            rows.codec  # noqa: B018  (loads it, and checks that it has the rows)
-        except ValueError:
-            continue
-        return rows
-    rows.codebooks = [0]
-    return rows
+def _with_shown_codebooks(extractor: AudioFormerFeatureExtractor) -> AudioFormerFeatureExtractor:
+    """A copy with the same codec that reads the first codebooks: as many as are shown, or as the codec has."""
+    # Loads the codec, so that `with_codebooks` can check what it has.
+    extractor.codec  # noqa: B018
+    for count in range(SHOWN_CODEBOOKS, 1, -1):
+        with suppress(ValueError):
+            return extractor.with_codebooks(list(range(count)))
+    return extractor.with_codebooks([0])

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.token_ids import codes_to_ids, ids_to_codes
+from audioformer.feature_extraction.token_ids import codes_to_ids
 
 
 def encode_waveforms(
@@ -32,12 +32,11 @@ def encode_waveforms(
     Returns:
         list of `np.ndarray` of shape `(frames,)`, uint16: Codes without special ids, one array a clip.
     """
-    codes = []
+    codes: list[np.ndarray] = []
     with tqdm(total=len(waveforms), desc=description, unit="clip") as progress:
         for start in range(0, len(waveforms), batch_size):
             batch = list(waveforms[start : start + batch_size])
-            for ids in extractor(batch, sampling_rate=sampling_rate, padding=False)["input_ids"]:
-                codes.append(ids_to_codes(ids).astype(np.uint16))
+            codes += [clip_codes[:, 0].astype(np.uint16) for clip_codes in extractor.encode(batch, sampling_rate)]
             progress.update(len(batch))
     return codes
 
