@@ -98,10 +98,14 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
         print(f"   {label:<22} {score:.3f}")
     print(f"   (the file is an example of: {example.label})")
 
-    rows = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=[0, 1, 2, 3])
-    ids = rows(waveform, sampling_rate=sampling_rate, return_tensors="np")["input_ids"][0]
+    (example_codes,) = extractor.with_codebooks([0, 1, 2, 3]).encode(waveform, sampling_rate)
     save_classification_figure(
-        output / "demo.png", waveform, sampling_rate, ids[1:-1].T - 3, scores, f"{example.label}: what the model heard"
+        output / "demo.png",
+        waveform,
+        sampling_rate,
+        example_codes.T,
+        scores,
+        f"{example.label}: what the model heard",
     )
     print(f"   model:   {output / 'model'}\n   picture: {output / 'demo.png'}")
     print(f"\nDone in {time.perf_counter() - started:.0f} s.")

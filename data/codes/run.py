@@ -1,6 +1,5 @@
 """Encodes all shards, each process its own part of them, and puts the result together when all are there."""
 
-import copy
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -70,8 +69,7 @@ def encode_shards(
         check_begun(shards, extractor, folder, settings)
         return 0
     rank, world_size = process_of_job()
-    extractor = copy.deepcopy(extractor)
-    extractor.codebooks = list(range(settings.num_codebooks))
+    extractor = extractor.with_codebooks(list(range(settings.num_codebooks)))
     codec = describe_codec(extractor, settings.num_codebooks)
     check_begun(shards, extractor, folder, settings)
     if batch_size is None:
