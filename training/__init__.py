@@ -2,7 +2,7 @@
 
 from audioformer.evaluation import MeanAveragePrecision
 
-from .arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
+from .arguments import AudioFormerTrainingArguments, AudioTrainingArguments, DataArguments, ModelArguments
 from .examples.codes import CodeExamples, encode_waveforms
 from .examples.collators import (
     DataCollatorForCodecClassification,
@@ -14,15 +14,18 @@ from .trainers import (
     AudioFormerClassificationTrainer,
     AudioFormerMLMTrainer,
     AudioFormerMPCTrainer,
-    AudioFormerTrainer,
+    AudioTrainer,
+    ClassificationTrainer,
 )
 
 __all__ = [
     "AudioFormerClassificationTrainer",
     "AudioFormerMLMTrainer",
     "AudioFormerMPCTrainer",
-    "AudioFormerTrainer",
     "AudioFormerTrainingArguments",
+    "AudioTrainer",
+    "AudioTrainingArguments",
+    "ClassificationTrainer",
     "CodeExamples",
     "DataArguments",
     "DataCollatorForCodecClassification",
