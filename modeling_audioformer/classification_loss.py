@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 
 from .configuration_audioformer import AudioFormerConfig
 
@@ -12,12 +13,12 @@ _LOSS_OF_PROBLEM_TYPE = {
 }
 
 
-def classification_loss_name(config: AudioFormerConfig) -> str:
+def classification_loss_name(config: PreTrainedConfig) -> str:
     """
     Which loss a classifier is trained with, as far as its configuration says.
 
     Args:
-        config ([`AudioFormerConfig`]):
+        config ([`~transformers.PreTrainedConfig`]):
             `classification_loss` decides, then `problem_type`, then `num_labels`.
 
     Returns:
@@ -27,8 +28,10 @@ def classification_loss_name(config: AudioFormerConfig) -> str:
     Raises:
         ValueError: If `problem_type` is unknown.
     """
-    if config.classification_loss is not None:
-        return config.classification_loss
+    # Other model families have no such field.
+    named = getattr(config, "classification_loss", None)
+    if named is not None:
+        return named
     if config.problem_type is None:
         return "regression" if config.num_labels == 1 else "cross_entropy"
     if config.problem_type not in _LOSS_OF_PROBLEM_TYPE:
