@@ -10,12 +10,11 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from matplotlib.figure import Figure
 
 from audioformer.data.codes.code_statistics import CodeStatistics
-from audioformer.data.codes.parquet_parts import PATTERN
 from audioformer.data.report import DataReport
+from audioformer.files import CARD, CODES_PATTERN, HISTOGRAM_PICTURE
 
 from . import CODES_DATASET_CARD
 
-PICTURE = "histogram.png"
 SHOWN_CLASSES = 50
 
 
@@ -35,8 +34,8 @@ def write_card(
         statistics (`CodeStatistics`): How the codes are used.
         durations_s (sequence of `float`): Duration of each clip.
     """
-    draw_histogram(folder / PICTURE, statistics, durations_s)
-    size = sum(file.stat().st_size for file in folder.glob(PATTERN))
+    draw_histogram(folder / HISTOGRAM_PICTURE, statistics, durations_s)
+    size = sum(file.stat().st_size for file in folder.glob(CODES_PATTERN))
     encoded_s = statistics.num_frames / manifest["frame_rate"]
     card = DatasetCard.from_template(
         DatasetCardData(
@@ -45,7 +44,7 @@ def write_card(
             tags=["audio", "codec-tokens", "audioformer"],
             pretty_name=f"Codes of {manifest['source']}",
             size_categories=_size_category(report.found),
-            configs=[{"config_name": "default", "data_files": PATTERN}],
+            configs=[{"config_name": "default", "data_files": CODES_PATTERN}],
         ),
         template_path=str(CODES_DATASET_CARD),
         name=manifest["source"],
@@ -64,7 +63,7 @@ def write_card(
         statistics=_statistics_rows(statistics),
         classes=_classes(report),
     )
-    card.save(folder / "README.md")
+    card.save(folder / CARD)
 
 
 def draw_histogram(path: Path, statistics: CodeStatistics, durations_s: Sequence[float]) -> None:

@@ -12,8 +12,7 @@ import transformers
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import audioformer
-
-CARD_FACTS_FILE = "card_facts.json"
+from audioformer.files import CARD_FACTS, EVAL_RESULTS
 
 
 @dataclass
@@ -54,7 +53,7 @@ class CardFacts:
         """Write `card_facts.json`; the results stay in their own file."""
         facts = {name: value for name, value in asdict(self).items() if name != "results"}
         text = json.dumps(facts, indent=2, ensure_ascii=False, default=str)
-        (Path(folder) / CARD_FACTS_FILE).write_text(text + "\n", encoding="utf-8")
+        (Path(folder) / CARD_FACTS).write_text(text + "\n", encoding="utf-8")
 
 
 class CardFactsCallback(TrainerCallback):
@@ -110,9 +109,9 @@ def read_facts(folder: str | Path) -> CardFacts:
         ValueError: If the folder has none.
     """
     folder = Path(folder)
-    missing = [name for name in (CARD_FACTS_FILE, "eval_results.json") if not (folder / name).is_file()]
+    missing = [name for name in (CARD_FACTS, EVAL_RESULTS) if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} has no {' and no '.join(missing)}: it is no folder of `audioformer finetune`.")
-    facts = json.loads((folder / CARD_FACTS_FILE).read_text(encoding="utf-8"))
-    results = json.loads((folder / "eval_results.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / CARD_FACTS).read_text(encoding="utf-8"))
+    results = json.loads((folder / EVAL_RESULTS).read_text(encoding="utf-8"))
     return CardFacts(**facts, results=results)

@@ -13,12 +13,12 @@ from audioformer.data.codes.encoded import EncodedData, load_codes
 from audioformer.data.readers import read_listing
 from audioformer.data.splits import held_out_split, select_split
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.files import PREPROCESSOR_CONFIG
 from audioformer.model_cards import TINY_CODEC
 
 from .arguments import DataArguments
 from .classifiers import check_known
 
-EXTRACTOR_FILE = "preprocessor_config.json"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
@@ -58,7 +58,7 @@ def open_extractor(data: DataArguments, model: str | None, codebook: int) -> Aud
         raise ValueError(f"`codebooks` must be below `num_codebooks` ({data.num_codebooks}), got {codebook}.")
     if data.codec is None and model is not None:
         folder = Path(model)
-        if not folder.is_dir() or (folder / EXTRACTOR_FILE).is_file():
+        if not folder.is_dir() or (folder / PREPROCESSOR_CONFIG).is_file():
             return AudioFormerFeatureExtractor.from_pretrained(model, codebooks=codebook)
     codec = data.codec or str(TINY_CODEC)
     return AudioFormerFeatureExtractor(

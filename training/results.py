@@ -13,14 +13,13 @@ import transformers
 import audioformer
 from audioformer.data.codes.encoded import EncodedData
 from audioformer.evaluation import EvaluationSummary
-from audioformer.evaluation.summary import RESULTS_FILE
 
 from .arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from .examples.codes import CodeExamples
 from .outputs import peak_memory_gb
 from .trainers import AudioFormerClassificationTrainer
 
-__all__ = ["RESULTS_FILE", "describe_settings", "predict", "summarize"]
+__all__ = ["describe_settings", "predict", "summarize"]
 
 
 def predict(trainer: AudioFormerClassificationTrainer, part: EncodedData) -> np.ndarray:

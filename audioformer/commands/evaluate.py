@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audioformer.evaluation import EvaluationSummary
+from audioformer.files import EVAL_RESULTS
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.classifiers import check_known, is_classifier, labels_of, read_config
 from audioformer.training.outputs import check_output, leave_processes, quiet_loading
 from audioformer.training.parts import open_extractor, open_test
 from audioformer.training.recipe import parse_arguments
-from audioformer.training.results import RESULTS_FILE, describe_settings, summarize
+from audioformer.training.results import describe_settings, summarize
 from audioformer.training.trainers import AudioFormerClassificationTrainer
 
 DESCRIPTION = "Measure a fine-tuned AudioFormer on labelled audio."
@@ -25,7 +26,7 @@ def evaluate(data: DataArguments, model: ModelArguments, arguments: AudioFormerT
     if model.model is None:
         raise ValueError("`model` must be given: the folder or Hub id of the classifier to evaluate.")
     output = Path(arguments.output_dir)
-    check_output(arguments, [output], RESULTS_FILE)
+    check_output(arguments, [output], EVAL_RESULTS)
     config = read_config(model.model, model.model_revision)
     if not is_classifier(config):
         raise ValueError(f"`model` {model.model!r} must be a classifier, it is {config.architectures}.")

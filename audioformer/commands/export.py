@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audioformer.export.onnx_export import (
-    CLASSIFIER_FILE,
-    CODEC_ENCODER_FILE,
     OnnxReport,
     export_classifier,
     export_codec_encoder,
     require_onnx,
 )
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
 from audioformer.model_cards import TINY_ESC10
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.classifiers import is_classifier, read_config
@@ -26,7 +25,7 @@ EPILOG = """examples:
   audioformer export --onnx --model runs/ft1 --output runs/ft1/onnx
   audioformer export --onnx --model runs/ft1 --output runs/ft1/onnx --parts classifier     (a codec other than EnCodec)
 """
-PARTS = {"classifier": CLASSIFIER_FILE, "codec": CODEC_ENCODER_FILE}
+PARTS = {"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=list(PARTS),
         default=list(PARTS),
-        help=f"what to write: the classifier ({CLASSIFIER_FILE}), the encoder of the codec ({CODEC_ENCODER_FILE}) "
+        help=f"what to write: the classifier ({ONNX_CLASSIFIER}), the encoder of the codec ({ONNX_CODEC_ENCODER}) "
         "(default: both)",
     )
     return parser

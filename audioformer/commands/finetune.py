@@ -11,6 +11,7 @@ from audioformer.data.codes.encoded import EncodedData
 from audioformer.evaluation import EvaluationSummary, build_compute_metrics, fit_calibration
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import CARD, EVAL_RESULTS, TEACHER_CACHE, TRAINING_PICTURE
 from audioformer.model_cards.facts import CardFacts, CardFactsCallback
 from audioformer.model_cards.render import render_model_card
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
@@ -26,7 +27,7 @@ from audioformer.training.outputs import (
 )
 from audioformer.training.parts import Parts, open_extractor, open_parts
 from audioformer.training.recipe import describe_recipe, parse_arguments
-from audioformer.training.results import RESULTS_FILE, describe_settings, predict, publishable, summarize
+from audioformer.training.results import describe_settings, predict, publishable, summarize
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from audioformer.training.trainers.multi_positive import check_source_of_positives
 from audioformer.training.trainers.teachers import build_positives, load_teachers
@@ -72,7 +73,7 @@ def make_trainer(
         teachers,
         parts.train.codes,
         parts.train.dataset["id"][:],
-        arguments.teacher_cache_dir or Path(arguments.output_dir) / "teachers",
+        arguments.teacher_cache_dir or Path(arguments.output_dir) / TEACHER_CACHE,
         parts.train.codec_fingerprint,
     )
     examples = labelled_examples(parts.train, row, seed, positives=positives)
@@ -115,7 +116,7 @@ def finetune(
         ValueError: If the data, the labels, the model, the teachers or the output folder cannot be used.
     """
     output = Path(arguments.output_dir)
-    check_output(arguments, [output], RESULTS_FILE)
+    check_output(arguments, [output], EVAL_RESULTS)
     codebook = model.codebooks[0] if model.codebooks else 0
     if model.model is not None and model.codebooks is None:
         codebook = read_config(model.model, model.model_revision).codebooks
@@ -165,7 +166,7 @@ def finetune(
         summary.save(output)
         facts = card_facts(classifier, extractor, model, summary, recipe or {}, collector.collected, output)
         facts.save(output)
-        render_model_card(facts).save(output / "README.md")
+        render_model_card(facts).save(output / CARD)
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
@@ -202,7 +203,7 @@ def card_facts(
         recipe={**recipe, "flags": flags},
         results=summary.to_dict(),
         training=dict(training),
-        has_curves=(output / "training.png").is_file(),
+        has_curves=(output / TRAINING_PICTURE).is_file(),
     )
 
 

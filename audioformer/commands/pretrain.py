@@ -12,6 +12,7 @@ from transformers import set_seed
 from audioformer.data.codes.encoded import EncodedData
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import CARD, PRETRAIN_RESULTS
 from audioformer.model_cards.render import render_plain_card
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
@@ -30,7 +31,6 @@ from audioformer.training.recipe import parse_arguments
 from audioformer.training.trainers import AudioFormerMLMTrainer
 
 DESCRIPTION = "Pre-train AudioFormer on the codes of your audio: one masked language model for each row of codes."
-RESULTS_FILE = "pretrain_results.json"
 
 
 def row_folder(output: str | Path, codebook: int) -> Path:
@@ -85,7 +85,7 @@ def pretrain_row(
         `dict`: Losses in nats a hidden code, seconds, peak memory in GB; also written to `pretrain_results.json`.
     """
     folder = row_folder(training_arguments.output_dir, codebook)
-    results_file = folder / RESULTS_FILE
+    results_file = folder / PRETRAIN_RESULTS
     if results_file.is_file():
         return json.loads(results_file.read_text())
     arguments = copy.copy(training_arguments)
@@ -115,7 +115,7 @@ def pretrain_row(
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
         card = render_plain_card(f"{folder.resolve().parent.name}-{folder.name}", facts=_facts(results, extractor))
-        card.save(folder / "README.md")
+        card.save(folder / CARD)
         results_file.write_text(json.dumps(results, indent=2) + "\n")
     trainer.accelerator.wait_for_everyone()
     return results
@@ -146,7 +146,7 @@ def pretrain(
         ValueError: If the data, the model or the output folder cannot be used.
     """
     rows = list(range(data.num_codebooks)) if model.codebooks is None else model.codebooks
-    check_output(arguments, [row_folder(arguments.output_dir, row) for row in rows], RESULTS_FILE)
+    check_output(arguments, [row_folder(arguments.output_dir, row) for row in rows], PRETRAIN_RESULTS)
     extractor = open_extractor(data, model.model, max(rows))
     parts = open_parts(data, extractor, arguments.seed, hold_out=arguments.eval_strategy != "no")
     results = [pretrain_row(row, parts, extractor, model, arguments) for row in rows]

@@ -20,6 +20,7 @@ from transformers import (
 )
 from transformers.trainer import TRAINING_ARGS_NAME
 
+from audioformer.files import CARD
 from audioformer.model_cards.push import push_folder
 from audioformer.model_cards.render import render_plain_card
 
@@ -211,7 +212,7 @@ class AudioFormerTrainer(Trainer):
             return None
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
-        card = Path(self.args.output_dir) / "README.md"
+        card = Path(self.args.output_dir) / CARD
         if not card.is_file():
             render_plain_card(self.hub_model_id.split("/")[-1], license).save(card)
         return push_folder(
