@@ -1,17 +1,10 @@
 """What a model card says, collected while a model is trained: plain values, kept beside the weights."""
 
 import json
-import platform
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
-import audioformer
 from audioformer.files import CARD_FACTS, EVAL_RESULTS
 
 
@@ -54,52 +47,6 @@ class CardFacts:
         facts = {name: value for name, value in asdict(self).items() if name != "results"}
         text = json.dumps(facts, indent=2, ensure_ascii=False, default=str)
         (Path(folder) / CARD_FACTS).write_text(text + "\n", encoding="utf-8")
-
-
-class CardFactsCallback(TrainerCallback):
-    """Notes what a card says about the training; it renders nothing and sends nothing.
-
-    `collected` holds hardware, number of processes, precision, seconds, steps, epochs, best metric and versions.
-    """
-
-    def __init__(self) -> None:
-        self.collected: dict[str, Any] = {}
-        self._started = time.perf_counter()
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._started = time.perf_counter()
-        self.collected |= {
-            "hardware": hardware(args),
-            "train_clips": len(kwargs["train_dataloader"].dataset),
-            "num_processes": args.world_size,
-            "precision": "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32",
-            "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-            "versions": {
-                "audioformer": audioformer.__version__,
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.collected |= {
-            "seconds": time.perf_counter() - self._started,
-            "steps": state.global_step,
-            "epochs": state.epoch,
-            "best_metric": state.best_metric,
-        }
-
-
-def hardware(args: TrainingArguments) -> str:
-    """The device of a process in words."""
-    if args.device.type == "cuda":
-        return torch.cuda.get_device_name(args.device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def read_facts(folder: str | Path) -> CardFacts:

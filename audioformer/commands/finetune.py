@@ -12,7 +12,8 @@ from audioformer.evaluation import EvaluationSummary, build_compute_metrics, fit
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.files import CARD, EVAL_RESULTS, TEACHER_CACHE, TRAINING_PICTURE
-from audioformer.model_cards.facts import CardFacts, CardFactsCallback
+from audioformer.model_cards.callback import CardFactsCallback
+from audioformer.model_cards.facts import CardFacts
 from audioformer.model_cards.render import render_model_card
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
