@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,16 +53,17 @@ def codes_part_name(shard: int, part: int, is_empty: bool = False) -> str:
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a name that only this process uses, then rename it once it is complete.
+    """Write a file under a name that nobody else uses, then rename it once it is complete.
 
-    Several processes may write the same file at the same time as long as they write the same content: the last one
+    Several processes or threads may write the same file at the same time as long as they write the same content: the last one
     replaces the file.
 
     Args:
         path (`Path`): Final name. Its folder must exist.
         write (`Callable[[Path], Any]`): Writes the content to the path it is given, which ends in the final name.
     """
-    unfinished = path.with_name(f"{UNFINISHED_PATTERN[:-1]}{socket.gethostname()}-{os.getpid()}-{path.name}")
+    writer = f"{socket.gethostname()}-{os.getpid()}-{threading.get_native_id()}"
+    unfinished = path.with_name(f"{UNFINISHED_PATTERN[:-1]}{writer}-{path.name}")
     for attempt in range(_MAX_ATTEMPTS):
         write(unfinished)
         try:

@@ -18,6 +18,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
 from audioformer.files import CODES_MANIFEST, CODES_PATTERN
 from audioformer.model_cards import TINY_CODEC
+from audioformer.model_cards.codes_card import write_codes_card
 from audioformer.training.outputs import peak_memory_gb, quiet_loading
 
 DESCRIPTION = (
@@ -195,5 +196,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         rank, _ = process_of_job()
         print(f"Process {rank} is done; {missing} files of other processes are still to come.")
         return 0
+    write_codes_card(arguments.output)
     print(summary(Path(arguments.output), time.perf_counter() - started))
     return 0

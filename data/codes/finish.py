@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
 from datasets.splits import SplitDict, SplitInfo
 
 from audioformer.files import CODES_MANIFEST, CODES_PATTERN, REJECTED, remove_unfinished, write_whole
-from audioformer.model_cards.codes_card import write_card
 
 from ..report import DataReport
 from ..shards import ClipShards
@@ -84,9 +84,10 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         "missing": shards.missing,
         "report": asdict(report),
         "statistics": asdict(statistics),
+        "duration_histogram": _duration_histogram(table["duration_s"].to_numpy()),
+        "num_bytes": sum(file.stat().st_size for file in files),
     }
     _write_dataset_info(folder, shards.name, files, len(table))
-    write_card(folder, manifest, report, statistics, table["duration_s"].to_numpy())
     write_whole(
         folder / CODES_MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
     )
@@ -103,6 +104,12 @@ def _relative(entry: dict[str, str], root: str | None) -> dict[str, str]:
         return entry
     prefix = root.rstrip("/") + "/"
     return {name: value.replace(prefix, "") for name, value in entry.items()}
+
+
+def _duration_histogram(durations_s: np.ndarray) -> dict[str, list[float]]:
+    """Number of clips in each of 50 equal ranges of duration, for the card."""
+    counts, edges = np.histogram(durations_s, bins=50)
+    return {"edges_s": edges.tolist(), "num_clips": counts.tolist()}
 
 
 def _write_dataset_info(folder: Path, name: str, files: list[Path], num_clips: int) -> None:
