@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from audioformer.export.onnx_export import CLASSIFIER_FILE, CODEC_ENCODER_FILE, OnnxReport
+from audioformer.export.onnx_export import OnnxReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
@@ -121,5 +122,5 @@ FAMILY = Family(
     describe_input=describe_input,
     view=view_codes,
     exporters={"classifier": export_classifier, "codec": export_codec},
-    export_files={"classifier": CLASSIFIER_FILE, "codec": CODEC_ENCODER_FILE},
+    export_files={"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER},
 )

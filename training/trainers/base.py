@@ -12,6 +12,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
+from audioformer.files import CARD
 from audioformer.model_cards.push import push_folder
 from audioformer.model_cards.render import render_plain_card
 
@@ -176,7 +177,7 @@ class AudioTrainer(Trainer):
             return None
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
-        card = Path(self.args.output_dir) / "README.md"
+        card = Path(self.args.output_dir) / CARD
         if not card.is_file():
             render_plain_card(self.hub_model_id.split("/")[-1], license).save(card)
         return push_folder(
