@@ -8,7 +8,8 @@ from transformers import PreTrainedModel, set_seed
 
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
 from audioformer.files import EVAL_RESULTS
-from audioformer.model_cards.facts import CardFacts, CardFactsCallback
+from audioformer.model_cards.callback import CardFactsCallback
+from audioformer.model_cards.facts import CardFacts
 from audioformer.model_cards.render import render_model_card
 
 from .arguments import AudioTrainingArguments
