@@ -1,5 +1,6 @@
 """Data sets: how they lie on a disk, their codes, what they really hold, and how they are divided."""
 
+from .audio import load_audio
 from .clip import Clip
 from .codes.cache import encode_listing
 from .codes.encoded import EncodedData, load_codes
@@ -16,6 +17,7 @@ __all__ = [
     "ListedClip",
     "Listing",
     "encode_listing",
+    "load_audio",
     "load_codes",
     "read_listing",
     "synthesize_sound_events",

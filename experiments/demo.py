@@ -12,9 +12,10 @@ import soundfile
 from transformers import pipeline, set_seed
 
 from audioformer.data import SOUND_EVENTS, synthesize_sound_events
+from audioformer.data.audio import load_audio
 from audioformer.evaluation.baselines import code_histogram, fit_histogram_classifier, majority_accuracy
 from audioformer.evaluation.clip_figure import save_classification_figure
-from audioformer.feature_extraction import AudioFormerFeatureExtractor, load_audio
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training.examples.codes import CodeExamples, encode_waveforms

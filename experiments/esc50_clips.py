@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from audioformer.data.audio import load_audio
 from audioformer.data.audio.folder import names_with_license
 from audioformer.data.clip import Clip
 from audioformer.data.readers.esc50 import TABLE, is_esc50, read_esc50_listing
-from audioformer.feature_extraction import load_audio
 
 
 def read_esc50(

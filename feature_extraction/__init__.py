@@ -1,6 +1,5 @@
-"""From audio to token ids: the feature extractor, the codec behind it, and a reader of audio files."""
+"""From audio to token ids: the feature extractor and the codec behind it."""
 
-from .audio_io import load_audio
 from .feature_extraction_audioformer import AudioFormerFeatureExtractor
 
-__all__ = ["AudioFormerFeatureExtractor", "load_audio"]
+__all__ = ["AudioFormerFeatureExtractor"]

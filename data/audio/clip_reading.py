@@ -1,19 +1,13 @@
 """Reading the audio of one listed clip, or of its windows, or saying why it cannot be read."""
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
-
-from audioformer.feature_extraction import load_audio
 
 from ..codes.settings import EncodingSettings
 from ..listing import ListedClip
+from .reading import OpenAudio, open_audio, resample
 
 WINDOWS_AT_ONCE = 32
 """Windows of a long file that one call reads, which bounds what is in memory."""
@@ -23,8 +17,6 @@ MIN_REST_S = 1.0
 
 SILENCE = 1 / 32768
 """A clip is silent if no sample reaches one step of 16-bit audio."""
-
-_UNKNOWN_LENGTH = 1 << 40
 
 UNREADABLE, EMPTY, SILENT, TOO_LONG = "unreadable", "empty", "silent", "too long"
 COUNTED_KINDS = (UNREADABLE, EMPTY)
@@ -62,15 +54,6 @@ class _Rejected(ValueError):
         self.kind = kind
 
 
-class _Audio(Protocol):
-    """Audio that can be read in parts."""
-
-    sampling_rate: int
-    num_samples: int
-
-    def read(self, start: int, stop: int) -> np.ndarray: ...
-
-
 def read_clip(
     clip: ListedClip, sampling_rate: int, settings: EncodingSettings, first_window: int = 0
 ) -> tuple[list[ReadClip], int | None]:
@@ -86,7 +69,7 @@ def read_clip(
         `tuple[list[ReadClip], int | None]`: What was read, and the first window of the next call, if windows are left.
     """
     try:
-        with _open(clip.audio) as audio:
+        with open_audio(clip.audio) as audio:
             return _read_windows(clip, audio, sampling_rate, settings, first_window)
     except (ValueError, OSError, RuntimeError) as error:
         kind = error.kind if isinstance(error, _Rejected) else UNREADABLE
@@ -94,7 +77,7 @@ def read_clip(
 
 
 def _read_windows(
-    clip: ListedClip, audio: _Audio, sampling_rate: int, settings: EncodingSettings, first_window: int
+    clip: ListedClip, audio: OpenAudio, sampling_rate: int, settings: EncodingSettings, first_window: int
 ) -> tuple[list[ReadClip], int | None]:
     rate = audio.sampling_rate
     start = round((clip.start_s or 0.0) * rate)
@@ -142,67 +125,12 @@ def _finish(
         return _reject(clip, name, UNREADABLE, "NaN or infinite samples")
     if not settings.keep_silent and np.abs(samples).max() < SILENCE:
         return _reject(clip, name, SILENT, "no sample reaches one step of 16-bit audio")
-    if rate != sampling_rate:
-        resampled = soxr.resample(samples, rate, sampling_rate, quality="HQ")
-        samples = resampled if len(resampled) else samples[:1]
+    samples = resample(samples, rate, sampling_rate)
     return ReadClip(name, clip, samples.astype(np.float32, copy=False), duration_s, rate, is_window)
 
 
 def _reject(clip: ListedClip, name: str, kind: str, reason: str) -> ReadClip:
     return ReadClip(name, clip, rejection={"id": name, "path": _path(clip.audio), "kind": kind, "reason": reason})
-
-
-class _FileAudio:
-    """A file that soundfile reads, in parts."""
-
-    def __init__(self, file: soundfile.SoundFile) -> None:
-        self.file = file
-        self.sampling_rate, self.num_samples = file.samplerate, file.frames
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        if start != self.file.tell():
-            self.file.seek(start)
-        samples = self.file.read(stop - start, dtype="float32", always_2d=True)
-        return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-
-
-class _ArrayAudio:
-    """Mono audio in memory."""
-
-    def __init__(self, samples: np.ndarray, sampling_rate: int) -> None:
-        self.samples = samples
-        self.sampling_rate, self.num_samples = sampling_rate, len(samples)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.samples[start:stop]
-
-
-@contextmanager
-def _open(audio: str | dict[str, Any]) -> Iterator[_Audio]:
-    if isinstance(audio, dict) and audio.get("array") is not None:
-        samples = np.asarray(audio["array"], dtype=np.float32)
-        yield _ArrayAudio(samples if samples.ndim == 1 else samples.mean(axis=0), int(audio["sampling_rate"]))
-        return
-    if isinstance(audio, dict):
-        if audio.get("bytes") is None and not audio.get("path"):
-            raise ValueError("neither a path nor bytes nor samples")
-        source = audio["path"] if audio.get("bytes") is None else io.BytesIO(audio["bytes"])
-    else:
-        source = audio
-    try:
-        file = soundfile.SoundFile(source)
-    except soundfile.LibsndfileError:
-        # It knows other decoders, and says what is wrong where they don't help.
-        if not isinstance(source, str):
-            source.seek(0)
-        yield _ArrayAudio(*load_audio(source))
-        return
-    with file:
-        if file.frames < _UNKNOWN_LENGTH:
-            yield _FileAudio(file)
-        else:
-            samples = file.read(dtype="float32", always_2d=True)
-            yield _ArrayAudio(samples.mean(axis=1), file.samplerate)
 
 
 def _path(audio: str | dict[str, Any]) -> str:
