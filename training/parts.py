@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
+from audioformer.data.audio.windows import ReadingSettings
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.encoded import EncodedData, load_codes
 from audioformer.data.readers import read_listing
@@ -117,8 +118,8 @@ def open_data(
         listing,
         copy.deepcopy(extractor).to(device) if device.type == "cuda" else extractor,
         data.cache_dir,
+        ReadingSettings(max_length_s=data.max_length_s, long_files="cut", keep_silent=True),
         num_codebooks=data.num_codebooks,
-        max_length_s=data.max_length_s,
         max_rejected_share=data.max_rejected_share,
     )
 
