@@ -30,7 +30,9 @@ def install_decoder(monkeypatch, samples: np.ndarray, sampling_rate: int) -> lis
 
     decoders = ModuleType("torchcodec.decoders")
     decoders.AudioDecoder = AudioDecoder
-    monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
+    package = ModuleType("torchcodec")
+    package.decoders = decoders
+    monkeypatch.setitem(sys.modules, "torchcodec", package)
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", decoders)
     return sources
 
