@@ -1,8 +1,8 @@
 """EnCodec's encoder as a module that torch.export can trace for any batch size and length.
 
 The padding of `EncodecModel` branches on the length, which torch.export cannot trace; here the samples that the
-padding mirrors are looked up by index. torch.export also unrolls an LSTM over the steps of the example input; here each
-layer becomes one ONNX operator.
+padding mirrors are looked up by index. torch.export also unrolls an LSTM over the steps of the example input; here
+each layer becomes one ONNX operator.
 """
 
 import copy
