@@ -12,6 +12,7 @@ from audioformer.model_cards import TINY_ESC10
 from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle
 from audioformer.model_cards.render import render_model_card
 
+from ..saved_code import CODE
 from .common import make_facts
 
 
@@ -20,6 +21,8 @@ def folder(tmp_path) -> Path:
     """A folder as `audioformer finetune` leaves it, with a licence."""
     folder = tmp_path / "model"
     shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("README.md", "attribution.csv"))
+    for source in CODE.values():
+        shutil.copy(source, folder)
     facts = make_facts()
     facts.save(folder)
     (folder / "eval_results.json").write_text(json.dumps(facts.results))
