@@ -20,6 +20,7 @@ from audioformer.data import Clip
 from audioformer.data.audio.folder import copy_attribution
 from audioformer.evaluation.baselines import code_histogram_accuracy
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.files import ATTRIBUTION, CARD, EVAL_RESULTS
 from audioformer.model_cards import TINY_CODEC, TINY_ESC10_CARD
 from audioformer.modeling_audioformer import (
     AudioFormerConfig,
@@ -148,7 +149,7 @@ def write_card(output: Path, results: dict[str, object], recipe: Recipe) -> None
         folds=folds,
         settings=settings,
     )
-    (output / "README.md").write_text(card)
+    (output / CARD).write_text(card)
 
 
 def run(data: Path, codec: Path, output: Path, work: Path, recipe: Recipe) -> None:
@@ -175,7 +176,7 @@ def run(data: Path, codec: Path, output: Path, work: Path, recipe: Recipe) -> No
     model.save_pretrained(output)
     extractor.save_pretrained(output)
     used = [Path(clip.id) for clip in clips]
-    copy_attribution(data / "meta" / "attribution.csv", used, output / "attribution.csv")
+    copy_attribution(data / "meta" / ATTRIBUTION, used, output / ATTRIBUTION)
     results = {
         "num_clips": len(clips),
         "num_parameters": model.num_parameters(),
@@ -186,7 +187,7 @@ def run(data: Path, codec: Path, output: Path, work: Path, recipe: Recipe) -> No
         "recipe": asdict(recipe),
         "audioformer_version": audioformer.__version__,
     }
-    (output / "eval_results.json").write_text(json.dumps(results, indent=2) + "\n")
+    (output / EVAL_RESULTS).write_text(json.dumps(results, indent=2) + "\n")
     write_card(output, results, recipe)
     print(f"accuracy {results['accuracy']:.1%} over {len(accuracies)} folds; wrote {output}")
 

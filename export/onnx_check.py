@@ -13,6 +13,7 @@ from transformers import EncodecModel
 
 from audioformer.data.synthetic import synthesize_sound_events
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.token_ids import CODE_OFFSET
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 
 if TYPE_CHECKING:
@@ -108,8 +109,7 @@ def reference_codes(codec: EncodecModel, waveform: np.ndarray, bandwidth: float)
 def random_ids(config, batch_size: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
     """`input_ids` and `attention_mask` of shape `(batch_size, length)`; a third of the last of several is padding."""
     generator = torch.Generator().manual_seed(seed)
-    first = config.code_offset
-    ids = torch.randint(first, first + config.codebook_size, (batch_size, length), generator=generator)
+    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch_size, length), generator=generator)
     ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
     mask = torch.ones_like(ids)
     if batch_size > 1:

@@ -31,9 +31,6 @@ from .onnx_check import (
 )
 from .onnx_encoder import ExportableEncodecEncoder
 
-CLASSIFIER_FILE = "model.onnx"
-CODEC_ENCODER_FILE = "codec_encoder.onnx"
-
 OPSET = 20
 """Version of ONNX's operators: the first that has GELU as one of them."""
 

@@ -2,5 +2,6 @@
 
 from .audio_io import load_audio
 from .feature_extraction_audioformer import AudioFormerFeatureExtractor
+from .token_ids import codes_to_ids, ids_to_codes
 
-__all__ = ["AudioFormerFeatureExtractor", "load_audio"]
+__all__ = ["AudioFormerFeatureExtractor", "codes_to_ids", "ids_to_codes", "load_audio"]

@@ -12,18 +12,30 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from .facts import CARD_FACTS_FILE
+from audioformer.files import (
+    ARROW_CACHE,
+    CARD,
+    CARD_FACTS,
+    CONFIG,
+    EMPTY_PATTERN,
+    ENCODING_SETTINGS,
+    EVAL_RESULTS,
+    PREDICTIONS,
+    PREPROCESSOR_CONFIG,
+    TEACHER_CACHE,
+    UNFINISHED_PATTERN,
+)
 
 LEFTOVERS = (
     "checkpoint-*/*",
-    "teachers/*",
-    "arrow/*",
+    f"{TEACHER_CACHE}/*",
+    f"{ARROW_CACHE}/*",
     "runs/*",
     "trainer_state.json",
-    "predictions.npz",
-    "encoding.json",
-    "empty-*.parquet",
-    ".unfinished-*",
+    PREDICTIONS,
+    ENCODING_SETTINGS,
+    EMPTY_PATTERN,
+    UNFINISHED_PATTERN,
     ".cache/*",
     ".git/*",
     "__pycache__/*",
@@ -101,7 +113,7 @@ def _is_machine_path(match: re.Match[str]) -> bool:
 
 
 def _check_codec(folder: Path) -> Iterator[str]:
-    file = folder / "preprocessor_config.json"
+    file = folder / PREPROCESSOR_CONFIG
     if not file.is_file():
         return
     settings = json.loads(file.read_text(encoding="utf-8"))
@@ -110,12 +122,12 @@ def _check_codec(folder: Path) -> Iterator[str]:
             f"preprocessor_config.json refers to the codec {settings['codec']!r} without a revision: codes could "
             "change with it. Say it with --codec-revision."
         )
-    if settings.get("codec_subfolder") and not (folder / settings["codec_subfolder"] / "config.json").is_file():
+    if settings.get("codec_subfolder") and not (folder / settings["codec_subfolder"] / CONFIG).is_file():
         yield f"preprocessor_config.json refers to a codec in {settings['codec_subfolder']}/, which is not there."
 
 
 def _check_card(folder: Path) -> Iterator[str]:
-    file = folder / "README.md"
+    file = folder / CARD
     if not file.is_file():
         yield "README.md is missing: a model or data set needs a card."
         return
@@ -123,10 +135,10 @@ def _check_card(folder: Path) -> Iterator[str]:
     license = card.data.get("license")
     if not license or (license == "other" and not card.data.get("license_name")):
         yield "README.md states no licence: say it with --license, for example cc-by-4.0 or apache-2.0."
-    results_file = folder / "eval_results.json"
+    results_file = folder / EVAL_RESULTS
     stated = [result.metric_value for result in card.data.eval_results or []]
     if not results_file.is_file():
-        if stated or (folder / CARD_FACTS_FILE).is_file():
+        if stated or (folder / CARD_FACTS).is_file():
             yield "eval_results.json is missing, which the card's numbers come from."
         return
     measured = list(_numbers(json.loads(results_file.read_text(encoding="utf-8"))))

@@ -1,19 +1,11 @@
 """What a model card says, collected while a model is trained: plain values, kept beside the weights."""
 
 import json
-import platform
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
-import audioformer
-
-CARD_FACTS_FILE = "card_facts.json"
+from audioformer.files import CARD_FACTS, EVAL_RESULTS
 
 
 @dataclass
@@ -54,53 +46,7 @@ class CardFacts:
         """Write `card_facts.json`; the results stay in their own file."""
         facts = {name: value for name, value in asdict(self).items() if name != "results"}
         text = json.dumps(facts, indent=2, ensure_ascii=False, default=str)
-        (Path(folder) / CARD_FACTS_FILE).write_text(text + "\n", encoding="utf-8")
-
-
-class CardFactsCallback(TrainerCallback):
-    """Notes what a card says about the training; it renders nothing and sends nothing.
-
-    `collected` holds hardware, number of processes, precision, seconds, steps, epochs, best metric and versions.
-    """
-
-    def __init__(self) -> None:
-        self.collected: dict[str, Any] = {}
-        self._started = time.perf_counter()
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self._started = time.perf_counter()
-        self.collected |= {
-            "hardware": hardware(args),
-            "train_clips": len(kwargs["train_dataloader"].dataset),
-            "num_processes": args.world_size,
-            "precision": "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32",
-            "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-            "versions": {
-                "audioformer": audioformer.__version__,
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.collected |= {
-            "seconds": time.perf_counter() - self._started,
-            "steps": state.global_step,
-            "epochs": state.epoch,
-            "best_metric": state.best_metric,
-        }
-
-
-def hardware(args: TrainingArguments) -> str:
-    """The device of a process in words."""
-    if args.device.type == "cuda":
-        return torch.cuda.get_device_name(args.device)
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+        (Path(folder) / CARD_FACTS).write_text(text + "\n", encoding="utf-8")
 
 
 def read_facts(folder: str | Path) -> CardFacts:
@@ -110,9 +56,9 @@ def read_facts(folder: str | Path) -> CardFacts:
         ValueError: If the folder has none.
     """
     folder = Path(folder)
-    missing = [name for name in (CARD_FACTS_FILE, "eval_results.json") if not (folder / name).is_file()]
+    missing = [name for name in (CARD_FACTS, EVAL_RESULTS) if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} has no {' and no '.join(missing)}: it is no folder of `audioformer finetune`.")
-    facts = json.loads((folder / CARD_FACTS_FILE).read_text(encoding="utf-8"))
-    results = json.loads((folder / "eval_results.json").read_text(encoding="utf-8"))
+    facts = json.loads((folder / CARD_FACTS).read_text(encoding="utf-8"))
+    results = json.loads((folder / EVAL_RESULTS).read_text(encoding="utf-8"))
     return CardFacts(**facts, results=results)

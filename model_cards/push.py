@@ -5,6 +5,8 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi, ModelCard
 
+from audioformer.files import CARD, CODES_MANIFEST, CONFIG, ONNX_CLASSIFIER, ONNX_FOLDER, PREPROCESSOR_CONFIG
+
 from .check import LEFTOVERS, check_folder, files_to_upload
 from .render import NO_LICENSE, REPOSITORY, onnx_section
 
@@ -45,8 +47,8 @@ def push_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"`folder` {str(folder)!r} does not exist.")
-    if not any((folder / name).is_file() for name in ("config.json", "codes.json")):
-        rows = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if not any((folder / name).is_file() for name in (CONFIG, CODES_MANIFEST)):
+        rows = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
         inside = f" Push one of {', '.join(rows)} in it." if rows else ""
         raise ValueError(f"{folder} holds neither a model (config.json) nor codes (codes.json).{inside}")
     if repo_id.count("/") != 1 or not all(repo_id.split("/")):
@@ -56,7 +58,7 @@ def push_folder(
     if findings:
         listing = "\n".join(f"  {finding}" for finding in findings)
         raise ValueError(f"Nothing was uploaded. {folder} must not be published as it is:\n{listing}")
-    repo_type = "dataset" if (folder / "codes.json").is_file() else "model"
+    repo_type = "dataset" if (folder / CODES_MANIFEST).is_file() else "model"
     api = HfApi(token=token)
     api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True)
     return api.upload_folder(
@@ -77,18 +79,18 @@ def prepare_folder(
     Returns:
         `list[Path]`: The files that an upload would take.
     """
-    file = folder / "README.md"
+    file = folder / CARD
     if file.is_file():
         card = ModelCard.load(file)
         if license is not None:
             card.data["license"] = license
             card.text = card.text.replace(NO_LICENSE, license)
         card.text = card.text.replace(REPOSITORY, repo_id)
-        if (folder / "onnx" / "model.onnx").is_file() and "onnxruntime" not in card.text:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if (folder / ONNX_FOLDER / ONNX_CLASSIFIER).is_file() and "onnxruntime" not in card.text:
+            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
             card.text += "\n" + onnx_section(config.get("problem_type") == "multi_label_classification")
         card.save(file)
-    settings_file = folder / "preprocessor_config.json"
+    settings_file = folder / PREPROCESSOR_CONFIG
     if codec_revision is not None and settings_file.is_file():
         settings = json.loads(settings_file.read_text(encoding="utf-8"))
         settings["codec_revision"] = codec_revision

@@ -13,11 +13,9 @@ from datasets import Dataset
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..report import DataReport
-
-MANIFEST = "codes.json"
-"""Written last: a folder that has it is whole."""
 
 
 class CodeColumn(Sequence[np.ndarray]):
@@ -149,11 +147,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         ValueError: If it is not such a folder, or was not finished.
     """
     folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
-        begun = any(folder.glob("codes-*.parquet")) if folder.is_dir() else False
-        reason = "encoding it was not finished: run it again" if begun else f"it has no {MANIFEST}"
+    if not (folder / CODES_MANIFEST).is_file():
+        begun = any(folder.glob(CODES_PATTERN)) if folder.is_dir() else False
+        reason = "encoding it was not finished: run it again" if begun else f"it has no {CODES_MANIFEST}"
         raise ValueError(f"`codes` {str(folder)!r} is not a folder of codes: {reason}.")
-    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return json.loads((folder / CODES_MANIFEST).read_text(encoding="utf-8"))
 
 
 def load_codes(folder: str | Path) -> EncodedData:
@@ -166,9 +164,9 @@ def load_codes(folder: str | Path) -> EncodedData:
         ValueError: If it is not such a folder, or was not finished.
     """
     folder, manifest = Path(folder), read_manifest(folder)
-    files = sorted(str(path) for path in folder.glob("codes-*.parquet"))
+    files = sorted(str(path) for path in folder.glob(CODES_PATTERN))
     # Parquet is compressed; `datasets` unpacks it into an Arrow file beside it once, which is mapped from then on.
-    dataset = Dataset.from_parquet(files, cache_dir=str(folder / "arrow"))
+    dataset = Dataset.from_parquet(files, cache_dir=str(folder / ARROW_CACHE))
     return EncodedData(
         dataset=dataset,
         labels=manifest["labels"],

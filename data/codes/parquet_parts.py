@@ -1,9 +1,7 @@
 """The files of codes: Parquet, written whole or not at all, each with the account of how it came about."""
 
 import json
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from audioformer.files import CODES_PATTERN, EMPTY_PATTERN, codes_part_name, write_whole
 
 SCHEMA = pa.schema(
     {
@@ -26,12 +26,8 @@ SCHEMA = pa.schema(
         "sampling_rate": pa.int32(),
     }
 )
-PATTERN = "codes-*.parquet"
-EMPTY_PATTERN = "empty-*.parquet"
-"""Parts of which every clip was rejected: their account counts, and `datasets` cannot read a file without rows."""
 
 _ACCOUNT = b"audioformer"
-_UNFINISHED = ".unfinished-"
 
 
 @dataclass
@@ -55,7 +51,7 @@ class Account:
 
 def part_path(folder: Path, shard: int, part: int, is_empty: bool = False) -> Path:
     """A shard has more than one part where its clips become many windows, or are not known beforehand."""
-    return folder / f"{'empty' if is_empty else 'codes'}-{shard:05d}-{part:04d}.parquet"
+    return folder / codes_part_name(shard, part, is_empty)
 
 
 def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, Account]]:
@@ -70,7 +66,7 @@ def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, Account]]:
 
 def all_parts(folder: Path) -> list[Path]:
     """Every part that is there, in the order of shards and parts."""
-    files = [*folder.glob(PATTERN), *folder.glob(EMPTY_PATTERN)]
+    files = [*folder.glob(CODES_PATTERN), *folder.glob(EMPTY_PATTERN)]
     return sorted(files, key=lambda path: path.name.partition("-")[2])
 
 
@@ -100,24 +96,3 @@ def _write_table(path: Path, table: pa.Table, account: str) -> None:
     with pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({_ACCOUNT: account})
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a name of this process's own, and give it its name once it is whole.
-
-    A second process that writes the same file writes the same content: whichever is later replaces it.
-    """
-    unfinished = path.with_name(f"{_UNFINISHED}{socket.gethostname()}-{os.getpid()}-{path.name}")
-    write(unfinished)
-    try:
-        os.replace(unfinished, path)
-    except FileNotFoundError:
-        # Another process has finished the folder, and removed what it took for the leftovers of a killed one.
-        if not path.is_file():
-            raise
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left unfinished; only for a folder that is whole."""
-    for unfinished in folder.glob(f"{_UNFINISHED}*"):
-        unfinished.unlink(missing_ok=True)

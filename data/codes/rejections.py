@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..audio.clip_reading import COUNTED_KINDS
-from .parquet_parts import write_whole
+from audioformer.files import REJECTED, write_whole
 
-REJECTED_FILE = "rejected.jsonl"
+from ..audio.clip_reading import COUNTED_KINDS
+
 _SHOWN = 20
 _ENOUGH_TO_JUDGE = 1000
 
@@ -62,7 +62,7 @@ class Rejections:
         shown = "\n".join(f"  {entry['path']}: {entry['reason']}" for entry in listed[:_SHOWN])
         raise ValueError(
             f"{counted} of {total} clips cannot be read; `max_rejected_share` allows {self.max_rejected_share:.1%}. "
-            f"The list so far is in {self.folder / REJECTED_FILE}:\n{shown}"
+            f"The list so far is in {self.folder / REJECTED}:\n{shown}"
         )
 
 
@@ -77,4 +77,4 @@ def count_unreadable(entries: Iterable[dict[str, str]]) -> int:
 def write_rejected(folder: Path, entries: Iterable[dict[str, str]]) -> None:
     """Write `rejected.jsonl`."""
     text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-    write_whole(folder / REJECTED_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(folder / REJECTED, lambda path: path.write_text(text, encoding="utf-8"))

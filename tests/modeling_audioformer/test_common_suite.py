@@ -12,6 +12,7 @@ from audioformer.modeling_audioformer import (
     AudioFormerForMaskedLM,
     AudioFormerModel,
 )
+from audioformer.modeling_audioformer.configuration_audioformer import CODE_OFFSET
 from tests.transformers_suite import ConfigTester, ModelTesterMixin, ids_tensor, random_attention_mask
 
 from .common import tiny_config
@@ -34,7 +35,7 @@ class AudioFormerModelTester:
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
         codes = ids_tensor([self.batch_size, self.seq_length], config.codebook_size)
-        input_ids = codes + config.code_offset
+        input_ids = codes + CODE_OFFSET
         mask = random_attention_mask([self.batch_size, self.seq_length])
         return config, {"input_ids": input_ids, "attention_mask": mask}
 
