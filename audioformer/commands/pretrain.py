@@ -13,7 +13,8 @@ from audioformer.data.codes.encoded import EncodedData
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.files import CARD, PRETRAIN_RESULTS
-from audioformer.model_cards.render import render_plain_card
+from audioformer.model_cards.facts import PretrainedFacts
+from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training.arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
 from audioformer.training.classifiers import check_vocabulary, dropout_changes
@@ -114,8 +115,9 @@ def pretrain_row(
     results["peak_memory_gb"] = peak_memory_gb()
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
-        card = render_plain_card(f"{folder.resolve().parent.name}-{folder.name}", facts=_facts(results, extractor))
-        card.save(folder / CARD)
+        facts = PretrainedFacts(name=f"{folder.resolve().parent.name}-{folder.name}", known=_facts(results, extractor))
+        facts.save(folder)
+        render_pretrained_card(facts).save(folder / CARD)
         results_file.write_text(json.dumps(results, indent=2) + "\n")
     trainer.accelerator.wait_for_everyone()
     return results
