@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from audioformer.files import CLASSES_PICTURE, EVAL_RESULTS, PREDICTIONS, SUMMARY, TRAINING_PICTURE
+
 from .figures import save_average_precisions, save_confusion_matrix, save_training_curves
 from .mean_average_precision.mean_average_precision import compute_mean_average_precision
 from .metrics import accuracy, bootstrap_interval, metric_name, per_class_table
 
-RESULTS_FILE = "eval_results.json"
-PREDICTIONS_FILE = "predictions.npz"
 SHOWN = 15
 
 
@@ -94,7 +94,7 @@ class EvaluationSummary:
         rows = sorted(self.table, key=_order, reverse=True)
         if len(rows) <= 2 * SHOWN:
             return rows
-        left_out = {"label": f"... {len(rows) - 2 * SHOWN} more in {RESULTS_FILE}"}
+        left_out = {"label": f"... {len(rows) - 2 * SHOWN} more in {EVAL_RESULTS}"}
         return [*rows[:SHOWN], left_out, *rows[-SHOWN:]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,24 +119,24 @@ class EvaluationSummary:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, default=str)
-        (folder / RESULTS_FILE).write_text(text + "\n", encoding="utf-8")
+        (folder / EVAL_RESULTS).write_text(text + "\n", encoding="utf-8")
         np.savez_compressed(
-            folder / PREDICTIONS_FILE,
+            folder / PREDICTIONS,
             ids=np.array(list(self.ids)),
             scores=self.scores,
             targets=self.targets,
             labels=np.array(list(self.labels)),
         )
-        pictures = ["classes.png"]
+        pictures = [CLASSES_PICTURE]
         if self.multi_label:
             save_average_precisions(self.table, f"mAP {self.value:.1%}", folder / pictures[0])
         else:
             title = f"accuracy {self.value:.1%} on {len(self.ids):,} clips"
             save_confusion_matrix(self.scores, self.targets, self.labels, title, folder / pictures[0])
         if any("loss" in record for record in self.log_history):
-            pictures.append("training.png")
+            pictures.append(TRAINING_PICTURE)
             save_training_curves(self.log_history, "Training", folder / pictures[-1])
-        (folder / "summary.md").write_text(self._markdown(pictures), encoding="utf-8")
+        (folder / SUMMARY).write_text(self._markdown(pictures), encoding="utf-8")
 
     def _markdown(self, pictures: Sequence[str]) -> str:
         blocks = [f"# Results\n\n{self.headline()}."]

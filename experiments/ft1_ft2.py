@@ -16,6 +16,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from audioformer.files import EVAL_RESULTS, PRETRAIN_RESULTS
+
 from .mixtures import make_mixtures
 
 METHODS = ("ft1", "ft2")
@@ -45,7 +47,7 @@ def run_seed(seed: int, arguments: argparse.Namespace, mixtures: Path) -> None:
     fold = str(arguments.fold)
     # The last row is the last that is written.
     run(
-        *("pretrain", pretrained, "C4/pretrain_results.json", "--recipe", "tiny_pretrain"),
+        *("pretrain", pretrained, f"C4/{PRETRAIN_RESULTS}", "--recipe", "tiny_pretrain"),
         *("--data", str(arguments.data), "--train-folds", *map(str, arguments.train_folds), *shared, *epochs),
     )
     epochs = ["--num-train-epochs", str(arguments.finetune_epochs)] if arguments.finetune_epochs else []
@@ -53,7 +55,7 @@ def run_seed(seed: int, arguments: argparse.Namespace, mixtures: Path) -> None:
         for method in METHODS:
             teachers = ["--teachers", *(str(pretrained / f"C{row}") for row in (2, 3, 4))] if method == "ft2" else []
             run(
-                *("finetune", folder / f"{task}-{method}", "eval_results.json", "--recipe", f"tiny_{method}"),
+                *("finetune", folder / f"{task}-{method}", EVAL_RESULTS, "--recipe", f"tiny_{method}"),
                 *("--model", str(pretrained / "C1"), *teachers, "--data", str(source), "--eval-folds", fold),
                 *("--train-folds", *map(str, arguments.train_folds), *shared, *epochs),
             )
@@ -65,7 +67,7 @@ def table(work: Path, seeds: list[int]) -> dict[str, dict[str, object]]:
     rows: dict[str, dict[str, object]] = {}
     for task, metric in (("one-label", "accuracy"), ("two-labels", "mAP")):
         for method in METHODS:
-            files = [work / f"seed-{seed}" / f"{task}-{method}" / "eval_results.json" for seed in seeds]
+            files = [work / f"seed-{seed}" / f"{task}-{method}" / EVAL_RESULTS for seed in seeds]
             values = [json.loads(file.read_text())[metric] for file in files]
             spread = statistics.stdev(values) if len(values) > 1 else 0.0
             rows[f"{task}-{method}"] = {

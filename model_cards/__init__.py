@@ -1,25 +1,15 @@
-"""The checkpoints that come with the package, each a folder exactly as it would be pushed to the Hub."""
+"""Checkpoints that come with the package, each a folder as it is on the Hub, and cards for new ones."""
 
 from pathlib import Path
 
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
+"""Jinja templates of all cards."""
 
 TINY_CODEC = Path(__file__).parent / "audioformer-tiny-codec"
-"""A small `EncodecModel`: 24 kHz, 75 frames/s, 4 x 1024 codes. Trained on ESC-10; for trying, not for listening."""
+"""A small `EncodecModel` for trying things out: 24 kHz, 75 frames per second, 4 codebooks of 1,024 entries, trained on
+ESC-10. Its reconstructions are not meant for listening."""
 
 TINY_ESC10 = Path(__file__).parent / "audioformer-tiny-esc10"
-"""A small `AudioFormerForAudioClassification` with extractor and codec: the ten sounds of ESC-10."""
+"""A small `AudioFormerForAudioClassification` for the ten classes of ESC-10, with its feature extractor and codec."""
 
-TINY_ESC10_CARD = _TEMPLATES / "tiny_esc10_card.md"
-"""Template of the card of `TINY_ESC10`, filled by the command that trains it."""
-
-CLASSIFIER_CARD = _TEMPLATES / "classifier_card.md"
-"""Template of the card of a fine-tuned model."""
-
-ONNX_SECTION = _TEMPLATES / "onnx_section.md"
-"""Section of that card for a folder with ONNX files."""
-
-CODES_DATASET_CARD = _TEMPLATES / "codes_dataset_card.md"
-"""Template of the card of a data set of codes, filled by `audioformer encode`."""
-
-__all__ = ["CLASSIFIER_CARD", "CODES_DATASET_CARD", "ONNX_SECTION", "TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]
+__all__ = ["TEMPLATES", "TINY_CODEC", "TINY_ESC10"]

@@ -1,132 +1,137 @@
-"""The card of a folder of codes: counts, codec, statistics and a picture, as the Hub shows them."""
+"""The card of a folder of codes, rendered from its `codes.json` alone."""
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import DatasetCard, DatasetCardData
-from matplotlib.figure import Figure
 
-from audioformer.data.codes.code_statistics import CodeStatistics
-from audioformer.data.codes.parquet_parts import PATTERN
-from audioformer.data.report import DataReport
+from audioformer.files import CARD, CODES_MANIFEST, CODES_PATTERN, HISTOGRAM_PICTURE, REJECTED, write_whole
 
-from . import CODES_DATASET_CARD
+from .templating import fill_template
 
-PICTURE = "histogram.png"
-SHOWN_CLASSES = 50
+TEMPLATE = "codes_card.md"
+MAX_CLASSES = 50
+UNKNOWN_LICENSE = "other"
+"""What the metadata state as long as nobody has stated a licence: the Hub demands an identifier that it knows."""
 
 
-def write_card(
-    folder: Path,
-    manifest: dict[str, Any],
-    report: DataReport,
-    statistics: CodeStatistics,
-    durations_s: Sequence[float],
-) -> None:
-    """Write `README.md` and `histogram.png` into a folder of codes.
+def write_codes_card(folder: str | Path) -> None:
+    """Write `README.md` and `histogram.png` into a folder of codes that is whole, unless they are there.
+
+    Any process may call this, several at the same time included: each file is written under a name of its own and
+    renamed. A card that exists is never touched, whoever wrote it.
 
     Args:
-        folder (`Path`): The folder, with all its files of codes.
-        manifest (`dict`): Content of `codes.json`.
-        report (`DataReport`): What was found.
-        statistics (`CodeStatistics`): How the codes are used.
-        durations_s (sequence of `float`): Duration of each clip.
+        folder (`str` or `Path`): A folder with `codes.json`.
+
+    Raises:
+        ValueError: If `codes.json` is missing or is not the manifest of a folder of codes.
     """
-    draw_histogram(folder / PICTURE, statistics, durations_s)
-    size = sum(file.stat().st_size for file in folder.glob(PATTERN))
-    encoded_s = statistics.num_frames / manifest["frame_rate"]
-    card = DatasetCard.from_template(
-        DatasetCardData(
-            license="other",
-            task_categories=["audio-classification"],
-            tags=["audio", "codec-tokens", "audioformer"],
-            pretty_name=f"Codes of {manifest['source']}",
-            size_categories=_size_category(report.found),
-            configs=[{"config_name": "default", "data_files": PATTERN}],
-        ),
-        template_path=str(CODES_DATASET_CARD),
+    folder = Path(folder)
+    card, picture = folder / CARD, folder / HISTOGRAM_PICTURE
+    if card.is_file() and picture.is_file():
+        return
+    manifest = read_manifest(folder)
+    if not picture.is_file():
+        # Imported here because only drawing needs matplotlib.
+        from .codes_figure import draw_codes_figure
+
+        write_whole(picture, lambda path: draw_codes_figure(path, manifest))
+    if not card.is_file():
+        write_whole(card, render_codes_card(manifest).save)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read `codes.json`, and add what folders written by earlier versions do not record.
+
+    Raises:
+        ValueError: If the file is missing or is not the manifest of a folder of codes.
+    """
+    file = folder / CODES_MANIFEST
+    if not file.is_file():
+        raise ValueError(f"{folder} has no {CODES_MANIFEST}, so it is not a complete folder of codes.")
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    missing = {"source", "settings", "report", "statistics", "frame_rate"} - set(manifest)
+    if missing:
+        raise ValueError(f"{file} is not the manifest of a folder of codes: {', '.join(sorted(missing))} missing.")
+    if "num_bytes" not in manifest:
+        manifest["num_bytes"] = sum(part.stat().st_size for part in folder.glob(CODES_PATTERN))
+    return manifest
+
+
+def render_codes_card(manifest: Mapping[str, Any], *, license: str | None = None) -> DatasetCard:
+    """Render the card of a folder of codes.
+
+    Args:
+        manifest (`Mapping[str, Any]`): From [`read_manifest`].
+        license (`str`, *optional*): Licence of the codes, an identifier of the Hub such as `"cc-by-4.0"`.
+
+    Returns:
+        `huggingface_hub.DatasetCard`: The card. The same arguments always give the same text.
+    """
+    report, statistics, settings = manifest["report"], manifest["statistics"], manifest["settings"]
+    encoded_s = sum(statistics["counts"][0]) / manifest["frame_rate"]
+    left_out = {"missing": report["missing"], **report["rejected_counts"]}
+    card_data = DatasetCardData(
+        license=license or UNKNOWN_LICENSE,
+        task_categories=["audio-classification"],
+        tags=["audio", "codec-tokens", "audioformer"],
+        pretty_name=f"Codes of {manifest['source']}",
+        size_categories=_size_category(report["found"]),
+        configs=[{"config_name": "default", "data_files": CODES_PATTERN}],
+    )
+    text = fill_template(
+        TEMPLATE,
+        card_data,
         name=manifest["source"],
-        found=f"{report.found:,}",
-        listed=f"{report.listed:,}",
-        left_out=_left_out(report),
-        hours=f"{report.hours:,.2f}",
+        license=license,
+        report=report,
+        left_out={kind: number for kind, number in left_out.items() if number},
         codec=_codec(manifest),
-        fingerprint=manifest["codec_fingerprint"],
+        codec_fingerprint=manifest["codec_fingerprint"],
         num_codebooks=manifest["num_codebooks"],
-        codebook_size=f"{manifest['codebook_size']:,}",
-        frame_rate=f"{manifest['frame_rate']:g}",
-        size=_bytes(size),
-        size_of_ten_s=_bytes(10 * size / encoded_s) if encoded_s else "-",
-        long_files=_long_files(manifest["settings"]),
-        statistics=_statistics_rows(statistics),
-        classes=_classes(report),
+        codebook_size=manifest["codebook_size"],
+        frame_rate=manifest["frame_rate"],
+        size=_size(manifest["num_bytes"]),
+        size_of_ten_s=_size(10 * manifest["num_bytes"] / encoded_s) if encoded_s else "-",
+        long_files=_long_files(settings),
+        codebooks=[
+            {"entries_used": used, "entropy_bits": bits, "perplexity": 2**bits}
+            for used, bits in zip(statistics["entries_used"], statistics["entropy_bits"], strict=True)
+        ],
+        max_entropy_bits=math.log2(manifest["codebook_size"]),
+        classes=sorted(report["clips_per_label"].items(), key=lambda entry: -entry[1]),
+        max_classes=MAX_CLASSES,
+        has_durations="duration_histogram" in manifest,
+        picture=HISTOGRAM_PICTURE,
+        pattern=CODES_PATTERN,
+        manifest_name=CODES_MANIFEST,
+        rejected_name=REJECTED,
     )
-    card.save(folder / "README.md")
+    return DatasetCard(text)
 
 
-def draw_histogram(path: Path, statistics: CodeStatistics, durations_s: Sequence[float]) -> None:
-    """Draw how evenly the entries of each row are used, and how long the clips are."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    usage, durations = figure.subplots(1, 2)
-    for row, counts in enumerate(statistics.counts):
-        shares = np.sort(np.asarray(counts, dtype=float))[::-1]
-        shares = shares[shares > 0] / max(shares.sum(), 1)
-        usage.plot(np.arange(1, len(shares) + 1), shares, label=f"C{row + 1}")
-    usage.axhline(1 / statistics.codebook_size, color="grey", linestyle=":", label="even use")
-    usage.set(xscale="log", yscale="log", xlabel="entry of the codebook, commonest first", ylabel="share of the codes")
-    usage.legend()
-    durations.hist(durations_s, bins=50, color="tab:orange")
-    durations.set(xlabel="duration (s)", ylabel="clips", yscale="log" if len(durations_s) else "linear")
-    figure.savefig(path, dpi=110)
-
-
-def _statistics_rows(statistics: CodeStatistics) -> str:
-    rows = zip(statistics.entries_used, statistics.entropy_bits, statistics.perplexity, strict=True)
-    return "\n".join(
-        f"| C{row + 1} | {used:,} of {statistics.codebook_size:,} | "
-        f"{bits:.2f} of {math.log2(statistics.codebook_size):.2f} | {perplexity:,.1f} entries |"
-        for row, (used, bits, perplexity) in enumerate(rows)
-    )
-
-
-def _left_out(report: DataReport) -> str:
-    counts = {"not there": report.missing, **report.rejected_counts}
-    told = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    return f" ({told})" if told else ""
-
-
-def _codec(manifest: dict[str, Any]) -> str:
+def _codec(manifest: Mapping[str, Any]) -> str:
     if manifest["codec"] is None:
-        return "a local one, known by its SHA-256"
+        return "a local one, identified by its SHA-256"
     revision = manifest["codec_revision"]
     return f"`{manifest['codec']}`" + (f", revision `{revision}`" if revision else "")
 
 
-def _long_files(settings: dict[str, Any]) -> str:
+def _long_files(settings: Mapping[str, Any]) -> str:
     seconds = f"{settings['max_length_s']:g} s"
-    if settings["long_files"] == "windows":
-        return f"cut into windows of {seconds}"
-    return f"their first {seconds}"
+    return f"cut into windows of {seconds}" if settings["long_files"] == "windows" else f"only the first {seconds}"
 
 
-def _classes(report: DataReport) -> str:
-    ranked = sorted(report.clips_per_label.items(), key=lambda entry: -entry[1])
-    if not ranked:
-        return ""
-    shown = ", ".join(f"{label} ({count:,})" for label, count in ranked[:SHOWN_CLASSES])
-    more = f", and {len(ranked) - SHOWN_CLASSES} more" if len(ranked) > SHOWN_CLASSES else ""
-    return f"\n## Classes\n\n{len(ranked)}, with their clips: {shown}{more}."
-
-
-def _bytes(size: float) -> str:
+def _size(num_bytes: float) -> str:
     for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
+        if num_bytes < 1000:
+            return f"{num_bytes:.3g} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:.3g} GB"
 
 
 def _size_category(num_clips: int) -> str:

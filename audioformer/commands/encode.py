@@ -17,7 +17,9 @@ from audioformer.data.readers.streams import is_tar_source, read_stream
 from audioformer.data.report import DataReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
+from audioformer.files import CODES_MANIFEST, CODES_PATTERN
 from audioformer.model_cards import TINY_CODEC
+from audioformer.model_cards.codes_card import write_codes_card
 from audioformer.training.outputs import peak_memory_gb, quiet_loading
 
 DESCRIPTION = (
@@ -126,7 +128,7 @@ def open_source(arguments: argparse.Namespace) -> ClipShards:
     if arguments.streaming or is_tar_source(source):
         return read_stream(source, *columns)
     layout = arguments.layout
-    if layout == "auto" and Path(source, "codes.json").is_file():
+    if layout == "auto" and Path(source, CODES_MANIFEST).is_file():
         raise ValueError(f"{source} is a folder of codes already: pass it to `--codes` of the other commands.")
     options = {
         "audio_column": arguments.audio_column,
@@ -196,7 +198,7 @@ def summary(output: Path, seconds: float) -> str:
     info = read_codes_info(output)
     report = DataReport(**info["report"])
     encoded_s = sum(info["statistics"]["counts"][0]) / info["frame_rate"]
-    files = sorted(output.glob("codes-*.parquet"))
+    files = sorted(output.glob(CODES_PATTERN))
     size = sum(file.stat().st_size for file in files)
     used = ", ".join(f"C{codebook + 1} {used:,}" for codebook, used in enumerate(info["statistics"]["entries_used"]))
     return "\n".join(
@@ -220,5 +222,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         rank, _ = process_of_job()
         print(f"Process {rank} is done; other processes still have {missing} shards to encode.")
         return 0
+    write_codes_card(arguments.output)
     print(summary(Path(arguments.output), time.perf_counter() - started))
     return 0

@@ -13,12 +13,10 @@ from datasets import Dataset
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..clips import Clips
 from ..report import DataReport
-
-MANIFEST = "codes.json"
-"""Written last: a folder that has it is complete."""
 
 
 class CodeColumn(Sequence[np.ndarray]):
@@ -88,10 +86,6 @@ class EncodedClips(Clips):
             )
 
 
-EncodedData = EncodedClips
-"""The former name of [`EncodedClips`]."""
-
-
 def read_codes_info(folder: str | Path) -> dict[str, Any]:
     """Read what a finished folder of codes says about itself.
 
@@ -105,11 +99,11 @@ def read_codes_info(folder: str | Path) -> dict[str, Any]:
         ValueError: If it is not such a folder, or was not finished.
     """
     folder = Path(folder)
-    if not (folder / MANIFEST).is_file():
-        begun = any(folder.glob("codes-*.parquet")) if folder.is_dir() else False
-        reason = "encoding it was not finished: run it again" if begun else f"it has no {MANIFEST}"
+    if not (folder / CODES_MANIFEST).is_file():
+        begun = any(folder.glob(CODES_PATTERN)) if folder.is_dir() else False
+        reason = "encoding it was not finished: run it again" if begun else f"it has no {CODES_MANIFEST}"
         raise ValueError(f"`codes` {str(folder)!r} is not a folder of codes: {reason}.")
-    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return json.loads((folder / CODES_MANIFEST).read_text(encoding="utf-8"))
 
 
 def load_codes(folder: str | Path) -> EncodedClips:
@@ -125,9 +119,9 @@ def load_codes(folder: str | Path) -> EncodedClips:
         ValueError: If it is not such a folder, or was not finished.
     """
     folder, info = Path(folder), read_codes_info(folder)
-    files = sorted(str(path) for path in folder.glob("codes-*.parquet"))
+    files = sorted(str(path) for path in folder.glob(CODES_PATTERN))
     # Parquet is compressed: `datasets` unpacks it once into an Arrow file beside it, which is mapped from then on.
-    dataset = Dataset.from_parquet(files, cache_dir=str(folder / "arrow"))
+    dataset = Dataset.from_parquet(files, cache_dir=str(folder / ARROW_CACHE))
     return EncodedClips(
         dataset=dataset,
         labels=info["labels"],

@@ -7,29 +7,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
 from datasets.splits import SplitDict, SplitInfo
 
-from audioformer.model_cards.codes_card import write_card
+from audioformer.files import CODES_MANIFEST, CODES_PATTERN, REJECTED, remove_unfinished, write_whole
 
 from ..rejections import Rejection, Rejections, relative_rejection
 from ..report import DataReport
 from ..shards import ClipShards
 from .code_statistics import CodeStatistics
-from .encoded import MANIFEST
 from .parquet_parts import (
-    PATTERN,
     SCHEMA,
     PartMetadata,
     all_parts,
     parts_of_shard,
     read_part_metadata,
-    remove_leftovers,
-    write_whole,
 )
-from .rejected_file import REJECTED_FILE, write_rejected
+from .rejected_file import write_rejected
 from .settings import EncodingSettings
 
 REPORT_COLUMNS = ["duration_s", "sampling_rate", "labels", "split"]
@@ -57,14 +54,14 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
     Raises:
         ValueError: If too many clips were unreadable, or none is left.
     """
-    files = sorted(folder.glob(PATTERN))
+    files = sorted(folder.glob(CODES_PATTERN))
     parts = [read_part_metadata(file) for file in all_parts(folder)]
     rejected = [relative_rejection(entry, shards.root) for entry in _rejections_of(parts)]
     num_listed = sum(part.num_listed for part in parts)
     Rejections(settings.max_rejected_share, num_listed, partial(write_rejected, folder)).check(rejected, final=True)
     write_rejected(folder, rejected)
     if not files:
-        raise ValueError(f"None of the {num_listed} clips was encoded: {folder / REJECTED_FILE} says why.")
+        raise ValueError(f"None of the {num_listed} clips was encoded: {folder / REJECTED} says why.")
 
     table = pa.concat_tables([pq.read_table(file, columns=REPORT_COLUMNS).replace_schema_metadata() for file in files])
     columns = [table[name].to_pylist() for name in REPORT_COLUMNS]
@@ -93,15 +90,24 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         "missing": shards.missing,
         "report": asdict(report),
         "statistics": asdict(statistics),
+        "duration_histogram": _duration_histogram(table["duration_s"].to_numpy()),
+        "num_bytes": sum(file.stat().st_size for file in files),
     }
     _write_dataset_info(folder, shards.name, files, len(table))
-    write_card(folder, manifest, report, statistics, table["duration_s"].to_numpy())
-    write_whole(folder / MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False)))
-    remove_leftovers(folder)
+    write_whole(
+        folder / CODES_MANIFEST, lambda path: path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False))
+    )
+    remove_unfinished(folder)
 
 
 def _rejections_of(parts: list[PartMetadata]) -> Iterator[Rejection]:
     return (entry for part in parts for entry in part.rejected)
+
+
+def _duration_histogram(durations_s: np.ndarray) -> dict[str, list[float]]:
+    """Number of clips in each of 50 equal ranges of duration, for the card."""
+    counts, edges = np.histogram(durations_s, bins=50)
+    return {"edges_s": edges.tolist(), "num_clips": counts.tolist()}
 
 
 def _write_dataset_info(folder: Path, name: str, files: list[Path], num_clips: int) -> None:

@@ -1,9 +1,7 @@
 """The files of codes: Parquet, written as a whole or not at all, with metadata on how they were made."""
 
 import json
-import os
-import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from audioformer.files import CODES_PATTERN, EMPTY_PATTERN, codes_part_name, write_whole
 
 from ..rejections import Rejection
 
@@ -28,12 +28,7 @@ SCHEMA = pa.schema(
         "sampling_rate": pa.int32(),
     }
 )
-PATTERN = "codes-*.parquet"
-EMPTY_PATTERN = "empty-*.parquet"
-"""Parts whose clips were all rejected: their metadata counts, but `datasets` cannot read a file without rows."""
-
 _FOOTER_KEY = b"audioformer"
-_UNFINISHED = ".unfinished-"
 
 
 @dataclass
@@ -57,7 +52,7 @@ class PartMetadata:
 
 def part_path(folder: Path, shard: int, part: int, is_empty: bool = False) -> Path:
     """Return the path of a part. A shard has several parts if its clips become many windows, or if it is a stream."""
-    return folder / f"{'empty' if is_empty else 'codes'}-{shard:05d}-{part:04d}.parquet"
+    return folder / codes_part_name(shard, part, is_empty)
 
 
 def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, PartMetadata]]:
@@ -72,7 +67,7 @@ def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, PartMetadat
 
 def all_parts(folder: Path) -> list[Path]:
     """List all existing parts in the order of shards and parts."""
-    files = [*folder.glob(PATTERN), *folder.glob(EMPTY_PATTERN)]
+    files = [*folder.glob(CODES_PATTERN), *folder.glob(EMPTY_PATTERN)]
     return sorted(files, key=lambda path: path.name.partition("-")[2])
 
 
@@ -104,24 +99,3 @@ def _write_table(path: Path, table: pa.Table, metadata: str) -> None:
     with pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({_FOOTER_KEY: metadata})
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file under a temporary name of this process, and rename it once it is complete.
-
-    Another process that writes the same file writes the same content, so the later one may replace it.
-    """
-    unfinished = path.with_name(f"{_UNFINISHED}{socket.gethostname()}-{os.getpid()}-{path.name}")
-    write(unfinished)
-    try:
-        os.replace(unfinished, path)
-    except FileNotFoundError:
-        # Another process has completed the folder and removed what looked like the leftovers of a killed process.
-        if not path.is_file():
-            raise
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the unfinished files of killed processes; only for a folder that is complete."""
-    for unfinished in folder.glob(f"{_UNFINISHED}*"):
-        unfinished.unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 """Encodes shards on any number of processes, and completes the folder once all shards are there."""
 
-import copy
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +11,13 @@ from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_package_model
+from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..shards import ClipShards
-from .encoded import MANIFEST
 from .finish import finish_folder, missing_shards
-from .parquet_parts import all_parts, write_whole
+from .parquet_parts import all_parts
 from .settings import EncodingSettings
 from .shard_writer import ShardWriter
-
-BEGUN_FILE = "encoding.json"
-"""What the encoding of a folder was started with; codes of other settings would not fit those in it."""
 
 
 def process_of_job() -> tuple[int, int]:
@@ -66,12 +62,11 @@ def encode_shards(
         ValueError: If the folder was started with other clips, another codec or other settings; if too many clips are
             unreadable (the message shows the first of them); or if the codec has fewer codebooks.
     """
-    if (folder / MANIFEST).is_file():
+    if (folder / CODES_MANIFEST).is_file():
         check_begun(shards, extractor, folder, settings)
         return 0
     rank, world_size = process_of_job()
-    extractor = copy.deepcopy(extractor)
-    extractor.codebooks = list(range(settings.num_codebooks))
+    extractor = extractor.with_codebooks(list(range(settings.num_codebooks)))
     codec = describe_codec(extractor, settings.num_codebooks)
     check_begun(shards, extractor, folder, settings)
     if batch_size is None:
@@ -99,7 +94,7 @@ def finish_if_whole(shards: ClipShards, folder: Path, settings: EncodingSettings
     Returns:
         `int`: Number of shards that are missing.
     """
-    if (folder / MANIFEST).is_file():
+    if (folder / CODES_MANIFEST).is_file():
         return 0
     missing = missing_shards(folder, shards.num_shards)
     if not missing:
@@ -135,11 +130,11 @@ def check_begun(
         "codec": codec_fingerprint(extractor.codec),
         **{name: value for name, value in settings.to_stored().items() if name != "max_rejected"},
     }
-    file = folder / BEGUN_FILE
+    file = folder / ENCODING_SETTINGS
     if not file.is_file():
         if folder.is_dir() and all_parts(folder):
             raise ValueError(
-                f"{folder} holds codes of another origin ({BEGUN_FILE} is missing): choose another folder."
+                f"{folder} holds codes of another origin ({ENCODING_SETTINGS} is missing): choose another folder."
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda path: path.write_text(json.dumps(own, indent=2) + "\n"))

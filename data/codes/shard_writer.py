@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.training.examples.collators import CODE_OFFSET
 
 from ..audio.clip_reading import ReadClip
 from ..rejections import Rejection, Rejections
@@ -107,14 +106,11 @@ class ShardWriter:
     def _encode(self, clips: Sequence[ReadClip]) -> list[dict[str, Any]]:
         if not clips:
             return []
-        ids = self.extractor(
-            [clip.waveform for clip in clips], sampling_rate=self.extractor.sampling_rate, padding=False
-        )["input_ids"]
-        return [_row(clip, np.asarray(clip_ids)) for clip, clip_ids in zip(clips, ids, strict=True)]
+        codes = self.extractor.encode([clip.waveform for clip in clips], self.extractor.sampling_rate)
+        return [_row(clip, clip_codes.T.astype(np.uint16)) for clip, clip_codes in zip(clips, codes, strict=True)]
 
 
-def _row(clip: ReadClip, ids: np.ndarray) -> dict[str, Any]:
-    codes = (ids[1:-1] - CODE_OFFSET).T.astype(np.uint16)
+def _row(clip: ReadClip, codes: np.ndarray) -> dict[str, Any]:
     listed = clip.listed
     return {
         "id": clip.id,

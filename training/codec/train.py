@@ -26,6 +26,7 @@ from tqdm import tqdm
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from audioformer.data.audio.folder import copy_attribution, find_audio, load_audio_files, names_with_license
+from audioformer.files import ATTRIBUTION, TRAINING_LOG
 
 from .evaluation import evaluate_codec
 from .losses import MultiScaleLogMel
@@ -34,7 +35,6 @@ from .quantizer import ResidualQuantizerTrainer
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.pt"
-LOG_NAME = "training_log.json"
 
 
 @dataclass
@@ -341,9 +341,9 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
         "evaluation": evaluate_codec(EncodecModel.from_pretrained(output), waveforms, progress=True),
         "log_history": trainer.log_history,
     }
-    (output / LOG_NAME).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (output / TRAINING_LOG).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if args.attribution:
-        copy_attribution(args.attribution, paths, output / "attribution.csv")
+        copy_attribution(args.attribution, paths, output / ATTRIBUTION)
     checkpoint.unlink(missing_ok=True)
     return report
 

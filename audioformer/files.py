@@ -1,0 +1,83 @@
+"""Names of the files that a run writes and something else reads, and writing a file whole or not at all."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Any folder that can be published.
+CARD = "README.md"
+ATTRIBUTION = "attribution.csv"
+"""Author, source and licence of each clip whose licence asks for it."""
+
+# A folder with a model.
+CONFIG = "config.json"
+PREPROCESSOR_CONFIG = "preprocessor_config.json"
+EVAL_RESULTS = "eval_results.json"
+PRETRAIN_RESULTS = "pretrain_results.json"
+TRAINING_LOG = "training_log.json"
+PREDICTIONS = "predictions.npz"
+SUMMARY = "summary.md"
+CARD_FACTS = "card_facts.json"
+"""Everything the card is rendered from, except the results, which have their own file."""
+CLASSES_PICTURE = "classes.png"
+TRAINING_PICTURE = "training.png"
+TEACHER_CACHE = "teachers"
+"""Folder of the vectors that teachers computed, unless `--teacher-cache-dir` names another."""
+ONNX_FOLDER = "onnx"
+ONNX_CLASSIFIER = "model.onnx"
+ONNX_CODEC_ENCODER = "codec_encoder.onnx"
+
+# A folder of codes.
+CODES_MANIFEST = "codes.json"
+"""Written last: a folder that has it is whole."""
+ENCODING_SETTINGS = "encoding.json"
+"""The settings an encoding was begun with; files made with other settings would not belong together."""
+REJECTED = "rejected.jsonl"
+CODES_PATTERN = "codes-*.parquet"
+EMPTY_PATTERN = "empty-*.parquet"
+"""Parts in which every clip was rejected: their metadata counts, but `datasets` cannot read a file without rows."""
+HISTOGRAM_PICTURE = "histogram.png"
+ARROW_CACHE = "arrow"
+"""Folder of the Arrow files that `datasets` unpacks the Parquet files into."""
+
+UNFINISHED_PATTERN = ".unfinished-*"
+_MAX_ATTEMPTS = 10
+
+
+def codes_part_name(shard: int, part: int, is_empty: bool = False) -> str:
+    """Name of a Parquet file of codes; matches `CODES_PATTERN`, or `EMPTY_PATTERN` if it has no rows."""
+    return f"{'empty' if is_empty else 'codes'}-{shard:05d}-{part:04d}.parquet"
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file under a name that nobody else uses, then rename it once it is complete.
+
+    Several processes or threads may write the same file at the same time as long as they write the same content:
+    the last one replaces the file.
+
+    Args:
+        path (`Path`): Final name. Its folder must exist.
+        write (`Callable[[Path], Any]`): Writes the content to the path it is given, which ends in the final name.
+    """
+    writer = f"{socket.gethostname()}-{os.getpid()}-{threading.get_native_id()}"
+    unfinished = path.with_name(f"{UNFINISHED_PATTERN[:-1]}{writer}-{path.name}")
+    for attempt in range(_MAX_ATTEMPTS):
+        write(unfinished)
+        try:
+            os.replace(unfinished, path)
+            return
+        except FileNotFoundError:
+            # Another process completed the folder and took this file for a leftover of a killed process.
+            if path.is_file():
+                return
+            if attempt == _MAX_ATTEMPTS - 1:
+                raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left unfinished. Only for a folder that is whole."""
+    for unfinished in folder.glob(UNFINISHED_PATTERN):
+        unfinished.unlink(missing_ok=True)

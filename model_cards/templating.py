@@ -1,0 +1,38 @@
+"""The templates of all cards, in one Jinja environment."""
+
+from typing import Any
+
+from huggingface_hub import CardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from . import TEMPLATES
+
+# The output is Markdown: escaping for HTML would damage it. A value that is missing is an error, not an empty string.
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    undefined=StrictUndefined,
+    autoescape=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters["count"] = "{:,}".format
+_ENVIRONMENT.filters["general"] = "{:g}".format
+_ENVIRONMENT.filters["percent"] = "{:.1%}".format
+
+
+def fill_template(template: str, card_data: CardData, /, **values: Any) -> str:
+    """Render a card.
+
+    Args:
+        template (`str`): File name of a template.
+        card_data (`huggingface_hub.CardData`): Metadata, the YAML block at the top.
+        values: Everything else that the template refers to.
+
+    Returns:
+        `str`: The whole `README.md`.
+
+    Raises:
+        jinja2.UndefinedError: If the template refers to a value that is not given.
+    """
+    return _ENVIRONMENT.get_template(template).render(card_data=card_data.to_yaml(), **values)
