@@ -17,10 +17,11 @@ from audioformer.data.readers.streams import is_tar_source, read_stream
 from audioformer.data.report import DataReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
-from audioformer.files import CODES_MANIFEST, CODES_PATTERN
 from audioformer.model_cards import TINY_CODEC
 from audioformer.model_cards.codes_card import write_codes_card
 from audioformer.training.outputs import peak_memory_gb, quiet_loading
+
+from ..files import CODES_MANIFEST, CODES_PATTERN
 
 DESCRIPTION = (
     "Turn audio into the codes that AudioFormer reads, once: Parquet files with a dataset card, for --codes of the "
@@ -212,9 +213,13 @@ def summary(output: Path, seconds: float) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `audioformer encode`."""
-    arguments = build_parser().parse_args(argv)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Arguments of the command."""
+    return build_parser().parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encode, and report what the folder holds once it is complete."""
     quiet_loading()
     started = time.perf_counter()
     missing = encode(arguments)
