@@ -30,7 +30,8 @@ $(VENV)/.lint: $(VENV)/.torch setup.cfg pyproject.toml
 demo: $(VENV)/.demo  ## the main job in one command: encode, pre-train, fine-tune, classify a file
 	$(BIN)/python -m audioformer.experiments.demo --output .demo
 
-test: $(VENV)/.test  ## every test; needs neither GPU nor network
+test: $(VENV)/.test  ## every test; needs no GPU, and the network only for the installation
+	$(BIN)/python -m tests.fetch_transformers_suite
 	# Two workers of one thread each: more would wait for each other on two cores.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
 

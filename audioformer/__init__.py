@@ -1,27 +1,25 @@
-"""AudioFormer for `transformers`: EnCodec codes as text, masked-LM pre-training, audio classification.
+"""AudioFormer and its peers for `transformers`: models, feature extractors and training for classifying sound.
 
 Importing this package registers its classes with the Auto classes of `transformers`, so that
 `AutoModel.from_pretrained`, `AutoFeatureExtractor.from_pretrained` and `pipeline("audio-classification")` know them.
-Training lives in `audioformer.training` and is imported only when asked for.
 """
 
-from transformers import (
-    AutoConfig,
-    AutoFeatureExtractor,
-    AutoModel,
-    AutoModelForAudioClassification,
-    AutoModelForMaskedLM,
-)
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.modeling_audioformer import (
-    AudioFormerConfig,
-    AudioFormerForAudioClassification,
-    AudioFormerForMaskedLM,
-    AudioFormerModel,
-    AudioFormerPreTrainedModel,
-    convert_roformer_state_dict,
-)
+if TYPE_CHECKING:
+    from .data.audio import load_audio
+    from .feature_extraction import AudioFormerFeatureExtractor
+    from .modeling_audioformer import (
+        AudioFormerConfig,
+        AudioFormerForAudioClassification,
+        AudioFormerForMaskedLM,
+        AudioFormerModel,
+        AudioFormerPreTrainedModel,
+        convert_roformer_state_dict,
+    )
 
 __version__ = "0.1.0"
 
@@ -33,23 +31,43 @@ __all__ = [
     "AudioFormerModel",
     "AudioFormerPreTrainedModel",
     "convert_roformer_state_dict",
+    "load_audio",
     "__version__",
 ]
 
-
-def _register() -> None:
-    """Make the Auto classes know ours, and make every save carry the code that loads it without this package."""
-    AutoConfig.register(AudioFormerConfig.model_type, AudioFormerConfig)
-    AutoFeatureExtractor.register(AudioFormerConfig, AudioFormerFeatureExtractor)
-    AutoModel.register(AudioFormerConfig, AudioFormerModel)
-    AutoModelForMaskedLM.register(AudioFormerConfig, AudioFormerForMaskedLM)
-    AutoModelForAudioClassification.register(AudioFormerConfig, AudioFormerForAudioClassification)
-
-    AudioFormerConfig.register_for_auto_class()
-    AudioFormerFeatureExtractor.register_for_auto_class()
-    AudioFormerModel.register_for_auto_class("AutoModel")
-    AudioFormerForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
-    AudioFormerForAudioClassification.register_for_auto_class("AutoModelForAudioClassification")
+_MODULES = {
+    "AudioFormerConfig": "modeling_audioformer",
+    "AudioFormerFeatureExtractor": "feature_extraction",
+    "AudioFormerForAudioClassification": "modeling_audioformer",
+    "AudioFormerForMaskedLM": "modeling_audioformer",
+    "AudioFormerModel": "modeling_audioformer",
+    "AudioFormerPreTrainedModel": "modeling_audioformer",
+    "convert_roformer_state_dict": "modeling_audioformer",
+    "load_audio": "data.audio",
+}
+"""Module of each public name, imported when the name is first used."""
 
 
-_register()
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _is_command_line() -> bool:
+    """Whether this process is the command `audioformer`, which registers the classes once a command needs them:
+    `--help` and a mistyped flag need not wait seconds for torch and transformers."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    # While `python -m` imports the package, the program is called "-m".
+    as_module = program == "-m" and "audioformer.cli" in sys.orig_argv
+    return as_module or program.removesuffix(".exe") == "audioformer"
+
+
+if not _is_command_line():
+    from .registration import register_auto_classes
+
+    register_auto_classes()

@@ -1,165 +1,71 @@
-"""The command line: `audioformer classify`, and the commands that have modules of their own."""
+"""The command line: `audioformer COMMAND`. Each command is a module of its own, imported when it is asked for."""
 
 import argparse
+import difflib
 import importlib
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
 
-from audioformer import __version__
+from . import __version__
 
 COMMANDS = {
-    "encode": ("audioformer.commands.encode", "turn audio into codes, once, as a data set of Parquet files"),
-    "pretrain": (
-        "audioformer.commands.pretrain",
-        "pre-train on your audio, one masked language model for each row of codes",
-    ),
-    "finetune": (
-        "audioformer.commands.finetune",
-        "fine-tune a classifier or tagger on your labelled audio",
-    ),
-    "evaluate": ("audioformer.commands.evaluate", "measure a classifier on labelled audio"),
-    "demo": ("audioformer.app.page", "open a page in the browser that shows what a classifier hears"),
-    "export": ("audioformer.commands.export", "write a classifier and its codec as ONNX files"),
-    "push": (
-        "audioformer.commands.push",
-        "upload a finished folder to the Hub, after a check of what is in it",
-    ),
+    "classify": "label audio files",
+    "encode": "turn audio into codes, once, as a data set of Parquet files",
+    "pretrain": "pre-train a model on your audio",
+    "finetune": "fine-tune a classifier or tagger on your labelled audio",
+    "evaluate": "measure a classifier on labelled audio",
+    "app": "open a page in the browser that shows what a classifier hears",
+    "export": "write a classifier as ONNX files",
+    "push": "check a finished folder and upload it to the Hub",
 }
-"""Commands with flags of their own: the module, imported when it is asked for, and what it does."""
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be more than 0, got {text}")
-    return value
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
-    return value
+"""Commands and what they do. Module `commands.NAME` has `parse(argv)` and `run(arguments) -> int`."""
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command."""
+    """The parser of everything before the command's own flags."""
+    listing = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
-        prog="audioformer", description="Classify sound with AudioFormer: EnCodec codes read as text."
+        prog="audioformer",
+        usage="audioformer [-h] [--version] COMMAND ...",
+        description="Classify sound, and train models that do.",
+        epilog=f"commands:\n{listing}\n\n`audioformer COMMAND --help` describes a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"audioformer {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    classify = commands.add_parser(
-        "classify",
-        help="label audio files",
-        description="Label audio files of any format soundfile reads (WAV, FLAC, OGG, MP3, ...), any rate and length. "
-        "A file longer than a window is classified window by window; its own scores are the mean over the windows.",
-    )
-    classify.add_argument("files", nargs="+", metavar="FILE", help="audio file")
-    classify.add_argument(
-        "--model",
-        help="folder or Hub id of a classifier with its feature extractor (default: the small classifier that comes "
-        "with the package, which knows the ten sounds of ESC-10)",
-    )
-    classify.add_argument("--top-k", type=_positive_int, default=5, metavar="K", help="labels to print (default: 5)")
-    classify.add_argument(
-        "--window-s", type=_positive_float, default=10.0, metavar="S", help="window in seconds (default: 10)"
-    )
-    classify.add_argument("--device", help='"cpu", "cuda", "cuda:1", ... (default: a GPU where there is one)')
-    classify.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        help="run the code that a model repository carries (never needed for AudioFormer models)",
-    )
-    classify.add_argument("--json", action="store_true", help="print one JSON object a file and line, with windows")
-    classify.set_defaults(run=run_classify)
-    for name, (_, text) in COMMANDS.items():
-        # Their flags are known to their modules, which take seconds to import.
-        commands.add_parser(name, help=text, add_help=False)
+    parser.add_argument("command", metavar="COMMAND", help=argparse.SUPPRESS)
     return parser
 
 
-def _bar(score: float, width: int = 20) -> str:
-    return "#" * round(max(0.0, min(1.0, score)) * width)
-
-
-def _print_scores(result, top_k: int) -> None:
-    print(f"{result.path}  ({result.duration_s:.2f} s)")
-    for label, score in islice(result.scores.items(), top_k):
-        print(f"  {label:<24} {score:6.3f}  {_bar(score)}")
-    if len(result.windows) > 1:
-        print("  by window:")
-        for window in result.windows:
-            label, score = next(iter(window.scores.items()))
-            print(f"    {window.start_s:8.1f} - {window.end_s:8.1f} s  {label:<24} {score:6.3f}")
-
-
-def _print_json(result, top_k: int) -> None:
-    report = asdict(result)
-    for part in [report, *report["windows"]]:
-        part["scores"] = dict(islice(part["scores"].items(), top_k))
-    print(json.dumps(report))
-
-
-def run_classify(arguments: argparse.Namespace) -> int:
-    """Classify each file; returns 1 if any could not be read, after doing all the others."""
-    missing = [name for name in arguments.files if not Path(name).is_file()]
-    for name in missing:
-        print(f"audioformer: error: {name}: no such file", file=sys.stderr)
-    files = [name for name in arguments.files if name not in missing]
-    if not files:
-        return 1
-
-    # Imported here so that `--help` and wrong arguments answer at once.
-    import torch
-    from transformers import logging, pipeline
-
-    from audioformer.classify import classify_file
-    from audioformer.model_cards import TINY_ESC10
-
-    # Standard error is for what went wrong with the files, not for bars that load weights.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = arguments.model or str(TINY_ESC10)
-    try:
-        classifier = pipeline(
-            "audio-classification", model=model, device=device, trust_remote_code=arguments.trust_remote_code or None
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"audioformer: error: --model {model}: {error}", file=sys.stderr)
-        return 1
-    failed = len(missing)
-    for name in files:
-        try:
-            result = classify_file(name, classifier, arguments.window_s, progress=sys.stderr.isatty())
-        except ValueError as error:
-            print(f"audioformer: error: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        (_print_json if arguments.json else _print_scores)(result, arguments.top_k)
-    return 1 if failed else 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the `audioformer` command; returns the exit status."""
+    """Entry point of the `audioformer` command.
+
+    Args:
+        argv (sequence of `str`, *optional*): The command line, by default that of the process.
+
+    Returns:
+        `int`: The exit status: 0, or 1 for what the user can fix. Wrong usage exits with 2.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv and argv[0] in COMMANDS:
-        return run_command(argv[0], argv[1:])
-    arguments = build_parser().parse_args(argv)
-    return arguments.run(arguments)
+    parser = build_parser()
+    name = parser.parse_args(argv[:1]).command
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        guess = f" (did you mean {close[0]}?)" if close else ""
+        parser.error(f"unknown command {name!r}{guess}; commands are {', '.join(COMMANDS)}")
+    return run_command(name, argv[1:])
 
 
 def run_command(name: str, argv: Sequence[str]) -> int:
-    """Run one of `COMMANDS`; what the user can mend is told in one message, without a traceback."""
-    command = importlib.import_module(COMMANDS[name][0])
+    """Run one of `COMMANDS`; what the user can fix is reported in one message, without a traceback."""
+    command = importlib.import_module(f"audioformer.commands.{name}")
     try:
-        return command.main(argv)
+        arguments = command.parse(argv)
+        # Imported here because it takes seconds: wrong flags are reported at once.
+        from .registration import register_auto_classes
+
+        register_auto_classes()
+        return command.run(arguments)
     except ValueError as error:
         print(f"audioformer {name}: error: {error}", file=sys.stderr)
         return 1

@@ -26,6 +26,7 @@ from timing import (
 from transformers import RoFormerConfig, RoFormerModel
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerModel, convert_roformer_state_dict
+from audioformer.modeling_audioformer.configuration_audioformer import CODE_OFFSET
 
 TARGET_RATIO = 1.25
 
@@ -86,7 +87,7 @@ def main() -> None:
     config = AudioFormerConfig(num_hidden_layers=arguments.layers)
     audioformer, roformer = (model.to(arguments.device, dtype) for model in build_models(config, arguments.length))
     shape = (arguments.batch, arguments.length)
-    ids = torch.randint(config.code_offset, config.code_offset + config.codebook_size, shape, device=arguments.device)
+    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, shape, device=arguments.device)
     if arguments.padded:
         ids[::2, -(arguments.length // 3) :] = config.pad_token_id
     mask = ids.ne(config.pad_token_id)

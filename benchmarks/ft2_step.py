@@ -28,7 +28,7 @@ from timing import (
 )
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
-from audioformer.training.arguments import AudioFormerTrainingArguments
+from audioformer.training.audioformer_arguments import AudioFormerTrainingArguments
 from audioformer.training.examples.codes import CodeExamples
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from audioformer.training.trainers.teachers import build_positives, load_teachers

@@ -4,43 +4,54 @@ python -m audioformer.experiments.demo --output .demo
 """
 
 import argparse
+import contextlib
+import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from transformers import pipeline, set_seed
+from transformers import pipeline
 
-from audioformer.data import SOUND_EVENTS, synthesize_sound_events
+from audioformer.data import SOUND_EVENTS, Clip, synthesize_sound_events
+from audioformer.data.audio import load_audio
 from audioformer.evaluation.baselines import code_histogram, fit_histogram_classifier, majority_accuracy
 from audioformer.evaluation.clip_figure import save_classification_figure
-from audioformer.feature_extraction import AudioFormerFeatureExtractor, load_audio
-from audioformer.model_cards import TINY_CODEC
-from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
-from audioformer.training.examples.codes import CodeExamples, encode_waveforms
-
-from .fit import (
-    classifier_from_pretrained_backbone,
-    finetune_classifier,
-    predict_logits,
-    pretrain_masked_lm,
-    training_arguments,
-)
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.training import Settings, finetune
+from audioformer.training.outputs import quiet_loading
 
 TEST_FOLD = 0
 
 
-def small_config() -> AudioFormerConfig:
-    """An AudioFormer that two CPU cores train in a minute."""
-    return AudioFormerConfig(hidden_size=128, num_hidden_layers=3, num_attention_heads=4, intermediate_size=512)
+def write_sounds(folder: Path, clips: Sequence[Clip]) -> None:
+    """Write clips as WAV files in folders of splits and classes."""
+    for clip in clips:
+        split = "test" if clip.fold == TEST_FOLD else "train"
+        path = folder / split / clip.label / f"{clip.id}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, clip.waveform, clip.sampling_rate)
+
+
+def histogram_accuracy(settings: Settings, extractor: AudioFormerFeatureExtractor) -> tuple[float, float]:
+    """Accuracy on the test clips of the commonest class, and of a linear classifier on counts of codes."""
+    clips = settings.family.examples.open_clips(settings, extractor, test_source=False, check_labels=None)
+    is_test = np.array(clips.dataset["split"][:]) == "test"
+    histograms = code_histogram([codes[0] for codes in clips.codes])
+    targets = clips.targets
+    classifier = fit_histogram_classifier(histograms[~is_test], targets[~is_test])
+    by_counts = classifier.score(histograms[is_test], targets[is_test])
+    return majority_accuracy(targets[~is_test], targets[is_test]), by_counts
 
 
 def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epochs: float, seed: int) -> float:
-    """Run the whole demonstration and write model, example and picture below `output`.
+    """Run the whole demonstration below `output`, with the recipes and commands that everybody uses.
 
     Args:
-        output (`Path`): Folder for `model/`, `example.wav` and `demo.png`.
-        clips_per_class (`int`): Synthetic clips of each class; a fifth of them is held out.
+        output (`Path`): Folder for `sounds/`, `model/`, `example.wav` and `demo.png`; what an earlier run left there
+            is replaced.
+        clips_per_class (`int`): Synthetic clips per class; a fifth of them is held out.
         pretrain_epochs (`float`): Passes of masked-LM pre-training over the training clips.
         finetune_epochs (`float`): Passes of fine-tuning over the training clips.
         seed (`int`): Seed of everything.
@@ -50,76 +61,85 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
     """
     started = time.perf_counter()
     output.mkdir(parents=True, exist_ok=True)
-    labels = list(SOUND_EVENTS)
+    for name in ("sounds", "pretrained", "model"):
+        shutil.rmtree(output / name, ignore_errors=True)
+    sounds, model = output / "sounds", output / "model"
+    shared = {"data": sounds, "cache_dir": output / "codes", "seed": seed}
 
     print("\n1. Synthesise labelled sound events")
     clips = synthesize_sound_events(clips_per_class, seed=seed)
-    targets = np.array([labels.index(clip.label) for clip in clips])
-    held_out = np.array([clip.fold == TEST_FOLD for clip in clips])
+    write_sounds(sounds, clips)
+    test = [clip for clip in clips if clip.fold == TEST_FOLD]
     hours = sum(clip.duration_s for clip in clips) / 3600
-    print(f"   {len(clips)} clips, {len(labels)} classes, {hours:.2f} h; {held_out.sum()} clips held out")
+    print(f"   {len(clips)} clips, {len(SOUND_EVENTS)} classes, {hours:.2f} h; {len(test)} clips held out")
 
-    print("\n2. Waveform -> EnCodec codes (row C1 of the bundled tiny codec)")
-    extractor = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=0)
-    codes = encode_waveforms([clip.waveform for clip in clips], extractor, clips[0].sampling_rate)
-    train = [index for index in range(len(clips)) if not held_out[index]]
-    test = [index for index in range(len(clips)) if held_out[index]]
-    train_codes, test_codes = [[codes[i]] for i in train], [[codes[i]] for i in test]
+    print("\n2. Turn them into EnCodec codes and pre-train: restore the hidden quarter of the codes (codebook C1)")
+    settings = Settings.create(
+        "pretrain",
+        "demo_pretrain",
+        output_dir=output / "pretrained",
+        num_train_epochs=pretrain_epochs,
+        **shared,
+    )
+    (result,) = _quietly(output / "pretrain.log", settings.family.pretrain, settings)
+    print(f"   {result['train_loss']:.2f} nats per hidden code; knowing nothing is {np.log(1024):.2f}")
 
-    print("\n3. Masked-LM pre-training: restore the hidden quarter of the codes")
-    set_seed(seed)
-    pretrained = AudioFormerForMaskedLM(small_config())
-    arguments = training_arguments(pretrain_epochs, learning_rate=1e-3, batch_size=16, seed=seed)
-    pretrain_masked_lm(pretrained, CodeExamples(train_codes), arguments)
+    print("\n3. Fine-tune (FT1): a linear layer on the mean of the last hidden states")
+    settings = Settings.create(
+        "finetune",
+        "demo_ft1",
+        model=output / "pretrained" / "C1",
+        output_dir=model,
+        num_train_epochs=finetune_epochs,
+        **shared,
+    )
+    summary = _quietly(output / "finetune.log", finetune, settings)
+    extractor = AudioFormerFeatureExtractor.from_pretrained(model)
+    majority, by_counts = histogram_accuracy(settings, extractor)
 
-    print("\n4. Fine-tuning (FT1): a linear layer on the mean of the last hidden states")
-    model = classifier_from_pretrained_backbone(pretrained, labels)
-    arguments = training_arguments(finetune_epochs, learning_rate=5e-4, batch_size=16, seed=seed)
-    finetune_classifier(model, CodeExamples(train_codes, targets[train].tolist()), arguments)
-    predictions = predict_logits(model, CodeExamples(test_codes)).argmax(axis=1)
-    accuracy = float((predictions == targets[test]).mean())
+    print(f"\n4. Accuracy on the {len(test)} held-out clips")
+    print(f"   always the commonest class   {majority:6.1%}")
+    print(f"   counts of codes, linear      {by_counts:6.1%}")
+    print(f"   AudioFormer                  {summary.value:6.1%}")
 
-    print(f"\n5. Accuracy on the {len(test)} held-out clips")
-    histogram = fit_histogram_classifier(code_histogram([codes[i] for i in train]), targets[train])
-    histogram_accuracy = histogram.score(code_histogram([codes[i] for i in test]), targets[test])
-    print(f"   always the commonest class   {majority_accuracy(targets[train], targets[test]):6.1%}")
-    print(f"   counts of codes, linear      {histogram_accuracy:6.1%}")
-    print(f"   AudioFormer                  {accuracy:6.1%}")
-
-    print("\n6. Save, load through pipeline, classify a file")
-    model.save_pretrained(output / "model")
-    extractor.save_pretrained(output / "model")
-    example = clips[test[len(test) // 2]]
+    print("\n5. Load it through pipeline and classify a file")
+    example = test[len(test) // 2]
     soundfile.write(output / "example.wav", example.waveform, example.sampling_rate)
-    classifier = pipeline("audio-classification", model=str(output / "model"))
+    classifier = pipeline("audio-classification", model=str(model))
     waveform, sampling_rate = load_audio(output / "example.wav", sampling_rate=extractor.sampling_rate)
     scores = {item["label"]: item["score"] for item in classifier(waveform, top_k=None)}
     for label, score in list(scores.items())[:3]:
         print(f"   {label:<22} {score:.3f}")
     print(f"   (the file is an example of: {example.label})")
 
-    rows = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=[0, 1, 2, 3])
-    ids = rows(waveform, sampling_rate=sampling_rate, return_tensors="np")["input_ids"][0]
-    save_classification_figure(
-        output / "demo.png", waveform, sampling_rate, ids[1:-1].T - 3, scores, f"{example.label}: what the model heard"
-    )
-    print(f"   model:   {output / 'model'}\n   picture: {output / 'demo.png'}")
+    (codes,) = extractor.with_codebooks([0, 1, 2, 3]).encode([waveform], sampling_rate=sampling_rate)
+    title = f"{example.label}: what the model received and answered"
+    save_classification_figure(output / "demo.png", waveform, sampling_rate, codes.T, scores, title)
+    print(f"   model:   {model}\n   picture: {output / 'demo.png'}\n   logs:    {output / 'finetune.log'}")
     print(f"\nDone in {time.perf_counter() - started:.0f} s.")
-    return accuracy
+    return summary.value
 
 
-def main() -> None:
+def _quietly(log: Path, job, settings: Settings):
+    """Run a job with its report in a file: the progress bars stay."""
+    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        return job(settings)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of `make demo`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(".demo"), help="folder to write (default: .demo)")
-    parser.add_argument("--clips-per-class", type=int, default=60, help="synthetic clips of each class (default: 60)")
+    parser.add_argument("--clips-per-class", type=int, default=60, help="synthetic clips per class (default: 60)")
     parser.add_argument("--pretrain-epochs", type=float, default=12, help="passes of pre-training (default: 12)")
     parser.add_argument("--finetune-epochs", type=float, default=12, help="passes of fine-tuning (default: 12)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.clips_per_class < 5:
         parser.error(
-            f"--clips-per-class must be at least 5, so that a fifth can be held out: {arguments.clips_per_class}"
+            f"--clips-per-class must be at least 5, so that a fifth can be held out, got {arguments.clips_per_class}"
         )
+    quiet_loading()
     run(**vars(arguments))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerForMaskedLM
-from audioformer.training.arguments import AudioFormerTrainingArguments
+from audioformer.training.audioformer_arguments import AudioFormerTrainingArguments
 from audioformer.training.examples.codes import CodeExamples
 from audioformer.training.examples.collators import DataCollatorForCodecClassification
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMLMTrainer

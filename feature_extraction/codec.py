@@ -190,6 +190,28 @@ def store_codec(model: PreTrainedModel) -> str:
     return str(folder)
 
 
+def check_codebooks(codebooks: Any) -> int | list[int]:
+    """Check the setting `codebooks` of the extractor.
+
+    Args:
+        codebooks (`int` or sequence of `int`): One codebook index from 0, or several different ones.
+
+    Returns:
+        `int` or `list[int]`: The same as plain integers.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    is_list = isinstance(codebooks, (Sequence, np.ndarray))
+    indices = list(codebooks) if is_list else [codebooks]
+    valid = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) and i >= 0 for i in indices)
+    if not indices or not valid or len(set(indices)) != len(indices):
+        raise ValueError(
+            f"`codebooks` must be a codebook index of at least 0 or a list of different indices, got {codebooks!r}."
+        )
+    return [int(i) for i in indices] if is_list else int(codebooks)
+
+
 def check_codec(
     model: Any, *, sampling_rate: int, codebook_size: int, bandwidth: float, codebooks: Sequence[int]
 ) -> None:

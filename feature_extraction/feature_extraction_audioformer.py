@@ -11,21 +11,19 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
-from .codec import CODEC_SUBFOLDER, Codec, CodecSource, check_codec, open_codec, use_one_thread_after_fork
+from .codec import (
+    CODEC_SUBFOLDER,
+    Codec,
+    CodecSource,
+    check_codebooks,
+    check_codec,
+    open_codec,
+    use_one_thread_after_fork,
+)
 from .convert_encodec_checkpoint import convert_encodec_state_dict
 from .encodec_package import is_encodec_package_model
-from .sequences import (
-    BOA_TOKEN_ID,
-    CODE_OFFSET,
-    EOA_TOKEN_ID,
-    check_codebooks,
-    check_max_length,
-    round_up,
-    stack,
-    to_columns,
-    to_numpy,
-    truncate,
-)
+from .sequences import check_max_length, round_up, stack, to_columns, to_numpy, truncate
+from .token_ids import CODE_OFFSET, PAD_TOKEN_ID, codes_to_ids
 from .waveforms import prepare_waveforms
 
 # Left reflection and the convolutions see at most this much of a clip's beginning: with fewer frames than this, the
@@ -102,7 +100,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         bandwidth: float = 3.0,
         sampling_rate: int | None = None,
         codec_revision: str | None = None,
-        padding_value: int = 1,
+        padding_value: int = PAD_TOKEN_ID,
         codebook_size: int | None = None,
         codec_subfolder: str | None = None,
         return_attention_mask: bool = True,
@@ -171,7 +169,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             "vocab_size": self.codebook_size + CODE_OFFSET + 1,
             "sampling_rate": self.sampling_rate,
             "hop_length": self.hop_length,
-            "codebook": self._rows[0],
+            "codebook": self._codebooks[0],
         }
 
     def to(self, device: Any) -> "AudioFormerFeatureExtractor":
@@ -180,7 +178,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         return self
 
     @property
-    def _rows(self) -> list[int]:
+    def _codebooks(self) -> list[int]:
         return [self.codebooks] if isinstance(self.codebooks, int) else list(self.codebooks)
 
     def _check(self, model: Any) -> None:
@@ -189,13 +187,13 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             sampling_rate=self.sampling_rate,
             codebook_size=self.codebook_size,
             bandwidth=self.bandwidth,
-            codebooks=self._rows,
+            codebooks=self._codebooks,
         )
 
     def _load_codec(self) -> Codec:
         """The codec for the present settings: made once, and again only if they were changed."""
         use_one_thread_after_fork()
-        settings = (max(self._rows), self.bandwidth, self.sampling_rate, self.codebook_size, self._device)
+        settings = (max(self._codebooks), self.bandwidth, self.sampling_rate, self.codebook_size, self._device)
         if self._codec is None or self._codec_settings != settings:
             if self._source is None:
                 raise ValueError(
@@ -206,7 +204,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             with torch.inference_mode(False):
                 model = self._source.load() if self._codec is None else self._codec.model
                 self._check(model)
-                self._codec = open_codec(model, max(self._rows) + 1, self.bandwidth, self._device)
+                self._codec = open_codec(model, max(self._codebooks) + 1, self.bandwidth, self._device)
             self._codec_settings = settings
         return self._codec
 
@@ -255,22 +253,18 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             ValueError: If a clip is empty, not finite, of a wrong rank, type or rate (the message names the clip), or
                 `max_length` leaves no room for a code.
         """
-        codec = self._load_codec()
-        waveforms = prepare_waveforms(raw_speech, sampling_rate, self.sampling_rate)
         max_frames = None
         if truncation:
             max_frames = round_up(check_max_length(max_length), pad_to_multiple_of) - 2
             if max_frames < 1:
                 raise ValueError(f"`max_length` must be at least 3 (BOA, one code, EOA), got {max_length}.")
-            if codec.is_causal:
-                max_samples = max(max_frames, _MIN_FRAMES_TO_ENCODE) * codec.hop_length
-                waveforms = [waveform[:max_samples] for waveform in waveforms]
+        codes = self._encode(raw_speech, sampling_rate, max_frames)
+        if isinstance(self.codebooks, int):
+            codes = [clip_codes[:, 0] for clip_codes in codes]
         # Tensors made in inference mode could not be used in training.
         with torch.inference_mode(False):
-            codes = codec.encode(waveforms)
-            ids = [self._add_special_ids(clip_codes[:max_frames]) for clip_codes in codes]
             return self.pad(
-                {"input_ids": ids},
+                {"input_ids": [codes_to_ids(clip_codes) for clip_codes in codes]},
                 padding=padding,
                 max_length=max_length,
                 pad_to_multiple_of=pad_to_multiple_of,
@@ -278,14 +272,54 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
                 return_tensors=return_tensors,
             )
 
-    def _add_special_ids(self, codes: np.ndarray) -> np.ndarray:
-        """Ids (frames + 2,) or (frames + 2, rows) of codes (frames, all rows)."""
-        codes = codes[:, self.codebooks]
-        ids = np.empty((len(codes) + 2, *codes.shape[1:]), dtype=np.int64)
-        ids[0] = BOA_TOKEN_ID
-        ids[1:-1] = codes + CODE_OFFSET
-        ids[-1] = EOA_TOKEN_ID
-        return ids
+    def encode(self, waveforms: Any, sampling_rate: float | None = None) -> list[np.ndarray]:
+        """
+        Encode one clip or a list of clips into codes, without special ids or padding.
+
+        Args:
+            waveforms (`np.ndarray`, `torch.Tensor`, `list[float]`, `dict`, decoder, or a list of these):
+                Clips as in `__call__`.
+            sampling_rate (`float`, *optional*):
+                Rate in Hz of the clips that do not carry their own, as in `__call__`.
+
+        Returns:
+            `list[np.ndarray]`: Per clip the codes of the extractor's codebooks, int64 of shape `(num_frames,
+            num_codebooks)`, with `num_codebooks` 1 if `codebooks` is an `int`.
+
+        Raises:
+            ValueError: If a clip is empty, not finite, or of a wrong rank, type or rate; the message names the clip.
+        """
+        return self._encode(waveforms, sampling_rate)
+
+    def _encode(self, clips: Any, sampling_rate: float | None, max_frames: int | None = None) -> list[np.ndarray]:
+        codec = self._load_codec()
+        waveforms = prepare_waveforms(clips, sampling_rate, self.sampling_rate)
+        if max_frames is not None and codec.is_causal:
+            max_samples = max(max_frames, _MIN_FRAMES_TO_ENCODE) * codec.hop_length
+            waveforms = [waveform[:max_samples] for waveform in waveforms]
+        with torch.inference_mode(False):
+            return [clip_codes[:max_frames, self._codebooks] for clip_codes in codec.encode(waveforms)]
+
+    def with_codebooks(self, codebooks: int | Sequence[int]) -> "AudioFormerFeatureExtractor":
+        """
+        Make an extractor that differs in its codebooks only and shares the codec, if it is loaded.
+
+        Args:
+            codebooks (`int` or `list[int]`): Codebook indices, as in the constructor.
+
+        Returns:
+            `AudioFormerFeatureExtractor`: The other extractor; this one stays as it is.
+
+        Raises:
+            ValueError: If `codebooks` makes no sense, or the codec is loaded and does not have them.
+        """
+        other = copy.deepcopy(self)
+        other.codebooks = check_codebooks(codebooks)
+        if other._codec is not None:
+            other._check(other._codec.model)
+        elif other._source is not None and other._source.model is not None:
+            other._check(other._source.model)
+        return other
 
     def pad(
         self,

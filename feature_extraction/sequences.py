@@ -1,24 +1,12 @@
-"""Ids as the extractor handles them: the special ones, rows asked for, cutting and stacking of sequences."""
+"""Padding and truncation of sequences of ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-BOA_TOKEN_ID = 0
-EOA_TOKEN_ID = 2
-CODE_OFFSET = 3
-"""Code `c` has the id `c + CODE_OFFSET`, after the three special ids BOA, PAD and EOA."""
-
-
-def check_codebooks(codebooks: Any) -> int | list[int]:
-    rows = list(codebooks) if isinstance(codebooks, (Sequence, np.ndarray)) else [codebooks]
-    valid = all(isinstance(row, (int, np.integer)) and not isinstance(row, bool) and row >= 0 for row in rows)
-    if not rows or not valid or len(set(rows)) != len(rows):
-        raise ValueError(f"`codebooks` must be a row from 0 up, or a list of different rows, got {codebooks!r}.")
-    rows = [int(row) for row in rows]
-    return rows if isinstance(codebooks, (Sequence, np.ndarray)) else rows[0]
+from .token_ids import EOA_TOKEN_ID
 
 
 def check_max_length(max_length: int | None) -> int:

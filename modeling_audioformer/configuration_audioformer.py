@@ -18,10 +18,14 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_audioformer.AudioFormerForAudioClassification",
 }
 
-TRAVELLING_FILES = sorted(
-    {f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"}
-)
+CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"})
 """What the classes above are made of: the files of this folder that a saved folder carries."""
+
+CODE_OFFSET = 3
+"""Code `c` has the id `c + CODE_OFFSET`, after `<BOA>`, `<PAD>` and `<EOA>` (arXiv 2308.07221, section 4.2)."""
+
+SPECIAL_TOKEN_IDS = {"boa_token_id": 0, "pad_token_id": 1, "eoa_token_id": 2}
+"""The ids below `CODE_OFFSET`. They are fields of the configuration because transformers reads them there."""
 
 PROBLEM_TYPES = {
     "cross_entropy": "single_label_classification",
@@ -36,7 +40,7 @@ class AudioFormerConfig(PreTrainedConfig):
     Configuration of an [`AudioFormerModel`]: a RoFormer-style encoder that reads the codes of a neural audio codec as
     if they were words. The defaults are those of AudioFormer (arXiv 2308.07221, sections 3 and 4.2).
 
-    The vocabulary is `<BOA>` 0, `<PAD>` 1, `<EOA>` 2, the codes `c + code_offset` (3 to 1026), `<MASK>` 1027.
+    The vocabulary is `<BOA>` 0, `<PAD>` 1, `<EOA>` 2, the codes as `code + 3` (3 to 1026), `<MASK>` 1027.
 
     Args:
         vocab_size (`int`, *optional*, defaults to 1028):
@@ -68,13 +72,13 @@ class AudioFormerConfig(PreTrainedConfig):
             `rope_type="default"` exists here: it needs no longest length, and any length is accepted.
             `rope_theta=...` is accepted as a shorthand.
         boa_token_id (`int`, *optional*, defaults to 0):
-            Id of `<BOA>`, the beginning of the audio.
+            Id of `<BOA>`, the beginning of the audio. No other value is accepted.
         pad_token_id (`int`, *optional*, defaults to 1):
-            Id of `<PAD>`.
+            Id of `<PAD>`. No other value is accepted.
         eoa_token_id (`int`, *optional*, defaults to 2):
-            Id of `<EOA>`, the end of the audio.
+            Id of `<EOA>`, the end of the audio. No other value is accepted.
         mask_token_id (`int`, *optional*, defaults to 1027):
-            Id of `<MASK>`, behind the codes.
+            Id of `<MASK>`, above the codes.
         sampling_rate (`int`, *optional*, defaults to 24000):
             Sampling rate of the audio that the codec reads, in Hz.
         hop_length (`int`, *optional*, defaults to 320):
@@ -205,20 +209,21 @@ class AudioFormerConfig(PreTrainedConfig):
             raise ValueError(f"`calibration_bias` must be finite numbers, got {self.calibration_bias}.")
 
     def validate_vocabulary(self) -> None:
-        """Part of `@strict`-powered validation. The special ids are distinct and frame the codes."""
-        ids = self._special_token_ids
-        listing = ", ".join(f"`{name}` {value}" for name, value in ids.items())
-        if len(set(ids.values())) != len(ids) or min(ids.values()) < 0:
-            raise ValueError(f"Special ids must be distinct and at least 0, got {listing}.")
-        if self.mask_token_id < self.code_offset + self.codebook_size:
+        """Part of `@strict`-powered validation. The special ids are those of the paper."""
+        for name, needed in SPECIAL_TOKEN_IDS.items():
+            if getattr(self, name) != needed:
+                raise ValueError(
+                    f"`{name}` must be {needed}, got {getattr(self, name)}: the ids below {CODE_OFFSET} are those of "
+                    "AudioFormer (arXiv 2308.07221, section 4.2), and codes follow from there."
+                )
+        if self.mask_token_id < CODE_OFFSET + self.codebook_size:
             raise ValueError(
-                f"The codes occupy the {self.codebook_size} ids from {self.code_offset} on, so `mask_token_id` must "
-                f"be at least {self.code_offset + self.codebook_size}, got {listing}."
+                f"`mask_token_id` must be at least {CODE_OFFSET + self.codebook_size}, because {self.codebook_size} "
+                f"codes take the ids from {CODE_OFFSET} up; got {self.mask_token_id}."
             )
         if self.vocab_size <= self.mask_token_id:
             raise ValueError(
-                f"`vocab_size` must be above `mask_token_id` ({self.mask_token_id}): `codebook_size` "
-                f"({self.codebook_size}) codes and {len(ids)} special ids; got {self.vocab_size}."
+                f"`vocab_size` must be greater than `mask_token_id` ({self.mask_token_id}), got {self.vocab_size}."
             )
 
     def validate_rotary(self) -> None:
@@ -229,15 +234,6 @@ class AudioFormerConfig(PreTrainedConfig):
         theta = self.rope_parameters["rope_theta"]
         if theta <= 0:
             raise ValueError(f'`rope_parameters["rope_theta"]` must be positive, got {theta}.')
-
-    @property
-    def _special_token_ids(self) -> dict[str, int]:
-        return {name: getattr(self, f"{name}_token_id") for name in ("boa", "pad", "eoa", "mask")}
-
-    @property
-    def code_offset(self) -> int:
-        """Id of code 0: the first id behind `<BOA>`, `<PAD>` and `<EOA>`. Code `c` has the id `c + code_offset`."""
-        return 1 + max(self.boa_token_id, self.pad_token_id, self.eoa_token_id)
 
     @property
     def frame_rate(self) -> float:
@@ -276,7 +272,7 @@ class AudioFormerConfig(PreTrainedConfig):
         if self._auto_class is not None:
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in TRAVELLING_FILES:
+            for name in CODE_FILES:
                 # Of a configuration that was downloaded alone, the other files are not there to copy.
                 source = Path(__file__).with_name(name)
                 if source.is_file() and source.parent.resolve() != folder.resolve():

@@ -245,7 +245,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         r"""
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
-                `<BOA>`, codes + `config.code_offset`, `<EOA>`, padded with `<PAD>`. Any length.
+                `<BOA>`, the codes + 3, `<EOA>`, padded with `<PAD>`. Any length.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
                 1 where there is audio, 0 at padding. By default read off `input_ids`: 0 at `<PAD>`. A 4-D mask or the
                 mask of an attention implementation is used as it is; pooling then reads `input_ids`.

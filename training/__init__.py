@@ -1,36 +1,83 @@
-"""Training of AudioFormer: data to codes, masked-LM pre-training, FT1 and FT2, evaluation, and the small codec."""
+"""Training of every model family: examples, losses, trainers, recipes, fine-tuning and evaluation."""
 
-from audioformer.evaluation import MeanAveragePrecision
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from .arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
-from .examples.codes import CodeExamples, encode_waveforms
-from .examples.collators import (
-    DataCollatorForCodecClassification,
-    DataCollatorForCodecMaskedLM,
-    pad_input_ids,
-)
-from .losses import LSEPLoss, MultiPositiveContrastiveLoss
-from .trainers import (
-    AudioFormerClassificationTrainer,
-    AudioFormerMLMTrainer,
-    AudioFormerMPCTrainer,
-    AudioFormerTrainer,
-)
+if TYPE_CHECKING:
+    from .arguments import AudioTrainingArguments, DataArguments, ModelArguments
+    from .audioformer_arguments import AudioFormerTrainingArguments
+    from .examples.codes import CodeExamples
+    from .examples.collators import (
+        DataCollatorForCodecClassification,
+        DataCollatorForCodecMaskedLM,
+        pad_input_ids,
+    )
+    from .families import Family, register_family
+    from .finetuning import finetune
+    from .losses import LSEPLoss, MultiPositiveContrastiveLoss
+    from .settings import Settings
+    from .testing import evaluate
+    from .trainers import (
+        AudioFormerClassificationTrainer,
+        AudioFormerMLMTrainer,
+        AudioFormerMPCTrainer,
+        AudioTrainer,
+        ClassificationTrainer,
+    )
+
+_MODULES = {
+    "AudioFormerClassificationTrainer": "trainers",
+    "AudioFormerMLMTrainer": "trainers",
+    "AudioFormerMPCTrainer": "trainers",
+    "AudioFormerTrainingArguments": "audioformer_arguments",
+    "AudioTrainer": "trainers",
+    "AudioTrainingArguments": "arguments",
+    "ClassificationTrainer": "trainers",
+    "CodeExamples": "examples.codes",
+    "DataArguments": "arguments",
+    "DataCollatorForCodecClassification": "examples.collators",
+    "DataCollatorForCodecMaskedLM": "examples.collators",
+    "Family": "families",
+    "LSEPLoss": "losses",
+    "ModelArguments": "arguments",
+    "MultiPositiveContrastiveLoss": "losses",
+    "Settings": "settings",
+    "evaluate": "testing",
+    "finetune": "finetuning",
+    "pad_input_ids": "examples.collators",
+    "register_family": "families",
+}
+"""Module of each public name, imported when the name is first used: a loss needs no trainer, no reader, no plot."""
 
 __all__ = [
     "AudioFormerClassificationTrainer",
     "AudioFormerMLMTrainer",
     "AudioFormerMPCTrainer",
-    "AudioFormerTrainer",
     "AudioFormerTrainingArguments",
+    "AudioTrainer",
+    "AudioTrainingArguments",
+    "ClassificationTrainer",
     "CodeExamples",
     "DataArguments",
     "DataCollatorForCodecClassification",
     "DataCollatorForCodecMaskedLM",
+    "Family",
     "LSEPLoss",
-    "MeanAveragePrecision",
     "ModelArguments",
     "MultiPositiveContrastiveLoss",
-    "encode_waveforms",
+    "Settings",
+    "evaluate",
+    "finetune",
     "pad_input_ids",
+    "register_family",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

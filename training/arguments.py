@@ -1,154 +1,138 @@
-"""Arguments of a run in three dataclasses: the data, the model, and the training over `TrainingArguments`."""
+"""What a run can be told: the data, the model, and the training, one dataclass each.
 
+Every field is a flag of the commands and a key of the recipes. Its metadata say what it does (`help`), which commands
+take it (`commands`), whether it names something on disk or on the Hub (`path`), and which field of the model's
+configuration it sets (`config`). What only one model family knows stands in the family's own dataclass.
+"""
+
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
 
+PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
+TRAIN = (PRETRAIN, FINETUNE)
+TEST = (FINETUNE, EVALUATE)
+ALL = (PRETRAIN, FINETUNE, EVALUATE)
+
+
+def setting(default: Any, help: str, commands: tuple[str, ...] = ALL, **metadata: Any) -> Any:
+    """A field of one of the dataclasses here.
+
+    Args:
+        default: Value where neither a recipe nor a flag says anything.
+        help (`str`): What it does, for `--help`.
+        commands (`tuple[str, ...]`, defaults to all): Commands that take it.
+        metadata: `path="any"` for a folder, a file or a Hub id that must exist, `path="local"` where it cannot be on
+            the Hub; `config="name"` for a field of the configuration, `fresh=True` if only of a fresh model's.
+    """
+    return field(default=default, metadata={"help": help, "commands": commands, **metadata})
+
+
+def commands_of(entry: dataclasses.Field) -> tuple[str, ...]:
+    """The commands that take a field; those that `TrainingArguments` itself declares are for training."""
+    return entry.metadata.get("commands", TRAIN)
+
 
 @dataclass
 class DataArguments:
-    """What to train, select and test on. Every field is a flag of the commands and a key of the recipes."""
+    """What to train, select and test on."""
 
-    data: str | None = field(
-        default=None,
-        metadata={
-            "help": "Audio with labels: a folder (AudioSet, FSD50K, ESC-50, Speech Commands, or a folder a class), "
-            "a CSV or JSON manifest, a folder saved by `datasets`, or a data set on the Hub. Encoded on first use."
-        },
+    data: str | None = setting(
+        None,
+        "Audio with labels: a folder (AudioSet, FSD50K, ESC-50, Speech Commands, or one sub-folder per class), a CSV "
+        "or JSON manifest, a folder saved by `datasets`, or a data set on the Hub.",
+        path="any",
     )
-    codes: str | None = field(
-        default=None, metadata={"help": "Folder of codes that were encoded before, instead of --data."}
+    eval_data: str | None = setting(
+        None, "Separate source to test on (default: the test part of --data).", TEST, path="any"
     )
-    eval_data: str | None = field(
-        default=None, metadata={"help": "A separate source to test on; by default the test part of --data."}
+    layout: str = setting("auto", "Layout of --data; detected from its content by default.")
+    train_split: list[str] | None = setting(None, 'Splits to train on (default: those named "train").', TRAIN)
+    eval_split: list[str] | None = setting(None, 'Splits to test on (default: those named "test").', TEST)
+    train_folds: list[int] | None = setting(None, "Folds to train on, in data with folds.", TRAIN)
+    eval_folds: list[int] | None = setting(None, "Folds to test on, in data with folds.", TEST)
+    audio_column: str = setting("audio", "Column of a `datasets` data set that holds the audio.")
+    label_column: str = setting("label", "Column of a `datasets` data set or manifest that holds the labels.")
+    label_delimiter: str = setting(";", "Separator between the labels of a clip in a manifest.")
+    max_length_s: float = setting(10.0, "Longest clip in seconds; see --long-files for longer ones.")
+    long_files: Literal["windows", "cut"] = setting(
+        "windows",
+        "windows: longer files become windows of --max-length-s, all of which count; cut: only their beginning does.",
     )
-    eval_codes: str | None = field(default=None, metadata={"help": "The same, encoded before."})
-    layout: str = field(
-        default="auto", metadata={"help": "Layout of --data; found out by what lies there unless given."}
+    keep_silent: bool = setting(False, "Keep clips in which no sample reaches one step of 16-bit audio.")
+    max_rejected_share: float = setting(
+        0.01, "Share of clips that may be unreadable before the run stops and lists them."
     )
-    train_split: list[str] | None = field(
-        default=None, metadata={"help": 'Splits to train on (default: those named "train").'}
+    held_out_share: float = setting(
+        0.1, "Share of the training clips, stratified by class, that selects the best checkpoint.", TRAIN
     )
-    eval_split: list[str] | None = field(
-        default=None, metadata={"help": 'Splits to test on (default: those named "test").'}
+    select_on_eval: bool = setting(
+        False,
+        "Select the checkpoint on the test clips, as the paper does; the reported metric is then optimistic.",
+        (FINETUNE,),
     )
-    train_folds: list[int] | None = field(default=None, metadata={"help": "Folds to train on, in data with folds."})
-    eval_folds: list[int] | None = field(default=None, metadata={"help": "Folds to test on, in data with folds."})
-    audio_column: str = field(
-        default="audio", metadata={"help": "Column of a `datasets` data set that holds the audio."}
-    )
-    label_column: str = field(
-        default="label", metadata={"help": "Column of a `datasets` data set or manifest with the label or labels."}
-    )
-    label_delimiter: str = field(
-        default=";", metadata={"help": "What separates several labels of a clip in a manifest."}
-    )
-    codec: str | None = field(
-        default=None,
-        metadata={"help": "Folder or Hub id of the codec (default: that of the model, or the bundled one)."},
-    )
-    codec_revision: str | None = field(default=None, metadata={"help": "Revision of a codec on the Hub."})
-    codec_type: str | None = field(
-        default=None, metadata={"help": "Kind of a codec on the Hub: encodec (default), mimi, dac or xcodec2."}
-    )
-    codec_backend: str = field(
-        default="transformers", metadata={"help": "encodec: --codec is an original checkpoint, run by that package."}
-    )
-    num_codebooks: int = field(default=4, metadata={"help": "Rows of codes to encode and keep: C1 to C4 by default."})
-    max_length_s: float = field(
-        default=10.0, metadata={"help": "Seconds of a clip that are used; what lies behind is cut, and counted."}
-    )
-    cache_dir: str | None = field(
-        default=None, metadata={"help": "Where codes of --data are kept (default: in the user's cache folder)."}
-    )
-    max_rejected_share: float = field(
-        default=0.01, metadata={"help": "Share of clips that may be unreadable before the run stops with their list."}
-    )
-    held_out_share: float = field(
-        default=0.1, metadata={"help": "Share of the training clips, stratified, that selects the best checkpoint."}
-    )
-    select_on_eval: bool = field(
-        default=False,
-        metadata={
-            "help": "Select the checkpoint on the test clips, as the paper does: its metric is then optimistic."
-        },
-    )
-    max_train_clips: int | None = field(
-        default=None, metadata={"help": "Train on the first so many clips only, to try a recipe."}
-    )
+    max_train_clips: int | None = setting(None, "Train on the first N clips only, to try a recipe.", TRAIN)
 
     def __post_init__(self) -> None:
-        _check_range("max_rejected_share", self.max_rejected_share, 0, 1)
+        check_range("max_rejected_share", self.max_rejected_share, 0, 1)
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
         if self.max_length_s <= 0:
             raise ValueError(f"`max_length_s` must be more than 0 seconds, got {self.max_length_s}.")
-        if self.num_codebooks < 1:
-            raise ValueError(f"`num_codebooks` must be at least 1, got {self.num_codebooks}.")
-        if self.max_train_clips is not None and self.max_train_clips < 1:
-            raise ValueError(f"`max_train_clips` must be at least 1, got {self.max_train_clips}.")
+        check_at_least_one("max_train_clips", self.max_train_clips)
 
 
 @dataclass
 class ModelArguments:
-    """Which model to start from, or the sizes of a fresh one, and how to fine-tune it."""
+    """Which model to start from, and what kind of classifier it becomes."""
 
-    model: str | None = field(
-        default=None,
-        metadata={"help": "Folder or Hub id to start from; without it a fresh model of the sizes below is made."},
+    family: str | None = setting(
+        None, "Model family of a fresh model, where neither --model nor the recipe determines it.", TRAIN
     )
-    model_revision: str | None = field(default=None, metadata={"help": "Revision of a model on the Hub."})
-    hidden_size: int = field(default=768, metadata={"help": "Width of a fresh model."})
-    num_hidden_layers: int = field(default=12, metadata={"help": "Layers of a fresh model."})
-    num_attention_heads: int = field(default=12, metadata={"help": "Attention heads of a fresh model."})
-    intermediate_size: int = field(default=3072, metadata={"help": "Feed-forward width of a fresh model."})
-    dropout: float | None = field(
-        default=None, metadata={"help": "Dropout of the layers (default: 0.1, or what the checkpoint says)."}
+    model: str | None = setting(
+        None, "Folder or Hub id to start from (default: a fresh model of the family's sizes).", path="any"
     )
-    attention_dropout: float | None = field(
-        default=None,
-        metadata={"help": "Dropout of the attention (the same); above 0 it keeps a CPU from its fast attention."},
+    model_revision: str | None = setting(None, "Revision of a model on the Hub.")
+    attn_implementation: str | None = setting(
+        None, '"sdpa", "eager", "flash_attention_2", ... (default: the best available).'
     )
-    attn_implementation: str | None = field(
-        default=None, metadata={"help": '"sdpa", "eager", "flash_attention_2", ... (default: the best there is).'}
+    classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = setting(
+        None,
+        "Loss of the classifier (default: cross_entropy for one label per clip, lsep for several).",
+        (FINETUNE,),
     )
-    codebooks: list[int] | None = field(
-        default=None,
-        metadata={
-            "help": "Rows of codes: pre-training makes one model for each (default: all rows, 0 1 2 3 = C1 to C4); "
-            "fine-tuning reads one (default: the model's own, else 0 = C1)."
-        },
+    new_head: bool = setting(
+        False, "Put a fresh classifier on a checkpoint that was trained for other labels.", (FINETUNE,)
     )
-    method: Literal["ft1", "ft2"] = field(
-        default="ft1",
-        metadata={"help": "ft1: classification alone. ft2: classification and the multi-positive contrastive loss."},
-    )
-    teachers: list[str] | None = field(
-        default=None,
-        metadata={"help": "FT2: folders or Hub ids of the pre-trained models of the other rows, C2 to CN."},
-    )
-    classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = field(
-        default=None,
-        metadata={"help": "Loss of the classifier (default: cross_entropy for one label a clip, lsep for several)."},
-    )
-    new_head: bool = field(
-        default=False, metadata={"help": "Put a fresh classifier on a checkpoint that was trained for other labels."}
-    )
-    multi_label: bool | None = field(
-        default=None, metadata={"help": "Whether a clip can have several labels (default: what the data says)."}
+    multi_label: bool | None = setting(
+        None, "Whether a clip can have several labels (default: what the data say).", (FINETUNE,)
     )
 
-    def __post_init__(self) -> None:
-        for name in ("dropout", "attention_dropout"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
-        if self.method == "ft2" and not self.teachers:
-            raise ValueError('`method` "ft2" needs `teachers`: the pre-trained models of the rows C2 to CN.')
-        if self.codebooks is not None and (not self.codebooks or min(self.codebooks) < 0):
-            raise ValueError(f"`codebooks` must be rows from 0 on, got {self.codebooks}.")
+
+@dataclass
+class FamilyArguments:
+    """Settings that only one model family knows: the sizes of a fresh model, its front end, its methods."""
+
+    def config_values(self, fresh: bool) -> dict[str, Any]:
+        """Fields of the model's configuration that these settings determine.
+
+        Args:
+            fresh (`bool`): Whether the model is made anew; sizes are those of the checkpoint otherwise.
+        """
+        values = {}
+        for entry in dataclasses.fields(self):
+            name, value = entry.metadata.get("config"), getattr(self, entry.name)
+            if name is not None and value is not None and (fresh or not entry.metadata.get("fresh")):
+                values[name] = value
+        return values
+
+
+def size(default: Any, help: str, config: str | None = None) -> Any:
+    """A setting for the size of a fresh model; `config` names the field of the configuration."""
+    return setting(default, help, TRAIN, config=config, fresh=True)
 
 
 @dataclass
@@ -160,39 +144,47 @@ class AudioTrainingArguments(TrainingArguments):
         ValueError: If a value is outside its range, or two of them exclude each other.
     """
 
-    # Batches carry more than the forward's arguments: the teachers' vectors, the seeds of the masking.
-    remove_unused_columns: bool | None = field(default=False, metadata={"help": "Leave at False."})
-    # Every parameter is used in every step, and looking for others costs a pass over the graph.
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "Leave at False."})
-    report_to: None | str | list[str] = field(
-        default="none", metadata={"help": "Where to report besides the console and the output folder."}
+    # Declared again with the commands that take them; types and defaults are those of `TrainingArguments`.
+    output_dir: str | None = setting(None, "Folder to write.")
+    per_device_eval_batch_size: int = setting(8, "Clips per batch and device in evaluations.")
+    dataloader_num_workers: int = setting(0, "Processes that load batches; 0 loads them in the main process.")
+    bf16_full_eval: bool = setting(False, "Evaluate in bfloat16.")
+    fp16_full_eval: bool = setting(False, "Evaluate in float16.")
+    use_cpu: bool = setting(False, "Stay on the CPU.")
+    seed: int = setting(42, "Seed of weights, order, held-out clips and everything that is drawn.")
+    label_smoothing_factor: float = setting(
+        0.0, "Share of each target that is spread over the other classes.", (FINETUNE,)
     )
-    layer_wise_lr_decay: float | None = field(
-        default=None, metadata={"help": "Factor of the learning rate from each layer to the one below it, in (0, 1]."}
+    # Batches carry more than the forward's arguments: seeds of the masking, vectors of other models.
+    remove_unused_columns: bool | None = setting(False, "Leave at false.", TRAIN)
+    # Every parameter is used in every step, and looking for unused ones costs a pass over the graph.
+    ddp_find_unused_parameters: bool | None = setting(False, "Leave at false.", TRAIN)
+    report_to: None | str | list[str] = setting(
+        "none", "Where to report besides the console and the output folder.", TRAIN
     )
-    group_by_length: bool = field(
-        default=True, metadata={"help": "Put clips of similar length into one batch, so that little is padded."}
+    layer_wise_lr_decay: float | None = setting(
+        None, "Factor of the learning rate from each layer to the one below it, in (0, 1].", TRAIN
     )
-    shuffle_buffer_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Shuffle shards of neighbouring clips, and this many clips at a time, so that a disk reads in few "
-            "places (default: all clips at once, best where the codes fit into memory)."
-        },
+    group_by_length: bool = setting(
+        True, "Put clips of similar length into one batch, so that little is padded.", TRAIN
     )
-    class_balanced_sampling: bool = field(
-        default=False, metadata={"help": "Draw clips by the rarity of their classes, with replacement."}
+    shuffle_buffer_size: int | None = setting(
+        None,
+        "Shuffle shards of neighbouring clips, and N clips at a time, so that a disk reads in few places (default: "
+        "all clips at once, best where the data fit into memory).",
+        TRAIN,
     )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better metric."}
+    class_balanced_sampling: bool = setting(
+        False, "Draw clips by the rarity of their classes, with replacement.", (FINETUNE,)
     )
+    early_stopping_patience: int | None = setting(None, "Stop after N evaluations without a better metric.", TRAIN)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # Without a device to copy to, torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         for name in ("early_stopping_patience", "shuffle_buffer_size"):
-            _check_at_least_one(name, getattr(self, name))
+            check_at_least_one(name, getattr(self, name))
         if self.layer_wise_lr_decay is not None and not 0 < self.layer_wise_lr_decay <= 1:
             raise ValueError(f"`layer_wise_lr_decay` must be in (0, 1], got {self.layer_wise_lr_decay}.")
         if self.push_to_hub:
@@ -204,78 +196,13 @@ class AudioTrainingArguments(TrainingArguments):
             raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
 
 
-@dataclass
-class AudioFormerTrainingArguments(AudioTrainingArguments):
-    """What masked-LM pre-training, FT1 and FT2 of AudioFormer add. The additions are off in the paper's recipes.
-
-    Raises:
-        ValueError: If a value is outside its range, or two of them exclude each other.
-    """
-
-    mask_probability: float = field(default=0.25, metadata={"help": "Pre-training: share of the codes to predict."})
-    replace_probability: float = field(
-        default=0.8, metadata={"help": "Pre-training: share of these hidden by <MASK>."}
-    )
-    random_probability: float = field(
-        default=0.1, metadata={"help": "Pre-training: share of these replaced by a random code; the rest stay."}
-    )
-    mask_span_length: int = field(
-        default=1, metadata={"help": "Pre-training: neighbouring codes hidden together; 1 hides them one by one."}
-    )
-    crop_frames: int | None = field(
-        default=None, metadata={"help": "Train on a random stretch of so many codes of a longer clip (75 a second)."}
-    )
-    classification_weight: float = field(
-        default=0.95,
-        metadata={"help": "FT2: weight of the classification loss; the contrastive one has the rest (Eq. 9)."},
-    )
-    mpc_temperature: float = field(
-        default=0.05, metadata={"help": "FT2: temperature tau of the contrastive loss (Eq. 8)."}
-    )
-    gather_across_devices: bool = field(
-        default=True, metadata={"help": "FT2: negatives come from the batches of all processes."}
-    )
-    online_teachers: bool = field(
-        default=False, metadata={"help": "FT2: run the frozen models in every step, needed where the data changes."}
-    )
-    teacher_cache_dir: str | None = field(
-        default=None,
-        metadata={"help": "FT2: where the frozen models' vectors are kept (default: in the output folder)."},
-    )
-    mixup_alpha: float = field(
-        default=0.0,
-        metadata={"help": "Mix the code embeddings of pairs of clips, with shares from Beta(alpha, alpha)."},
-    )
-    packed: bool = field(
-        default=False, metadata={"help": "Join the clips of a batch without padding; needs flash_attention_2."}
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("replace_probability", "random_probability", "classification_weight"):
-            _check_range(name, getattr(self, name), 0, 1)
-        if not 0 < self.mask_probability <= 1:
-            raise ValueError(f"`mask_probability` must be in (0, 1], got {self.mask_probability}.")
-        if self.replace_probability + self.random_probability > 1 + 1e-9:
-            raise ValueError(
-                "`replace_probability` and `random_probability` must not sum to more than 1, got "
-                f"{self.replace_probability} and {self.random_probability}."
-            )
-        for name in ("mask_span_length", "crop_frames"):
-            _check_at_least_one(name, getattr(self, name))
-        if self.mpc_temperature <= 0:
-            raise ValueError(f"`mpc_temperature` must be more than 0, got {self.mpc_temperature}.")
-        if self.mixup_alpha < 0:
-            raise ValueError(f"`mixup_alpha` must be at least 0 (0 turns it off), got {self.mixup_alpha}.")
-        if self.packed and self.mixup_alpha:
-            raise ValueError("`packed` and `mixup_alpha` exclude each other: packed clips are not aligned.")
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise `ValueError` for a value outside `[low, high]`."""
     if not low <= value <= high:
         raise ValueError(f"`{name}` must be in [{low}, {high}], got {value}.")
 
 
-def _check_at_least_one(name: str, value: int | None) -> None:
+def check_at_least_one(name: str, value: int | None) -> None:
+    """Raise `ValueError` for a number below 1; `None` passes."""
     if value is not None and value < 1:
         raise ValueError(f"`{name}` must be at least 1, got {value}.")

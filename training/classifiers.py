@@ -1,157 +1,162 @@
 """The classifier of a run: from a pre-trained model, another classifier, or fresh; and whether its labels fit."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
-
-from .arguments import ModelArguments
+from .families import Family
+from .settings import Settings
 
 SHOWN = 10
 
 
-def check_known(wanted: Sequence[str], has: Sequence[str], name: str) -> None:
+def check_known(wanted: Sequence[str], known: Sequence[str], name: str) -> None:
     """Make sure that every label of some data is known.
 
     Args:
         wanted (sequence of `str`): Labels of the data.
-        has (sequence of `str`): Labels that are known.
+        known (sequence of `str`): Labels that are known.
         name (`str`): What knows them, as the message calls it.
 
     Raises:
         ValueError: Naming the labels that are unknown.
     """
-    unknown = [label for label in wanted if label not in set(has)]
+    unknown = [label for label in wanted if label not in set(known)]
     if unknown:
         raise ValueError(
             f"{name} does not know {len(unknown)} of the {len(wanted)} labels of the data: {_shown(unknown)}. "
-            f"It knows {len(has)}: {_shown(has)}."
+            f"It knows {len(known)}: {_shown(known)}."
         )
 
 
-def check_head(model: ModelArguments, labels: Sequence[str]) -> None:
+def check_head(settings: Settings, labels: Sequence[str]) -> None:
     """Make sure that there are labels and that they fit the head of a checkpoint, without loading its weights.
 
     Raises:
         ValueError: If there are no labels, or the checkpoint is a classifier of others and `new_head` is not set.
     """
+    model = settings.model
     if not labels:
         raise ValueError("The data have no labels: a classifier cannot be fine-tuned on them.")
     if model.model is None or model.new_head:
         return
-    config = read_config(model.model, model.model_revision)
-    has = labels_of(config)
-    if is_classifier(config) and has != list(labels):
-        check_known(labels, has, f"`model` {model.model}")
+    config = read_config(settings.family, model.model, model.model_revision)
+    known = labels_of(config)
+    if settings.family.is_classifier(config) and known != list(labels):
+        check_known(labels, known, f"`model` {model.model}")
         raise ValueError(
-            f"`model` {model.model} has other labels than the data, or another order: {_shown(has)} against "
+            f"`model` {model.model} has other labels than the data, or another order: {_shown(known)} against "
             f"{_shown(list(labels))}. Add --new-head to put a fresh classifier on it."
         )
 
 
-def check_vocabulary(model: str, config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
-    """Make sure that a checkpoint reads the ids of a codec.
-
-    Raises:
-        ValueError: If its codebooks have another size.
-    """
-    if config.codebook_size != extractor.codebook_size:
-        raise ValueError(
-            f"`model` {model!r} was made for {config.codebook_size} entries a codebook, the codec has "
-            f"{extractor.codebook_size}."
-        )
-
-
-def labels_of(config: AudioFormerConfig) -> list[str]:
+def labels_of(config: PreTrainedConfig) -> list[str]:
     """Names of the classes in the order of their indices."""
     return [config.id2label[index] for index in sorted(config.id2label)]
 
 
-def _shown(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:SHOWN]) + (f", and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")
-
-
-def dropout_changes(model: ModelArguments) -> dict[str, float]:
-    """The fields of the configuration for the dropout that was asked for."""
-    changes = {"hidden_dropout_prob": model.dropout, "attention_probs_dropout_prob": model.attention_dropout}
-    return {name: value for name, value in changes.items() if value is not None}
-
-
-def read_config(model: str, revision: str | None = None) -> AudioFormerConfig:
+def read_config(family: Family, model: str, revision: str | None = None) -> PreTrainedConfig:
     """The configuration of a checkpoint, without its weights.
 
     Raises:
-        ValueError: If it is not an AudioFormer, or there is none.
+        ValueError: If there is none, or it belongs to another family.
     """
     try:
         config = AutoConfig.from_pretrained(model, revision=revision)
     except OSError as error:
         raise ValueError(f"`model` {model!r} cannot be opened: {error}") from error
-    if not isinstance(config, AudioFormerConfig):
-        raise ValueError(f"`model` {model!r} must be an AudioFormer, it is of the type {config.model_type!r}.")
+    if not isinstance(config, family.config):
+        raise ValueError(
+            f"`model` {model!r} must be of the family {family.title}, it is of the type {config.model_type!r}."
+        )
     return config
 
 
-def is_classifier(config: AudioFormerConfig) -> bool:
-    return "AudioFormerForAudioClassification" in (config.architectures or [])
-
-
-def classifier_to_train(
-    model: ModelArguments, labels: Sequence[str], multi_label: bool, extractor: AudioFormerFeatureExtractor
-) -> AudioFormerForAudioClassification:
-    """The model that is fine-tuned: the backbone of `model.model`, or a fresh one, under a head for `labels`.
-
-    Args:
-        model (`ModelArguments`): Where to start, the loss, the dropout.
-        labels (sequence of `str`): Class names; their order gives the indices.
-        multi_label (`bool`): Whether a clip can have several.
-        extractor (`AudioFormerFeatureExtractor`): Gives the ids of the row that is read.
+def read_classifier_config(family: Family, model: str, revision: str | None = None) -> PreTrainedConfig:
+    """The configuration of a checkpoint that must be a classifier.
 
     Raises:
-        ValueError: If the labels or the codec do not fit the checkpoint (see [`check_head`] and
-            [`check_vocabulary`]), or the loss not the labels.
+        ValueError: If it is not one.
     """
-    loss = model.classification_loss or ("lsep" if multi_label else "cross_entropy")
+    config = read_config(family, model, revision)
+    if not family.is_classifier(config):
+        # `from_pretrained` would put a head of random numbers on it.
+        architectures = ", ".join(config.architectures or ["unknown"])
+        raise ValueError(f"`model` {model!r} must be a classifier, it is a {architectures}.")
+    return config
+
+
+def default_classification_loss(multi_label: bool) -> str:
+    """The loss of a classifier where none was asked for: LSEP (paper, Eq. 7) for several labels per clip."""
+    return "lsep" if multi_label else "cross_entropy"
+
+
+def check_classification_loss(loss: str, multi_label: bool) -> None:
+    """Make sure that a loss fits the labels.
+
+    Raises:
+        ValueError: If one is for a single label per clip and the other for several.
+    """
     if multi_label == (loss == "cross_entropy"):
         kind = "several labels" if multi_label else "one label"
         raise ValueError(
-            f"`classification_loss` {loss!r} does not fit data with {kind} a clip: "
+            f"`classification_loss` {loss!r} does not fit data with {kind} per clip: "
             "cross_entropy is for one, lsep and bce are for several."
         )
-    ids = extractor.model_config()
-    changes: dict[str, object] = {
+
+
+def fresh_config(settings: Settings, extractor: Any, **changes: Any) -> PreTrainedConfig:
+    """The configuration of a fresh model: the sizes asked for, and what the extractor's output requires."""
+    reads = extractor.model_config() if hasattr(extractor, "model_config") else {}
+    return settings.family.config(**{**reads, **settings.options.config_values(fresh=True), **changes})
+
+
+def classifier_to_train(
+    settings: Settings, labels: Sequence[str], multi_label: bool, extractor: Any
+) -> PreTrainedModel:
+    """The model that is fine-tuned: the backbone of `settings.model.model`, or a fresh one, under a head for `labels`.
+
+    Args:
+        settings (`Settings`): Where to start, the loss, the sizes.
+        labels (sequence of `str`): Class names; their order gives the indices.
+        multi_label (`bool`): Whether a clip can have several.
+        extractor: Feature extractor of the run.
+
+    Raises:
+        ValueError: If the labels or the extractor do not fit the checkpoint (see [`check_head`]), or the loss does not
+            fit the labels.
+    """
+    family, model = settings.family, settings.model
+    loss = model.classification_loss or default_classification_loss(multi_label)
+    check_classification_loss(loss, multi_label)
+    changes: dict[str, Any] = {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
         "classification_loss": loss,
-        "codebook": ids["codebook"],
         # What was fitted to the scores of a head says nothing about the head after training.
         "calibration_temperature": None,
         "calibration_bias": None,
     }
-    changes |= dropout_changes(model)
+    attention = {"attn_implementation": model.attn_implementation}
     if model.model is None:
-        config = AudioFormerConfig(
-            hidden_size=model.hidden_size,
-            num_hidden_layers=model.num_hidden_layers,
-            num_attention_heads=model.num_attention_heads,
-            intermediate_size=model.intermediate_size,
-            **{**ids, **changes},
-        )
-        return AudioFormerForAudioClassification._from_config(config, attn_implementation=model.attn_implementation)
+        return family.classifier._from_config(fresh_config(settings, extractor, **changes), **attention)
 
-    config = read_config(model.model, model.model_revision)
-    check_vocabulary(model.model, config, extractor)
-    options = {"revision": model.model_revision, "attn_implementation": model.attn_implementation}
-    if is_classifier(config) and not model.new_head:
-        check_head(model, labels)
-        return AudioFormerForAudioClassification.from_pretrained(model.model, **options, **changes)
-    backbone = AudioFormerModel.from_pretrained(model.model, **options)
-    classifier = AudioFormerForAudioClassification._from_config(
-        AudioFormerConfig.from_dict({**config.to_dict(), **changes}), attn_implementation=model.attn_implementation
-    )
-    classifier.audioformer.load_state_dict(backbone.state_dict())
+    config = read_config(family, model.model, model.model_revision)
+    if family.check_extractor is not None:
+        family.check_extractor(config, extractor)
+    changes |= settings.options.config_values(fresh=False)
+    options = {"revision": model.model_revision, **attention}
+    if family.is_classifier(config) and not model.new_head:
+        check_head(settings, labels)
+        return family.classifier.from_pretrained(model.model, **options, **changes)
+    backbone = family.backbone.from_pretrained(model.model, **options)
+    classifier = family.classifier._from_config(family.config.from_dict({**config.to_dict(), **changes}), **attention)
+    classifier.base_model.load_state_dict(backbone.state_dict())
     return classifier
+
+
+def _shown(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:SHOWN]) + (f", and {len(labels) - SHOWN} more" if len(labels) > SHOWN else "")

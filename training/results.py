@@ -1,8 +1,9 @@
-"""Testing a classifier and putting together what came of it."""
+"""Testing a classifier, and collecting what came of it."""
 
+import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,81 +11,107 @@ import numpy as np
 import torch
 import transformers
 
-import audioformer
-from audioformer.data.codes.encoded import EncodedData
-from audioformer.evaluation import EvaluationSummary
+from audioformer.data.audio.windows import listed_clip_of
+from audioformer.data.clips import Clips
+from audioformer.evaluation import EvaluationSummary, merge_windows
 
-from .arguments import AudioFormerTrainingArguments, DataArguments, ModelArguments
-from .examples.codes import CodeExamples
 from .outputs import peak_memory_gb
-from .trainers import AudioFormerClassificationTrainer
+from .settings import Settings
+from .trainers import ClassificationTrainer
 
-__all__ = ["describe_settings", "predict", "summarize"]
+PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}
+"""Settings that say where things are, and nothing about the model."""
 
 
-def predict(trainer: AudioFormerClassificationTrainer, part: EncodedData) -> np.ndarray:
+def predict(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> np.ndarray:
     """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process."""
-    examples = CodeExamples(part.codes, codebook=trainer.model.config.codebook)
+    examples = settings.family.examples.examples(settings, clips, extractor, trainer.model.config, labels=False)
     return trainer.predict(examples).predictions
 
 
-def describe_settings(
-    data: DataArguments, model: ModelArguments, arguments: AudioFormerTrainingArguments
-) -> dict[str, Any]:
-    """What was asked for and is not a default, and the versions; of paths of this machine only their names."""
-    settings: dict[str, Any] = {}
-    for group in (data, model, arguments):
-        values = group.to_dict() if isinstance(group, AudioFormerTrainingArguments) else asdict(group)
-        for entry in fields(group):
-            default = entry.default_factory() if entry.default_factory is not MISSING else entry.default
-            value = values.get(entry.name)
-            if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
-                settings[entry.name] = publishable(value)
-    return settings | {
-        "audioformer": audioformer.__version__,
-        "transformers": transformers.__version__,
-        "torch": torch.__version__,
-    }
-
-
-def publishable(value: Any) -> Any:
-    """A setting as anyone may read it: of an absolute path, which tells of this machine, only its name."""
-    if isinstance(value, list):
-        return [publishable(entry) for entry in value]
-    is_path = isinstance(value, (str, Path)) and Path(value).is_absolute()
-    return Path(value).name if is_path else value
-
-
 def summarize(
-    trainer: AudioFormerClassificationTrainer,
-    part: EncodedData,
+    trainer: ClassificationTrainer,
+    settings: Settings,
+    clips: Clips,
+    extractor: Any,
     *,
     tested_on: str,
     selection: str | None,
-    settings: dict[str, Any],
     notes: Sequence[str] = (),
     train_seconds: float | None = None,
 ) -> EvaluationSummary:
-    """Test a classifier on a part of the data."""
+    """Test a classifier on some clips. The windows of a long file are one clip, with the mean of their scores.
+
+    Args:
+        trainer (`ClassificationTrainer`): Holds the classifier.
+        settings (`Settings`): Settings of the run.
+        clips (`Clips`): What it is tested on.
+        extractor: Its feature extractor.
+        tested_on (`str`): Which clips these are, for the summary.
+        selection (`str`, *optional*): Which clips selected the checkpoint.
+        notes (sequence of `str`): What a reader has to know besides.
+        train_seconds (`float`, *optional*): How long the training took.
+    """
     started = time.perf_counter()
-    scores = predict(trainer, part)
+    scores = predict(trainer, settings, clips, extractor)
     seconds = {"testing": time.perf_counter() - started}
     if train_seconds is not None:
         seconds = {"training": train_seconds, **seconds}
+    names = [listed_clip_of(name) for name in clips.ids]
+    targets, groups = clips.targets, clips.groups
+    durations_s = np.asarray(clips.dataset["duration_s"][:], dtype=float)
+    merged = merge_windows(names, scores, targets, durations_s, multi_label=clips.multi_label)
     return EvaluationSummary(
-        ids=part.dataset["id"][:],
-        scores=scores,
-        targets=part.targets,
-        labels=part.labels,
-        multi_label=part.multi_label,
+        ids=[names[index] if len(rows) > 1 else clips.ids[index] for index, rows in merged.rows],
+        scores=merged.scores,
+        targets=targets[[index for index, _ in merged.rows]],
+        labels=clips.labels,
+        multi_label=clips.multi_label,
         tested_on=tested_on,
         selection=selection,
-        groups=part.groups,
-        settings=settings,
-        data=asdict(part.report),
-        data_text=part.report.to_text(),
+        groups=[groups[index] for index, _ in merged.rows],
+        settings=describe_settings(settings),
+        data=dataclasses.asdict(clips.report),
+        data_text=clips.report.to_text(),
         notes=notes,
         log_history=trainer.state.log_history,
         seconds=seconds,
         peak_memory_gb=peak_memory_gb(),
     )
+
+
+def describe_settings(settings: Settings) -> dict[str, Any]:
+    """What was asked for and is not a default, and the versions; of paths of this machine only their names."""
+    described: dict[str, Any] = {"family": settings.family.name}
+    for group in settings.groups:
+        values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
+        for entry in dataclasses.fields(group):
+            has_factory = entry.default_factory is not dataclasses.MISSING
+            default = entry.default_factory() if has_factory else entry.default  # type: ignore[misc]
+            value = values.get(entry.name)
+            if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
+                described[entry.name] = publishable(value)
+    return described | {
+        "audioformer": version("audioformer"),
+        "transformers": transformers.__version__,
+        "torch": torch.__version__,
+    }
+
+
+def describe_recipe(settings: Settings) -> dict[str, Any]:
+    """The recipe of a run for its card: its name, what it changes of its base, and what was given besides it."""
+    recipe = settings.recipe
+    given = {name: publishable(value) for name, value in settings.given.items() if name not in PLACES}
+    return {
+        "recipe": None if recipe is None else recipe.name,
+        "own": {} if recipe is None else dict(recipe.own),
+        "flags": given,
+    }
+
+
+def publishable(value: Any) -> Any:
+    """A setting as anyone may read it: of an absolute path, which reveals this machine, only its name."""
+    if isinstance(value, list):
+        return [publishable(entry) for entry in value]
+    is_path = isinstance(value, (str, Path)) and Path(value).is_absolute()
+    return Path(value).name if is_path else value

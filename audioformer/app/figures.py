@@ -1,10 +1,12 @@
-"""The page's pictures of a sound: waveform, codes, and labels over time."""
+"""The page's pictures of a sound: its waveform, what the model receives, and labels over time."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot, which keeps every figure and is not for threads
 
-from audioformer.classify import WindowScores
+from audioformer.training.families import ClipView
+
+from ..classify import WindowScores
 
 WIDTH, HEIGHT = 9.0, 2.4
 """Size of a picture in inches."""
@@ -41,22 +43,24 @@ def draw_waveform(waveform: np.ndarray, sampling_rate: int) -> Figure:
     return figure
 
 
-def draw_codes(codes: np.ndarray, duration_s: float, row_read: int) -> Figure:
-    """Draw codes as an image, a row of pixels for each row of codes.
+def draw_view(view: ClipView, duration_s: float) -> Figure:
+    """Draw what a model receives of a clip as an image, one row of pixels per channel.
 
     Args:
-        codes (`np.ndarray` of shape `(rows, frames)`): Codes of the rows C1..CN.
-        duration_s (`float`): How long the frames last together, in seconds.
-        row_read (`int`): The row that the model reads, from 0.
+        view (`ClipView`): The values.
+        duration_s (`float`): Duration of the clip in seconds.
     """
-    rows = len(codes)
-    figure, axes = _axes(f"Codes, 0 to {duration_s:.2f} s; the model reads C{row_read + 1}")
-    image = axes.imshow(
-        codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=(0, duration_s, rows + 0.5, 0.5)
-    )
-    axes.set(xlabel="time (s)", yticks=range(1, rows + 1))
-    axes.set_yticklabels([f"C{row}" for row in range(1, rows + 1)])
-    figure.colorbar(image, ax=axes, label="code", pad=0.01)
+    num_channels = len(view.values)
+    figure, axes = _axes(f"{view.title}; 0 to {duration_s:.2f} s")
+    extent = (0, duration_s, num_channels + 0.5, 0.5)
+    values = view.values if view.channel_names is not None else view.values[::-1]
+    image = axes.imshow(values, aspect="auto", interpolation="nearest", cmap="viridis", extent=extent)
+    axes.set(xlabel="time (s)")
+    if view.channel_names is None:
+        axes.set_yticks([])
+    else:
+        axes.set_yticks(range(1, num_channels + 1), view.channel_names)
+    figure.colorbar(image, ax=axes, pad=0.01)
     return figure
 
 

@@ -1,11 +1,8 @@
-"""`audioformer demo`: a page in the browser that shows what a classifier hears. Uploads are limited and deleted."""
+"""The page in the browser that shows what a classifier hears. Uploads are limited and deleted."""
 
-import argparse
 import contextlib
 import os
 import re
-import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,24 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
-import torch
 
 from audioformer.data import synthesize_sound_events
-from audioformer.training.outputs import quiet_loading
 
-from .listening import HeardSound, Listener
+from .sound_classifier import ClassifiedSound, SoundClassifier
 
 if TYPE_CHECKING:
     import gradio
 
 TOP_K = 5
-"""Labels that are shown."""
+"""Number of labels that are shown."""
 
 KEEP_UPLOADS_S = 600
-"""Seconds after which an upload is deleted; the page needs it that long to play it."""
+"""Seconds after which an upload is deleted; until then the page can play it."""
 
 CLEANING_INTERVAL_S = 60
-"""Seconds between two looks for uploads to delete."""
+"""Seconds between two searches for uploads to delete."""
 
 EXAMPLES = ("knocks_speeding_up", "rain", "siren", "bell", "beeps")
 """Synthetic sound events that the page offers."""
@@ -64,67 +59,67 @@ def _plain(text: str) -> str:
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
-def _report(heard: HeardSound) -> str:
-    label, score = next(iter(heard.scores.scores.items()))
-    name, duration_s = Path(heard.scores.path).name, heard.scores.duration_s
+def _report(sound: ClassifiedSound) -> str:
+    label, score = next(iter(sound.scores.scores.items()))
+    name, duration_s = Path(sound.scores.path).name, sound.scores.duration_s
     return f"**{_plain(label)}** ({score:.3f}) is the best label for {_plain(name)}, {duration_s:.2f} s."
 
 
-def show(path: str | None, listener: Listener) -> tuple[Any, ...]:
-    """What the page shows of an upload, or a message in its place.
+def show(path: str | None, classifier: SoundClassifier) -> tuple[Any, ...]:
+    """What the page shows of an upload, or a message instead.
 
     Args:
-        path (`str`, *optional*): The uploaded file; `None` when it was taken away.
-        listener (`Listener`): What listens to it.
+        path (`str`, *optional*): The uploaded file; `None` when it was removed.
+        classifier (`SoundClassifier`): What classifies it.
 
     Returns:
-        `tuple`: Message (Markdown), scores of the labels, figures of waveform, codes and labels over time, and rows of
-        start, end (seconds), best label and score. The last two are for sounds longer than a window; what there is
-        not is `None`.
+        `tuple`: Message (Markdown), scores of the labels, figures of the waveform, of what the model receives and of
+        labels over time, and rows of start, end (seconds), best label and score. The last two are for sounds longer
+        than a window; what does not exist is `None`.
     """
-    from .figures import draw_codes, draw_labels_over_time, draw_waveform
+    from .figures import draw_labels_over_time, draw_view, draw_waveform
 
     if path is None:
         return "Upload or record a sound, or choose an example.", None, None, None, None, None
     try:
-        heard = listener(path)
+        sound = classifier(path)
     except ValueError as error:
         return f"⚠️ This sound was not classified. {_plain(str(error))}", None, None, None, None, None
     shown = (
-        _report(heard),
-        heard.scores.scores,
-        draw_waveform(heard.waveform, heard.sampling_rate),
-        draw_codes(heard.codes, heard.codes_s, listener.row),
+        _report(sound),
+        sound.scores.scores,
+        draw_waveform(sound.waveform, sound.sampling_rate),
+        None if sound.view is None else draw_view(sound.view, sound.view_s),
     )
-    windows = heard.scores.windows
+    windows = sound.scores.windows
     if len(windows) == 1:
         return *shown, None, None
     rows = []
     for window in windows:
         label, score = next(iter(window.scores.items()))
         rows.append([round(window.start_s, 2), round(window.end_s, 2), label, round(score, 3)])
-    labels = list(islice(heard.scores.scores, TOP_K))
+    labels = list(islice(sound.scores.scores, TOP_K))
     return *shown, draw_labels_over_time(windows, labels), rows
 
 
-def build_page(listener: Listener, examples: Sequence[Path]) -> "gradio.Blocks":
+def build_page(classifier: SoundClassifier, examples: Sequence[Path]) -> "gradio.Blocks":
     """The page, ready to be launched.
 
     Args:
-        listener (`Listener`): What listens to the uploads.
+        classifier (`SoundClassifier`): What classifies the uploads.
         examples (sequence of `Path`): Files to offer.
     """
     import gradio
 
     def classify(path: str | None) -> tuple[Any, ...]:
-        message, scores, *details = show(path, listener)
+        message, scores, *details = show(path, classifier)
         return message, scores, *(gradio.update(value=part, visible=part is not None) for part in details)
 
     with gradio.Blocks(title="AudioFormer", analytics_enabled=False) as page:
         gradio.Markdown(
-            f"# AudioFormer\nSound becomes codes, and the codes are read as text. The model {_plain(listener.name)} "
-            f"knows {len(listener.labels)} labels, and answers with them whatever it hears. Sounds of up to "
-            f"{listener.max_minutes:g} minutes and {listener.max_mb:g} MB are taken, and are deleted after "
+            f"# {classifier.family.title}\n{classifier.family.card.description} The model {_plain(classifier.name)} "
+            f"knows {len(classifier.labels)} labels, and answers with one of them whatever it hears. Sounds of up to "
+            f"{classifier.max_minutes:g} minutes and {classifier.max_mb:g} MB are accepted, and are deleted after "
             f"{KEEP_UPLOADS_S // 60} minutes."
         )
         with gradio.Row():
@@ -140,12 +135,12 @@ def build_page(listener: Listener, examples: Sequence[Path]) -> "gradio.Blocks":
                     label="Synthetic examples",
                 )
             with gradio.Column():
-                message = gradio.Markdown(show(None, listener)[0], elem_id="message")
+                message = gradio.Markdown(show(None, classifier)[0], elem_id="message")
                 scores = gradio.Label(num_top_classes=TOP_K, label="Labels", elem_id="scores")
-        # The figures have their titles: a label would lie upon them.
-        waveform, codes, labels_over_time = (
+        # The figures have titles: a label would cover them.
+        waveform, view, labels_over_time = (
             gradio.Plot(label=label, show_label=False, visible=False, elem_id=label.lower().replace(" ", "-"))
-            for label in ("Waveform", "Codes", "Labels over time")
+            for label in ("Waveform", "Model input", "Labels over time")
         )
         table = gradio.Dataframe(
             headers=["from (s)", "to (s)", "best label", "score"],
@@ -155,19 +150,19 @@ def build_page(listener: Listener, examples: Sequence[Path]) -> "gradio.Blocks":
             visible=False,
             elem_id="table",
         )
-        outputs = [message, scores, waveform, codes, labels_over_time, table]
+        outputs = [message, scores, waveform, view, labels_over_time, table]
         sound.change(classify, sound, outputs, api_name="classify")
     return page
 
 
 def _delete_uploads(folder: Path, kept: set[Path], stop: threading.Event) -> None:
-    """Delete what is too old, until it is time to stop.
+    """Delete old uploads until the page stops.
 
-    Gradio's own `delete_cache` is not used: it ends for good when a file comes in while it looks at them.
+    Gradio's own `delete_cache` is not used: it stops for good when a file arrives while it searches.
     """
     while not stop.wait(CLEANING_INTERVAL_S):
         for file in folder.rglob("*"):
-            # A copy has the time of modification of its original, so that only the time of change tells its age.
+            # A copy keeps the modification time of its original, so only the change time tells its age.
             with contextlib.suppress(OSError):
                 if file.is_file() and file not in kept and time.time() - file.stat().st_ctime > KEEP_UPLOADS_S:
                     file.unlink()
@@ -175,12 +170,12 @@ def _delete_uploads(folder: Path, kept: set[Path], stop: threading.Event) -> Non
 
 @contextlib.contextmanager
 def serve(
-    listener: Listener, folder: Path, host: str | None = None, port: int | None = None
+    classifier: SoundClassifier, folder: Path, host: str | None = None, port: int | None = None
 ) -> Iterator["gradio.Blocks"]:
     """Serve the page for as long as the context lasts.
 
     Args:
-        listener (`Listener`): What listens to the uploads.
+        classifier (`SoundClassifier`): What classifies the uploads.
         folder (`Path`): Where uploads and examples are kept; who calls this removes it afterwards.
         host (`str`, *optional*): Address to listen on: this machine alone, or what `GRADIO_SERVER_NAME` says.
         port (`int`, *optional*): Port: a free one from 7860 on, or what `GRADIO_SERVER_PORT` says.
@@ -196,7 +191,7 @@ def serve(
     uploads = folder / "uploads"
     # Gradio reads it for every component, also after the page was built: its own default outlives the page.
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    page = build_page(listener, write_examples(folder / "examples"))
+    page = build_page(classifier, write_examples(folder / "examples"))
     page.queue(max_size=32)
     # Fonts of the system, because the theme's own are fetched from elsewhere.
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -205,7 +200,7 @@ def serve(
         page.launch(
             server_name=host,
             server_port=port,
-            max_file_size=round(listener.max_mb * 1e6),
+            max_file_size=round(classifier.max_mb * 1e6),
             prevent_thread_lock=True,
             quiet=True,
             footer_links=[],
@@ -223,45 +218,3 @@ def serve(
         stop.set()
         cleaner.join()
         page.close(verbose=False)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `audioformer demo`."""
-    parser = argparse.ArgumentParser(
-        prog="audioformer demo",
-        description="Show in the browser what a classifier hears: upload or record a sound, and see its waveform, its "
-        "codes, the labels, and for long sounds the labels over time. Ctrl+C ends it and deletes the uploads.",
-    )
-    parser.add_argument(
-        "--model", help="folder or Hub id of a classifier (default: the small one that comes with the package)"
-    )
-    parser.add_argument("--device", help='"cpu", "cuda", "cuda:1", ... (default: a GPU where there is one)')
-    parser.add_argument("--window-s", type=float, default=10.0, metavar="S", help="window in seconds (default: 10)")
-    parser.add_argument(
-        "--max-minutes", type=float, default=10.0, metavar="M", help="longest sound that is taken (default: 10)"
-    )
-    parser.add_argument("--max-mb", type=float, default=50.0, metavar="MB", help="largest upload (default: 50)")
-    parser.add_argument("--host", help="address to listen on, 0.0.0.0 for all (default: this machine alone)")
-    parser.add_argument("--port", type=int, help="port (default: a free one from 7860 on)")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `audioformer demo`."""
-    arguments = build_parser().parse_args(argv)
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ValueError('`audioformer demo` needs Gradio: pip install "audioformer[demo]".') from error
-    quiet_loading()
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    listener = Listener(arguments.model, device, arguments.window_s, arguments.max_minutes, arguments.max_mb)
-    # Who stops the page with `kill` leaves no uploads behind, either.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with (
-        tempfile.TemporaryDirectory(prefix="audioformer-demo-") as folder,
-        serve(listener, Path(folder), arguments.host, arguments.port) as page,
-    ):
-        print(f"AudioFormer is listening at {page.local_url} (Ctrl+C ends it and deletes the uploads)", flush=True)
-        page.block_thread()
-    return 0

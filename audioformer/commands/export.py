@@ -1,31 +1,23 @@
-"""`audioformer export`: a classifier and the encoder of its codec as ONNX files that need no PyTorch."""
+"""`audioformer export`: the parts of a model as ONNX files that need no PyTorch."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from audioformer.export.onnx_export import (
-    OnnxReport,
-    export_classifier,
-    export_codec_encoder,
-    require_onnx,
-)
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
+from audioformer.export.onnx_export import require_onnx
 from audioformer.model_cards import TINY_ESC10
-from audioformer.modeling_audioformer import AudioFormerForAudioClassification
-from audioformer.training.classifiers import is_classifier, read_config
+from audioformer.training.classifiers import read_classifier_config
+from audioformer.training.families import find_family, read_model_type
 from audioformer.training.outputs import quiet_loading
 
 DESCRIPTION = (
-    "Write a classifier and the encoder of its codec as ONNX files, for any batch size and length. Both are compared "
-    "with PyTorch in onnxruntime: a file that computes something else is not kept."
+    "Write a classifier, and the front end that can be exported with it, as ONNX files for any batch size and length. "
+    "Every file is compared with PyTorch in onnxruntime, and kept only if it computes the same."
 )
 EPILOG = """examples:
   audioformer export --onnx --model runs/ft1 --output runs/ft1/onnx
-  audioformer export --onnx --model runs/ft1 --output runs/ft1/onnx --parts classifier     (a codec other than EnCodec)
+  audioformer export --onnx --model runs/ft1 --output runs/ft1/onnx --parts classifier
 """
-PARTS = {"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -46,54 +38,44 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-revision", metavar="REV", help="revision of a model on the Hub")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the files; made if missing")
     parser.add_argument(
-        "--parts",
-        nargs="+",
-        choices=list(PARTS),
-        default=list(PARTS),
-        help=f"what to write: the classifier ({ONNX_CLASSIFIER}), the encoder of the codec ({ONNX_CODEC_ENCODER}) "
-        "(default: both)",
+        "--parts", nargs="+", metavar="PART", help="parts to write, such as classifier (default: all of the model)"
     )
     return parser
 
 
-def export(model: str, output: Path, parts: Sequence[str] = tuple(PARTS), revision: str | None = None) -> None:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Arguments of the command."""
+    return build_parser().parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export the parts of a model."""
+    quiet_loading()
+    export(arguments.model, Path(arguments.output), arguments.parts, arguments.model_revision)
+    return 0
+
+
+def export(model: str, output: Path, parts: Sequence[str] | None = None, revision: str | None = None) -> None:
     """Write the parts of a model into `output` and print what was found.
 
     Args:
         model (`str`): Folder or Hub id of a classifier with its extractor.
         output (`Path`): Folder of the files; made if missing. Files of the same names are replaced.
-        parts (sequence of `str`, defaults to both): `"classifier"`, `"codec"`.
+        parts (sequence of `str`, *optional*): Parts by name; by default all that the model family can export.
         revision (`str`, *optional*): Revision of a model on the Hub.
 
     Raises:
-        ValueError: If a package is missing, the model is no classifier or has no extractor, its codec is no EnCodec,
-            or a file does not compute what PyTorch does.
+        ValueError: If a package is missing, the model is not a classifier, its family cannot export a part, or a file
+            does not compute what PyTorch does.
     """
     require_onnx()
-    config = read_config(model, revision)
-    if not is_classifier(config):
-        raise ValueError(f"`--model` {model!r} must be a classifier, it is {config.architectures}.")
+    family = find_family(read_model_type(model, revision), f"`--model` {model!r}")
+    read_classifier_config(family, model, revision)
+    chosen = list(family.exporters) if parts is None else list(parts)
+    unknown = [part for part in chosen if part not in family.exporters]
+    if unknown or not chosen:
+        known = ", ".join(family.exporters) or "none"
+        raise ValueError(f"`--parts` {' '.join(unknown) or 'is empty'}: parts of {family.title} are {known}.")
     output.mkdir(parents=True, exist_ok=True)
-    write = {"classifier": _export_classifier, "codec": _export_codec}
-    for part in parts:
-        print(write[part](model, revision, output / PARTS[part]).to_text())
-
-
-def _export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:
-    return export_classifier(AudioFormerForAudioClassification.from_pretrained(model, revision=revision), file)
-
-
-def _export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:
-    try:
-        extractor = AudioFormerFeatureExtractor.from_pretrained(model, revision=revision)
-    except OSError as error:
-        raise ValueError(f"`--model` {model!r} has no feature extractor, so no codec: {error}") from error
-    return export_codec_encoder(extractor, file)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `audioformer export`."""
-    arguments = build_parser().parse_args(argv)
-    quiet_loading()
-    export(arguments.model, Path(arguments.output), arguments.parts, arguments.model_revision)
-    return 0
+    for part in chosen:
+        print(family.exporters[part](model, revision, output / family.export_files[part]).to_text())

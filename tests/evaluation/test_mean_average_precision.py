@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from audioformer.evaluation import compute_mean_average_precision
+from audioformer.evaluation import MeanAveragePrecision, compute_mean_average_precision
 from audioformer.evaluation import mean_average_precision as module
-from audioformer.training import MeanAveragePrecision
 
 FOLDER = Path(module.__file__).parent
 

@@ -51,7 +51,7 @@ def test_rows_that_the_bandwidth_lacks(codec):
 
 @pytest.mark.parametrize("codebooks", [-1, [], [0, 0], [0, -2], 0.5, "0", [True], None])
 def test_rows_that_make_no_sense(codec, codebooks):
-    with pytest.raises(ValueError, match="`codebooks` must be a row from 0 up"):
+    with pytest.raises(ValueError, match="`codebooks` must be a codebook index of at least 0"):
         AudioFormerFeatureExtractor(codec=codec, codebooks=codebooks)
 
 

@@ -6,7 +6,7 @@ import torch
 from transformers import BatchFeature
 from transformers.utils import PaddingStrategy
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction import AudioFormerFeatureExtractor, ids_to_codes
 
 from .common import assert_same_codes, make_clip, reference_codes
 
@@ -69,6 +69,56 @@ def test_settings_may_be_changed_later(codec):
     extractor.codebooks = 4
     with pytest.raises(ValueError, match="row 4"):
         extractor(clip, sampling_rate=RATE)
+
+
+@pytest.mark.parametrize("codebooks", [0, 2, [1], [3, 0]])
+def test_encode_gives_the_codes_without_special_ids(codec, codebooks):
+    clips = [make_clip(length) for length in (1, 5000, 320)]
+    extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=codebooks)
+    codes = extractor.encode(clips, sampling_rate=RATE)
+    for clip, got in zip(clips, codes, strict=True):
+        assert got.dtype == np.int64
+        np.testing.assert_array_equal(got, reference_codes(codec, clip)[:, np.atleast_1d(codebooks)])
+    ids = extractor(clips, sampling_rate=RATE, padding=False)["input_ids"]
+    for got, clip_ids in zip(codes, ids, strict=True):
+        np.testing.assert_array_equal(got, ids_to_codes(clip_ids).reshape(got.shape))
+
+
+def test_encode_takes_what_a_call_takes(extractor):
+    stereo = np.stack([make_clip(30000, seed=1), make_clip(30000, seed=2)])
+    (codes,) = extractor.encode({"array": stereo, "sampling_rate": 44100})
+    ids = extractor(torch.from_numpy(stereo), sampling_rate=44100)["input_ids"][0]
+    np.testing.assert_array_equal(codes[:, 0], ids_to_codes(ids))
+    with pytest.raises(ValueError, match="clip 2 of 2 is empty"):
+        extractor.encode([stereo, []], sampling_rate=RATE)
+
+
+def test_with_codebooks_changes_a_copy_and_shares_the_codec(codec, tmp_path):
+    codec.save_pretrained(tmp_path)
+    extractor = AudioFormerFeatureExtractor(codec=tmp_path)
+    clip = make_clip(5000)
+    expected = reference_codes(codec, clip)
+    np.testing.assert_array_equal(extractor.encode(clip, RATE)[0], expected[:, :1])
+    other = extractor.with_codebooks((2, 0))
+    assert (extractor.codebooks, other.codebooks) == (0, [2, 0])
+    assert other.codec is extractor.codec
+    np.testing.assert_array_equal(other.encode(clip, RATE)[0], expected[:, [2, 0]])
+    np.testing.assert_array_equal(extractor.encode(clip, RATE)[0], expected[:, :1])
+
+
+def test_with_codebooks_refuses_what_the_codec_does_not_have(codec, extractor, tmp_path):
+    with pytest.raises(ValueError, match="`codebooks` must be a codebook index"):
+        extractor.with_codebooks([0, 0])
+    with pytest.raises(ValueError, match="but 3.0 kb/s"):
+        extractor.with_codebooks([0, 4])
+    codec.save_pretrained(tmp_path)
+    by_folder = AudioFormerFeatureExtractor(codec=tmp_path)
+    not_loaded_yet = by_folder.with_codebooks([0, 4])
+    with pytest.raises(ValueError, match="but 3.0 kb/s"):
+        not_loaded_yet.encode(make_clip(10), RATE)
+    assert by_folder.codec is not None
+    with pytest.raises(ValueError, match="but 3.0 kb/s"):
+        by_folder.with_codebooks([0, 4])
 
 
 def test_any_rate_and_stereo(codec, extractor):

@@ -11,6 +11,7 @@ import torch
 from audioformer.model_cards import TINY_ESC10
 from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle, missing_code
 
+from ..saved_code import CODE
 from .common import make_facts, write_folder
 
 
@@ -19,6 +20,8 @@ def folder(tmp_path) -> Path:
     """A folder as `audioformer finetune` leaves it, with a licence."""
     folder = tmp_path / "model"
     shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("README.md", "attribution.csv"))
+    for source in CODE.values():
+        shutil.copy(source, folder)
     write_folder(folder, make_facts(), license="cc-by-4.0")
     assert check_folder(folder) == []
     return folder

@@ -3,6 +3,7 @@
 import torch
 
 from audioformer.modeling_audioformer import AudioFormerConfig
+from audioformer.modeling_audioformer.configuration_audioformer import CODE_OFFSET
 
 
 def tiny_config(**changes) -> AudioFormerConfig:
@@ -24,8 +25,7 @@ def tiny_config(**changes) -> AudioFormerConfig:
 def random_ids(config: AudioFormerConfig, batch: int, length: int, seed: int = 0) -> torch.Tensor:
     """`<BOA>`, random codes, `<EOA>`, of shape `(batch, length)`, without padding."""
     generator = torch.Generator().manual_seed(seed)
-    first = config.code_offset
-    ids = torch.randint(first, first + config.codebook_size, (batch, length), generator=generator)
+    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch, length), generator=generator)
     ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
     return ids
 

@@ -12,8 +12,8 @@ from audioformer.modeling_audioformer import (
     AudioFormerForMaskedLM,
     AudioFormerModel,
 )
-from tests.transformers_common.test_configuration_common import ConfigTester
-from tests.transformers_common.test_modeling_common import ModelTesterMixin, ids_tensor, random_attention_mask
+from audioformer.modeling_audioformer.configuration_audioformer import CODE_OFFSET
+from tests.transformers_suite import ConfigTester, ModelTesterMixin, ids_tensor, random_attention_mask
 
 from .common import tiny_config
 
@@ -35,17 +35,19 @@ class AudioFormerModelTester:
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
         codes = ids_tensor([self.batch_size, self.seq_length], config.codebook_size)
-        input_ids = codes + config.code_offset
+        input_ids = codes + CODE_OFFSET
         mask = random_attention_mask([self.batch_size, self.seq_length])
         return config, {"input_ids": input_ids, "attention_mask": mask}
 
 
 class AudioFormerCommonTest(ModelTesterMixin, unittest.TestCase):
     all_model_classes = (AudioFormerModel, AudioFormerForMaskedLM, AudioFormerForAudioClassification)
+    # The suite reads a model's age off a copyright line and spares those without one.
+    test_can_init_all_missing_weights_before_2023 = True
 
     def setUp(self):
-        # The suite decides by class name which labels a model needs and which have no loss. Classes outside the
-        # library are unknown to it, and it would skip the training tests without a word.
+        # The suite looks up by class name which labels a model needs and whether it has a loss. It does not know
+        # classes outside the library, and would silently skip the training tests.
         for mapping, name in (
             ("MODEL_MAPPING_NAMES", "AudioFormerModel"),
             ("MODEL_FOR_MASKED_LM_MAPPING_NAMES", "AudioFormerForMaskedLM"),
@@ -61,7 +63,7 @@ class AudioFormerCommonTest(ModelTesterMixin, unittest.TestCase):
         self.config_tester.run_common_tests()
 
     def test_labels_reach_both_heads(self):
-        """Holds the patch above: without it the training tests of the suite would pass empty-handed."""
+        """Guards the patch in `setUp`: without it the suite's training tests would pass without testing anything."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         for model_class in self.all_model_classes[1:]:
             labelled = self._prepare_for_class(inputs, model_class, return_labels=True)

@@ -6,7 +6,8 @@ from fractions import Fraction
 import pytest
 from huggingface_hub.errors import StrictDataclassError
 
-from audioformer.modeling_audioformer import AudioFormerConfig
+from audioformer.feature_extraction import token_ids
+from audioformer.modeling_audioformer import AudioFormerConfig, configuration_audioformer
 
 from .common import tiny_config
 
@@ -15,8 +16,8 @@ def test_defaults_are_those_of_the_paper():
     config = AudioFormerConfig()
     sizes = (config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.intermediate_size)
     assert sizes == (768, 12, 12, 3072)
-    ids = (config.boa_token_id, config.pad_token_id, config.eoa_token_id, config.code_offset, config.mask_token_id)
-    assert ids == (0, 1, 2, 3, 1027)
+    ids = (config.boa_token_id, config.pad_token_id, config.eoa_token_id, config.mask_token_id)
+    assert ids == (0, 1, 2, 1027)
     assert (config.vocab_size, config.codebook_size) == (1028, 1024)
     assert config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0.1
     assert config.layer_norm_eps == 1e-12
@@ -58,9 +59,10 @@ def test_frame_times_refuses_rows_without_room_for_the_frame_ids():
         ({"layer_norm_eps": 0.0}, "layer_norm_eps"),
         ({"initializer_range": -0.02}, "initializer_range"),
         ({"hidden_act": "no_such_activation"}, "hidden_act"),
-        ({"pad_token_id": 0}, "distinct"),
-        ({"boa_token_id": -1}, "at least 0"),
-        ({"mask_token_id": 50}, "mask_token_id"),
+        ({"boa_token_id": 5}, "`boa_token_id` must be 0, got 5"),
+        ({"pad_token_id": 0}, "`pad_token_id` must be 1, got 0"),
+        ({"eoa_token_id": 1}, "`eoa_token_id` must be 2, got 1"),
+        ({"mask_token_id": 97}, "`mask_token_id` must be at least 98.*got 97"),
         ({"vocab_size": 98}, "vocab_size"),
         ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}}, "rope_type"),
         ({"rope_theta": -1.0}, "rope_theta"),
@@ -101,7 +103,29 @@ def test_rope_theta_is_a_shorthand():
 
 def test_vocabulary_may_be_padded_up():
     config = tiny_config(vocab_size=128)
-    assert (config.code_offset, config.mask_token_id) == (3, 98)
+    assert (config.vocab_size, config.mask_token_id) == (128, 98)
+
+
+def test_model_and_extractor_mean_the_same_ids():
+    """The two folders travel apart and cannot import each other."""
+    assert configuration_audioformer.CODE_OFFSET == token_ids.CODE_OFFSET
+    assert configuration_audioformer.SPECIAL_TOKEN_IDS == {
+        "boa_token_id": token_ids.BOA_TOKEN_ID,
+        "pad_token_id": token_ids.PAD_TOKEN_ID,
+        "eoa_token_id": token_ids.EOA_TOKEN_ID,
+    }
+
+
+def test_the_field_of_earlier_versions_is_read_and_checked(tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["codebook"]
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "codebooks": 3}))
+    loaded = AudioFormerConfig.from_pretrained(tmp_path)
+    assert loaded.codebook == 3 and "codebooks" not in loaded.to_dict()
+    for wrong in (-1, [0, 1]):
+        with pytest.raises(StrictDataclassError, match="codebook"):
+            tiny_config(codebooks=wrong)
 
 
 def test_round_trip_keeps_every_field(tmp_path):

@@ -8,7 +8,12 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainingArguments
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerForMaskedLM
-from audioformer.modeling_audioformer.modeling_audioformer import audio_classification_loss
+from audioformer.modeling_audioformer.classification_loss import (
+    audio_classification_loss,
+    classification_loss_name,
+    lsep_loss,
+    named_classification_loss,
+)
 
 from .common import random_ids, tiny_config
 
@@ -49,6 +54,57 @@ def test_unknown_problem_type_is_refused_even_past_the_configuration():
     config = SimpleNamespace(problem_type="ranking", classification_loss=None, num_labels=3)
     with pytest.raises(ValueError, match="problem_type.*ranking"):
         audio_classification_loss(CLASSES, torch.zeros(4, 3), config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"classification_loss": "lsep"}, "lsep"),
+        ({"classification_loss": "bce"}, "bce"),
+        ({"classification_loss": "cross_entropy"}, "cross_entropy"),
+        ({"problem_type": "multi_label_classification"}, "bce"),
+        ({"problem_type": "single_label_classification"}, "cross_entropy"),
+        ({"problem_type": "regression"}, "regression"),
+        ({"num_labels": 3}, "cross_entropy"),
+        ({"num_labels": 1}, "regression"),
+    ],
+)
+def test_the_loss_is_named_by_loss_then_problem_type_then_number_of_labels(settings, name):
+    assert classification_loss_name(tiny_config(**settings)) == name
+
+
+SHARES = torch.tensor([[0.7, 0.3, 0.0], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6], [0.0, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "smoothing", "reference"),
+    [
+        ("cross_entropy", CLASSES, 0.2, lambda x, y: F.cross_entropy(x, y, label_smoothing=0.2)),
+        ("cross_entropy", SHARES, 0.0, lambda x, y: -(y * x.log_softmax(-1)).sum(-1).mean()),
+        ("cross_entropy", SHARES, 0.2, lambda x, y: -((0.8 * y + 0.2 / 3) * x.log_softmax(-1)).sum(-1).mean()),
+        ("bce", MULTI_HOT, 0.2, lambda x, y: F.binary_cross_entropy_with_logits(x, y * 0.8 + 0.1)),
+        ("bce", SHARES, 0.0, lambda x, y: F.binary_cross_entropy_with_logits(x, y)),
+        ("lsep", MULTI_HOT, 0.0, lambda x, y: lsep_loss(x, y)),
+        ("regression", SHARES, 0.0, lambda x, y: F.mse_loss(x, y)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_named_losses_take_hard_soft_and_smoothed_targets(name, targets, smoothing, reference, dtype):
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    loss = named_classification_loss(logits, targets, name, label_smoothing=smoothing)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, reference(logits.float(), targets))
+
+
+@pytest.mark.parametrize("name", ["lsep", "regression"])
+def test_losses_without_smoothing_refuse_it(name):
+    with pytest.raises(ValueError, match=f"`label_smoothing` must be 0 for the loss '{name}', got 0.1"):
+        named_classification_loss(torch.zeros(4, 3), MULTI_HOT, name, label_smoothing=0.1)
+
+
+def test_unknown_loss_names_are_refused():
+    with pytest.raises(ValueError, match="'lsep' or 'regression', got 'hinge'"):
+        named_classification_loss(torch.zeros(4, 3), MULTI_HOT, "hinge")
 
 
 def test_loss_function_can_be_replaced():

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 from transformers import HfArgumentParser, TrainingArguments
 
-from audioformer.training import AudioFormerTrainingArguments, DataArguments, ModelArguments
+from audioformer.training.arguments import DataArguments, ModelArguments
+from audioformer.training.audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
 
 OURS = {field.name for field in dataclasses.fields(AudioFormerTrainingArguments)} - {
     field.name for field in dataclasses.fields(TrainingArguments)
@@ -13,20 +14,20 @@ OURS = {field.name for field in dataclasses.fields(AudioFormerTrainingArguments)
 
 
 def parse(*flags: str):
-    parser = HfArgumentParser((DataArguments, ModelArguments, AudioFormerTrainingArguments))
+    parser = HfArgumentParser((DataArguments, ModelArguments, AudioFormerArguments, AudioFormerTrainingArguments))
     return parser.parse_args_into_dataclasses([*flags, "--output_dir", "out"])
 
 
 def test_defaults_are_the_papers():
-    data, model, arguments = parse()
+    data, _, options, arguments = parse()
     assert (arguments.mask_probability, arguments.replace_probability, arguments.random_probability) == (
         0.25,
         0.8,
         0.1,
     )
     assert (arguments.classification_weight, arguments.mpc_temperature, arguments.mask_span_length) == (0.95, 0.05, 1)
-    assert (model.hidden_size, model.num_hidden_layers, model.intermediate_size) == (768, 12, 3072)
-    assert (data.num_codebooks, data.max_length_s, data.max_rejected_share) == (4, 10.0, 0.01)
+    assert (options.hidden_size, options.num_hidden_layers, options.intermediate_size) == (768, 12, 3072)
+    assert (options.num_codebooks, data.max_length_s, data.max_rejected_share) == (4, 10.0, 0.01)
     assert not data.select_on_eval and arguments.remove_unused_columns is False
 
 
@@ -45,10 +46,10 @@ def test_every_addition_has_a_flag_and_a_help_text():
         kind = kinds.get(field.name, type(field.default))
         value = "0.1" if field.name == "random_probability" else values[kind]
         flags = ["--mixup_alpha", "0"] if field.name == "packed" else []
-        parsed = parse(f"--{field.name}", value, *flags)[2]
+        parsed = parse(f"--{field.name}", value, *flags)[3]
         assert getattr(parsed, field.name) == (True if kind is bool else kind(value))
         assert field.metadata["help"]
-    for group in (DataArguments, ModelArguments):
+    for group in (DataArguments, ModelArguments, AudioFormerArguments):
         assert all(field.metadata["help"] for field in dataclasses.fields(group))
 
 
@@ -76,7 +77,7 @@ def test_every_addition_has_a_flag_and_a_help_text():
         (["--dropout", "1"], r"`dropout` must be in \[0, 1\), got 1"),
         (["--attention_dropout", "-1"], r"`attention_dropout` must be in \[0, 1\), got -1"),
         (["--method", "ft2"], "needs `teachers`"),
-        (["--codebooks", "-1"], r"`codebooks` must be rows from 0 on, got \[-1\]"),
+        (["--codebooks", "-1"], r"`codebooks` must be at least 0 and below `num_codebooks` \(4\), got -1"),
     ],
 )
 def test_values_out_of_range_are_named(flags, message):

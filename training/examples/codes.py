@@ -10,8 +10,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-
-from .collators import BOA_TOKEN_ID, CODE_OFFSET, EOA_TOKEN_ID
+from audioformer.feature_extraction.token_ids import codes_to_ids
 
 
 def encode_waveforms(
@@ -33,12 +32,11 @@ def encode_waveforms(
     Returns:
         list of `np.ndarray` of shape `(frames,)`, uint16: Codes without special ids, one array a clip.
     """
-    codes = []
+    codes: list[np.ndarray] = []
     with tqdm(total=len(waveforms), desc=description, unit="clip") as progress:
         for start in range(0, len(waveforms), batch_size):
             batch = list(waveforms[start : start + batch_size])
-            for ids in extractor(batch, sampling_rate=sampling_rate, padding=False)["input_ids"]:
-                codes.append((np.asarray(ids)[1:-1] - CODE_OFFSET).astype(np.uint16))
+            codes += [clip_codes[:, 0].astype(np.uint16) for clip_codes in extractor.encode(batch, sampling_rate)]
             progress.update(len(batch))
     return codes
 
@@ -128,19 +126,11 @@ class CodeExamples(Dataset[dict[str, Any]]):
             start = int(rng.integers(codes.shape[1] - self.crop_frames + 1))
             codes = codes[:, start : start + self.crop_frames]
         # One row alone is the row that was asked for.
-        item["input_ids"] = with_special_ids(codes[self.codebook if len(codes) > 1 else 0])
+        item["input_ids"] = torch.from_numpy(codes_to_ids(codes[self.codebook if len(codes) > 1 else 0]))
         if self.positive_codebooks is not None:
-            item["positive_input_ids"] = with_special_ids(codes[list(self.positive_codebooks)])
+            item["positive_input_ids"] = torch.from_numpy(codes_to_ids(codes[list(self.positive_codebooks)].T).T)
         if self.positives is not None:
             item["positives"] = torch.from_numpy(np.array(self.positives[index], dtype=np.float32))
         if self.labels is not None:
             item["labels"] = torch.as_tensor(self.labels[index])
         return item
-
-
-def with_special_ids(codes: np.ndarray) -> torch.Tensor:
-    """Codes of shape `(..., frames)` to ids `[BOA, codes + 3, EOA]` of shape `(..., frames + 2)`, int64."""
-    ids = torch.full((*codes.shape[:-1], codes.shape[-1] + 2), BOA_TOKEN_ID)
-    ids[..., 1:-1] = torch.from_numpy(codes.astype(np.int64)) + CODE_OFFSET
-    ids[..., -1] = EOA_TOKEN_ID
-    return ids

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-BOA_TOKEN_ID, PAD_TOKEN_ID, EOA_TOKEN_ID = 0, 1, 2
-CODE_OFFSET = 3
-"""Id of code 0: the three ids below it are special."""
+from audioformer.feature_extraction.token_ids import CODE_OFFSET, PAD_TOKEN_ID
+
 IGNORE_INDEX = -100
 """Label of positions that the cross-entropy leaves out."""
 MASKING = 1

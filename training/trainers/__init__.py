@@ -1,9 +1,10 @@
-"""Trainers of pre-training, FT1 and FT2 over the `Trainer` of transformers, hence over Accelerate."""
+"""Trainers built on the `Trainer` of transformers, and therefore on Accelerate."""
 
 from ..samplers import ClassBalancedSampler, LengthGroupedSampler, ShuffledSampler
-from .base import AudioFormerTrainer
+from .audioformer_classification import AudioFormerClassificationTrainer
+from .base import AudioTrainer
 from .checkpoints import last_complete_checkpoint
-from .classification import AudioFormerClassificationTrainer
+from .classification import ClassificationTrainer
 from .masked_lm import AudioFormerMLMTrainer
 from .multi_positive import AudioFormerMPCTrainer
 from .teachers import build_positives, load_teachers
@@ -12,8 +13,9 @@ __all__ = [
     "AudioFormerClassificationTrainer",
     "AudioFormerMLMTrainer",
     "AudioFormerMPCTrainer",
-    "AudioFormerTrainer",
+    "AudioTrainer",
     "ClassBalancedSampler",
+    "ClassificationTrainer",
     "LengthGroupedSampler",
     "ShuffledSampler",
     "build_positives",

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run to go on from after it was killed."""
+"""Finding the checkpoint from which to resume a run that was killed."""
 
 import json
 import re
@@ -8,18 +8,21 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
+WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, "pytorch_model_fsdp_0", "latest")
+"""What a checkpoint holds one of: weights in one file or several, or those of sharded training (FSDP, DeepSpeed)."""
+
 
 def last_complete_checkpoint(output_dir: str | Path) -> str | None:
-    """The newest checkpoint that was written to its end.
+    """Find the newest checkpoint that was written completely.
 
-    The Trainer writes weights, optimizer and random states first and its own state last, so that a folder whose state
-    can be read is whole. transformers' own `get_last_checkpoint` takes the highest number, whole or not.
+    The Trainer writes its own state last, after the weights, the optimizer and the random states, so a checkpoint is
+    complete if that state can be read. `get_last_checkpoint` of transformers takes the highest number in any case.
 
     Args:
         output_dir (`str` or `Path`): Output folder of a run.
 
     Returns:
-        `str` or `None`: The folder, or `None` if there is none yet.
+        `str` or `None`: The checkpoint's folder, or `None` if no checkpoint is complete.
     """
     folders = [
         (int(match[1]), folder)
@@ -34,6 +37,4 @@ def _is_complete(folder: Path) -> bool:
         json.loads((folder / TRAINER_STATE_NAME).read_text())
     except (OSError, ValueError):
         return False
-    # Sharded training (FSDP, DeepSpeed) keeps the weights in folders of its own.
-    whole = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, "pytorch_model_fsdp_0", "latest")
-    return any((folder / name).exists() for name in whole)
+    return any((folder / name).exists() for name in WEIGHTS)

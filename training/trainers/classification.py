@@ -1,131 +1,102 @@
-"""Trainer of fine-tuning method 1, classification alone (FT1, paper section 3.3.1)."""
+"""The trainer of classifiers of every model family."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
-from audioformer.modeling_audioformer import AudioFormerForAudioClassification
-from audioformer.modeling_audioformer.classification_loss import lsep_loss
+from audioformer.modeling_audioformer.classification_loss import classification_loss_name, named_classification_loss
 
-from ..arguments import AudioFormerTrainingArguments
-from ..examples.collators import DataCollatorForCodecClassification
-from .base import AudioFormerTrainer
-from .mixup import draw_mixup, mix_labels, mixed_embeddings
+from ..arguments import AudioTrainingArguments
+from .base import AudioTrainer
 
 
-class AudioFormerClassificationTrainer(AudioFormerTrainer):
-    """Fine-tunes a classifier with the loss that its configuration names, a mean over the clips of a step.
+class ClassificationTrainer(AudioTrainer):
+    """Fine-tunes a classifier on the mean loss over the clips of a step.
 
-    `train` drops the calibration of a model that has one, see [`fit_calibration`].
+    The model computes its own loss. With label smoothing the trainer computes the loss that the configuration names,
+    see [`classification_loss_name`].
+
+    `train` removes the calibration (`config.calibration_temperature`, `config.calibration_bias`) of a model that has
+    one, see [`fit_calibration`].
 
     Args:
-        model ([`AudioFormerForAudioClassification`]): What is trained; `config.classification_loss` is its loss.
-        args ([`AudioFormerTrainingArguments`]): `mixup_alpha` and `label_smoothing_factor` change the targets in
-            training, never in evaluations.
-        kwargs: As in [`AudioFormerTrainer`].
+        model (`PreTrainedModel`): A classifier whose forward takes `labels` and returns `loss` and `logits`, the first
+            dimension of `logits` being the clips. Its configuration has `problem_type`, and may have
+            `classification_loss`.
+        args ([`AudioTrainingArguments`]): `label_smoothing_factor` changes the targets of training, not of evaluation.
+        data_collator: Makes a batch of a list of items. `labels` of the batch have one row per clip.
+        kwargs: As in [`AudioTrainer`].
 
     Raises:
-        ValueError: If labels are to be smoothed for LSEP, which ranks hard labels.
+        ValueError: If labels are to be smoothed for a loss that has no smoothed form (LSEP, regression).
     """
 
-    # `compute_loss` divides by the clips of all accumulated batches.
+    # `compute_loss` divides by the number of clips in all accumulated batches.
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, model: AudioFormerForAudioClassification, args: AudioFormerTrainingArguments, **kwargs: Any
+        self, model: PreTrainedModel, args: AudioTrainingArguments, data_collator: Any = None, **kwargs: Any
     ) -> None:
-        self.loss_name = classification_loss_name(model)
-        if args.label_smoothing_factor and self.loss_name == "lsep":
+        self.loss_name = classification_loss_name(model.config)
+        if args.label_smoothing_factor and self.loss_name in ("lsep", "regression"):
             raise ValueError(
-                "`label_smoothing_factor` must be 0 with the classification loss 'lsep', which ranks hard labels; "
-                f"got {args.label_smoothing_factor}."
+                f"`label_smoothing_factor` must be 0 with the classification loss {self.loss_name!r}, which has no "
+                f"smoothed form; got {args.label_smoothing_factor}."
             )
         with warnings.catch_warnings():
-            # The parent says that it leaves several labels unsmoothed: here they are smoothed, in `compute_loss`.
+            # The Trainer would not smooth multi-label targets, and says so; `batch_loss` does.
             warnings.filterwarnings("ignore", message="Label smoothing is not compatible")
-            super().__init__(model=model, args=args, **kwargs)
+            super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
         self.label_smoother = None
-
-    def default_data_collator(
-        self, model: AudioFormerForAudioClassification, args: AudioFormerTrainingArguments
-    ) -> DataCollatorForCodecClassification:
-        return DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id, packed=args.packed)
+        # The model's loss is a mean over its batch. A forward that takes `**kwargs` would otherwise be given a number
+        # of items to divide a sum by.
+        self.model_accepts_loss_kwargs = False
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         # A calibration was fitted to the scores of weights that are about to change.
-        self.model.config.calibration_temperature = self.model.config.calibration_bias = None
+        for name in ("calibration_temperature", "calibration_bias"):
+            if getattr(self.model.config, name, None) is not None:
+                setattr(self.model.config, name, None)
         return super().train(*args, **kwargs)
 
-    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> int | None:
-        # Accelerate gives every process as many clips.
-        return sum(len(batch.get("labels", ())) for batch in batch_samples) or None
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list, torch.Tensor | int | None]:
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        # Accelerate gives every process the same number of clips, so that each may divide by its own.
+        return batches, sum(len(batch.get("labels", ())) for batch in batches) or None
 
     def compute_loss(
         self,
         model: nn.Module,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: int | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         loss, outputs = self.batch_loss(model, inputs)
         if num_items_in_batch is not None:
-            # The accumulated batches of an epoch's last step can be unequal: each counts by its clips.
+            # The accumulated batches of an epoch's last step can differ in size. Each is weighted by its clips.
             loss = loss * (len(outputs.logits) / num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
     def batch_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
-        """The mean loss over the clips of one batch, and the model's outputs; where other losses come in.
+        """Compute the mean loss over the clips of one batch. Subclasses add other losses here.
 
         Args:
-            model (`nn.Module`): The model as it was wrapped for training.
-            inputs (`dict`): A batch; it may be changed.
+            model (`nn.Module`): The model as wrapped for training.
+            inputs (`dict`): The batch; it may be modified.
+
+        Returns:
+            `tuple`: The loss, a scalar, and the model's outputs.
         """
-        smoothing, alpha = self.args.label_smoothing_factor, self.args.mixup_alpha
-        if not model.training or not (smoothing or alpha):
+        smoothing = self.args.label_smoothing_factor
+        if not (model.training and smoothing):
             return super().compute_loss(model, inputs, return_outputs=True)
         labels = inputs.pop("labels")
-        if alpha:
-            outputs, targets = self._forward_mixed(model, inputs, labels, alpha)
-        else:
-            outputs, targets = model(**inputs), labels
-        return targets_loss(outputs.logits, targets, self.loss_name, smoothing), outputs
-
-    def _forward_mixed(
-        self, model: nn.Module, inputs: dict[str, Any], labels: torch.Tensor, alpha: float
-    ) -> tuple[Any, torch.Tensor]:
-        partners, shares = draw_mixup(len(labels), alpha, labels.device)
-        mask = inputs["attention_mask"]
-        inputs = {**inputs, "attention_mask": torch.maximum(mask, mask[partners])}
-        with mixed_embeddings(self.model.get_input_embeddings(), partners, shares):
-            outputs = model(**inputs)
-        return outputs, mix_labels(labels, partners, shares, self.model.config.num_labels, self.loss_name)
-
-
-def classification_loss_name(model: AudioFormerForAudioClassification) -> str:
-    """The loss of a classifier: what its configuration says, or what follows from its problem type."""
-    config = model.config
-    if config.classification_loss is not None:
-        return config.classification_loss
-    return "bce" if config.problem_type == "multi_label_classification" else "cross_entropy"
-
-
-def targets_loss(logits: torch.Tensor, targets: torch.Tensor, loss: str, smoothing: float = 0.0) -> torch.Tensor:
-    """The loss of targets that mixup or smoothing made soft.
-
-    Args:
-        logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Scores.
-        targets (`torch.Tensor`): `(batch_size,)` classes, or `(batch_size, num_labels)` shares, 0 to 1.
-        loss (`str`): `"cross_entropy"`, `"bce"` or `"lsep"`.
-        smoothing (`float`, defaults to 0): Share of the target that is spread evenly: over all classes with
-            cross-entropy, over present and absent with BCE.
-    """
-    logits = logits.float()
-    if loss == "lsep":
-        return lsep_loss(logits, targets)
-    if loss == "bce":
-        targets = targets.float() * (1 - smoothing) + smoothing / 2
-        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
-    return nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        outputs = model(**inputs)
+        return named_classification_loss(outputs.logits, labels, self.loss_name, smoothing), outputs

@@ -2,24 +2,26 @@
 
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
-from ..arguments import AudioFormerTrainingArguments
+from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..examples.collators import DataCollatorForCodecMaskedLM
-from .base import AudioFormerTrainer
+from .codes import CodesTrainer
 
 
-class AudioFormerMLMTrainer(AudioFormerTrainer):
-    """Pre-trains one row's model: a quarter of the codes is hidden, and the model names them.
+class AudioFormerMLMTrainer(CodesTrainer):
+    """Pre-trains the model of one codebook: a quarter of the codes is hidden, and the model predicts them.
 
-    The loss is the mean over all hidden codes of a step, however they are spread over accumulated batches and over
+    The loss is the mean over all hidden codes of a step, however they are spread over accumulated batches and
     processes. Evaluations hide the same codes every time.
 
     Args:
-        model ([`AudioFormerForMaskedLM`]): What is trained.
-        args ([`AudioFormerTrainingArguments`]): `mask_probability` and its neighbours say what is hidden.
-        kwargs: As in [`AudioFormerTrainer`].
+        model ([`AudioFormerForMaskedLM`]): The model to train.
+        args ([`AudioFormerTrainingArguments`]): `mask_probability`, `replace_probability`, `random_probability` and
+            `mask_span_length` say what is hidden and how.
+        data_collator (*optional*): [`DataCollatorForCodecMaskedLM`] with these settings by default.
+        kwargs: As in [`AudioTrainer`].
     """
 
-    def default_data_collator(
+    def default_data_collator(  # type: ignore[override]
         self, model: AudioFormerForMaskedLM, args: AudioFormerTrainingArguments
     ) -> DataCollatorForCodecMaskedLM:
         return DataCollatorForCodecMaskedLM(

@@ -1,8 +1,7 @@
-"""Mixup of the code embeddings of pairs of clips (Zhang et al., arXiv 1710.09412): codes themselves have no mean."""
+"""Mixup (Zhang et al., arXiv 1710.09412) of the code embeddings of two clips; codes themselves cannot be mixed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import nn
@@ -10,15 +9,15 @@ from torch import nn
 
 @contextmanager
 def mixed_embeddings(embedding: nn.Module, partners: torch.Tensor, shares: torch.Tensor) -> Iterator[None]:
-    """While it lasts, `embedding` gives `share * own + (1 - share) * partner's`.
+    """Make `embedding` return `share * own + (1 - share) * partner's` within this context.
 
-    A hook, and not `inputs_embeds`: the weights are then read inside the model's forward, where wrappers that shard
-    or synchronise them expect it.
+    This is a hook rather than `inputs_embeds` so that the weights are read inside the model's forward, where wrappers
+    that shard or synchronize them expect it.
 
     Args:
         embedding (`nn.Module`): The model's input embedding.
-        partners (`torch.LongTensor` of shape `(batch_size,)`): Row of each row's partner.
-        shares (`torch.Tensor` of shape `(batch_size,)`): Share of the row itself, 0 to 1.
+        partners (`torch.LongTensor` of shape `(batch_size,)`): Index of each clip's partner in the batch.
+        shares (`torch.Tensor` of shape `(batch_size,)`): Share of the clip itself, in [0, 1].
     """
 
     def mix(module: nn.Module, inputs: tuple, embedded: torch.Tensor) -> torch.Tensor:
@@ -33,9 +32,13 @@ def mixed_embeddings(embedding: nn.Module, partners: torch.Tensor, shares: torch
 
 
 def draw_mixup(batch_size: int, alpha: float, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Partners (a random permutation) and shares from Beta(alpha, alpha), at least one half: the own clip leads.
+    """Draw partners, a random permutation, and shares from Beta(alpha, alpha), at least one half: the own clip leads.
 
-    Draws come from torch's global generator on the CPU, which the Trainer saves with every checkpoint.
+    Both come from torch's global generator on the CPU, whose state the Trainer saves with every checkpoint.
+
+    Returns:
+        `tuple`: `partners`, `torch.LongTensor` of shape `(batch_size,)`, and `shares`, `torch.Tensor` of shape
+        `(batch_size,)`, both on `device`.
     """
     partners = torch.randperm(batch_size)
     shares = torch.distributions.Beta(alpha, alpha).sample((batch_size,))
@@ -47,21 +50,23 @@ def mix_labels(
     partners: torch.Tensor,
     shares: torch.Tensor,
     num_labels: int,
-    loss: Literal["lsep", "bce", "cross_entropy"],
+    loss: str,
 ) -> torch.Tensor:
-    """Labels of mixed clips.
+    """Return the targets of mixed clips.
 
     Args:
-        labels (`torch.Tensor`): `(batch_size,)` classes, or `(batch_size, num_labels)` zeros and ones.
-        partners, shares (`torch.Tensor` of shape `(batch_size,)`): As they mixed the embeddings.
+        labels (`torch.Tensor`): Class indices of shape `(batch_size,)`, or zeros and ones of shape
+            `(batch_size, num_labels)`.
+        partners, shares (`torch.Tensor` of shape `(batch_size,)`): Those of the mixed embeddings.
         num_labels (`int`): Number of classes.
-        loss (`str`): `"lsep"` takes the union, for a ranking knows no half label; the others the mean by shares.
+        loss (`str`): Name of the loss, from [`classification_loss_name`]. For `"lsep"`, which ranks hard labels, the
+            target is the union of both labels. For other losses it is the mean of both, weighted by the shares.
 
     Returns:
-        `torch.Tensor` of shape `(batch_size, num_labels)`, float.
+        `torch.FloatTensor` of shape `(batch_size, num_labels)`.
     """
     if labels.ndim == 1:
-        labels = nn.functional.one_hot(labels, num_labels)
+        labels = labels[:, None] if loss == "regression" else nn.functional.one_hot(labels, num_labels)
     labels = labels.float()
     if loss == "lsep":
         return torch.maximum(labels, labels[partners])

@@ -9,41 +9,42 @@ from torch import nn
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification, AudioFormerModel
 
-from ..arguments import AudioFormerTrainingArguments
+from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..losses import MultiPositiveContrastiveLoss
-from .base import check_arguments
-from .classification import AudioFormerClassificationTrainer
+from .audioformer_classification import AudioFormerClassificationTrainer
 from .mixup import draw_mixup, mixed_embeddings
 from .teachers import pooled_vectors
 
 
 class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
     r"""
-    Fine-tunes a classifier of row C1 with two losses (AudioFormer, arXiv 2308.07221, Eq. 9):
+    Fine-tunes a classifier of codebook C1 with two losses (AudioFormer, arXiv 2308.07221, Eq. 9):
 
         loss = classification_weight * classification + (1 - classification_weight) * mpc
 
-    The anchors of the second are the model's own mean-pooled vectors, before dropout, from the forward pass that gives
-    the logits. The positives are the vectors that frozen models of the rows C2 to CN have of the same clips. They come
-    with the batch as `positives`, `(batch_size, N - 1, hidden_size)`, read from the file of [`build_positives`]; or,
-    with `args.online_teachers`, from running the teachers on its `positive_input_ids`, `(batch_size, N - 1,
-    sequence_length)`. The file holds for whole, unchanged clips: crops, mixup and augmented copies need the teachers.
+    The anchors of the second are the model's own mean-pooled vectors, before dropout, from the forward pass that
+    computes the logits. The positives are the vectors that frozen models of the codebooks C2 to CN compute for the
+    same clips. They come with the batch as `positives`, of shape `(batch_size, num_codebooks - 1, hidden_size)`, read
+    from the file of [`build_positives`]. With `args.online_teachers` the teachers compute them in every step from its
+    `positive_input_ids`, of shape `(batch_size, num_codebooks - 1, sequence_length)`. The file is valid for whole,
+    unchanged clips only: crops, mixup and augmented copies need online teachers.
 
-    Both parts are logged, as `classification_loss` and `mpc_loss`. Evaluations use the classification loss alone and
-    need no positives. Teachers are no part of the model: they are neither trained nor saved, and what is saved is an
-    [`AudioFormerForAudioClassification`] like any other.
+    Both components are logged, as `classification_loss` and `mpc_loss`. Evaluations use the classification loss alone
+    and need no positives. The teachers are not part of the model: they are neither trained nor saved, and the saved
+    model is an ordinary [`AudioFormerForAudioClassification`].
 
     Args:
         model ([`AudioFormerForAudioClassification`]): The anchor.
         args ([`AudioFormerTrainingArguments`]): `classification_weight` (0.95 in the paper), `mpc_temperature` (0.05),
             `gather_across_devices` and `online_teachers` belong to this trainer.
-        teachers (sequence of [`AudioFormerModel`], *optional*): From [`load_teachers`], in the order of the rows of
-            `positive_input_ids`; moved to the device of the run. With `args.online_teachers`, and only then.
+        teachers (sequence of [`AudioFormerModel`], *optional*): From [`load_teachers`], in the order of the codebooks
+            in `positive_input_ids`; moved to the device of the run. Required with `args.online_teachers`, and refused
+            without.
         kwargs: As in [`AudioFormerClassificationTrainer`]. `train_dataset` is a [`CodeExamples`] with `positives`, or
             with `positive_codebooks`.
 
     Raises:
-        ValueError: If `online_teachers` and `teachers` are not given together, if clips change (`crop_frames`,
+        ValueError: If only one of `online_teachers` and `teachers` is given, if clips change (`crop_frames`,
             `mixup_alpha`) without `online_teachers`, or, in a step, if the batch lacks the positives or their ids.
     """
 
@@ -54,7 +55,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
         teachers: Sequence[AudioFormerModel] | None = None,
         **kwargs: Any,
     ) -> None:
-        check_arguments(args)
+        self.check_arguments(args)
         check_source_of_positives(args)
         if args.online_teachers != bool(teachers):
             raise ValueError(
@@ -62,7 +63,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
                 f"{len(teachers or ())} teachers and `online_teachers` {args.online_teachers}."
             )
         super().__init__(model=model, args=args, **kwargs)
-        # A list, not a module of the model: optimizers, checkpoints and wrappers never see it.
+        # A list rather than a submodule of the model, so that optimizers, checkpoints and wrappers do not see it.
         self.teachers = [teacher.to(args.device) for teacher in teachers or ()]
         self.contrastive_loss = MultiPositiveContrastiveLoss(args.mpc_temperature, args.gather_across_devices)
 
@@ -79,25 +80,25 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
             )
         if self.teachers:
             positives = self._run_teachers(positive_input_ids, inputs)
-        # The model's own forward gives logits and anchors at once, so whatever wraps it (DDP, FSDP, torch.compile,
-        # autocast, gradient checkpointing) sees one ordinary pass.
+        # One forward pass gives logits and anchors, so that whatever wraps the model (DDP, FSDP, torch.compile,
+        # autocast, activation checkpointing) sees an ordinary call.
         loss, outputs = super().batch_loss(model, inputs)
         contrastive_loss = self.contrastive_loss(outputs.pooler_output, positives)
         self.log_component("classification_loss", loss)
         self.log_component("mpc_loss", contrastive_loss)
-        alpha = self.args.classification_weight
-        return alpha * loss + (1 - alpha) * contrastive_loss, outputs
+        weight = self.args.classification_weight
+        return weight * loss + (1 - weight) * contrastive_loss, outputs
 
     def _run_teachers(self, input_ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
-        """Positives `(batch_size, N - 1, hidden_size)` of the clips as the anchor is about to see them."""
+        """Positives of shape `(batch_size, num_codebooks - 1, hidden_size)` of the clips as the anchor sees them."""
         mask = None
         with ExitStack() as stack:
             stack.enter_context(self.accelerator.autocast())
             if self.args.mixup_alpha:
-                # The draw that the anchor's forward makes next, from the same state of the generator.
+                # The same draw that the anchor's forward makes next, from the same state of the generator.
                 with torch.random.fork_rng(devices=[]):
                     partners, shares = draw_mixup(len(input_ids), self.args.mixup_alpha, input_ids.device)
-                # Rows of a clip are of one length, so the anchor's mask is that of all.
+                # All codebooks of a clip have the same length, so the anchor's mask is valid for all.
                 mask = torch.maximum(inputs["attention_mask"], inputs["attention_mask"][partners])
                 for teacher in self.teachers:
                     stack.enter_context(mixed_embeddings(teacher.get_input_embeddings(), partners, shares))
@@ -105,7 +106,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
 
 
 def check_source_of_positives(args: AudioFormerTrainingArguments) -> None:
-    """Refuse vectors from a file for clips that change; to be called before the file is made.
+    """Refuse vectors from a file for clips that change. Call it before making the file.
 
     Raises:
         ValueError: If `crop_frames` or `mixup_alpha` is set without `online_teachers`.
@@ -113,6 +114,6 @@ def check_source_of_positives(args: AudioFormerTrainingArguments) -> None:
     for name in ("crop_frames", "mixup_alpha"):
         if getattr(args, name) and not args.online_teachers:
             raise ValueError(
-                f"`{name}` {getattr(args, name)} changes clips from epoch to epoch, and vectors that were computed "
-                f"once are those of whole, unchanged clips: set `online_teachers`, or leave out `{name}`."
+                f"`{name}` {getattr(args, name)} changes clips from epoch to epoch, but vectors computed once belong "
+                f"to whole, unchanged clips: set `online_teachers`, or leave out `{name}`."
             )

@@ -56,14 +56,14 @@ def load_teachers(
         list of [`AudioFormerModel`], in the order of their rows: float32, in eval mode (no dropout), no gradients.
 
     Raises:
-        `ValueError`: no teacher; a teacher that is no AudioFormer model, is of another `hidden_size`, `codebook_size`,
-        `pad_token_id` or `code_offset` than the anchor, or reads the row of the anchor or of another teacher; a
+        `ValueError`: no teacher; a teacher that is no AudioFormer model, is of another `hidden_size` or
+        `codebook_size` than the anchor, or reads the row of the anchor or of another teacher; a
         checkpoint that lacks weights of the encoder.
     """
     configs = [_config(teacher) for teacher in teachers]
     names = [_name(teacher) for teacher in teachers]
     for name, of_teacher in zip(names, configs, strict=True):
-        for field in ("hidden_size", "codebook_size", "pad_token_id", "code_offset"):
+        for field in ("hidden_size", "codebook_size"):
             value, needed = getattr(of_teacher, field), getattr(config, field)
             if value != needed:
                 raise ValueError(f"Teacher {name}: `{field}` must be that of the anchor, {needed}, got {value}.")

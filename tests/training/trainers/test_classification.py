@@ -10,6 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from audioformer.evaluation import build_compute_metrics
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
+from audioformer.modeling_audioformer.classification_loss import named_classification_loss
 from audioformer.training import (
     AudioFormerClassificationTrainer,
     AudioFormerMPCTrainer,
@@ -17,7 +18,6 @@ from audioformer.training import (
     CodeExamples,
 )
 from audioformer.training.losses import LSEPLoss
-from audioformer.training.trainers.classification import targets_loss
 from audioformer.training.trainers.mixup import draw_mixup, mix_labels, mixed_embeddings
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -130,7 +130,7 @@ def test_the_hook_goes_even_if_the_forward_fails():
 
 def test_soft_targets_of_lsep_are_ranked():
     logits = torch.randn(3, 3)
-    torch.testing.assert_close(targets_loss(logits, LABELS.float(), "lsep"), LSEPLoss()(logits, LABELS))
+    torch.testing.assert_close(named_classification_loss(logits, LABELS.float(), "lsep"), LSEPLoss()(logits, LABELS))
 
 
 def test_mixup_trains(tmp_path):
@@ -306,5 +306,6 @@ def test_the_order_follows_the_data_seed(tmp_path):
     orders = []
     for settings in ({"seed": 1}, {"seed": 2, "data_seed": 1}, {"seed": 2}):
         trainer = make_trainer(tmp_path, **settings)
-        orders.append(list(trainer._get_train_sampler()))
+        trainer.get_train_dataloader()
+        orders.append(list(trainer.epoch_sampler))
     assert orders[0] == orders[1] != orders[2]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch.multiprocessing import spawn
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
-from audioformer.training.arguments import AudioFormerTrainingArguments
+from audioformer.training.audioformer_arguments import AudioFormerTrainingArguments
 from audioformer.training.examples.codes import CodeExamples
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from audioformer.training.trainers.teachers import build_positives, load_teachers

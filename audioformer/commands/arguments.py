@@ -1,0 +1,214 @@
+"""The command line of the commands that take settings: recipe and flags of the model family at hand."""
+
+import argparse
+import dataclasses
+import re
+import types
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+from audioformer.training.families import Family, choose_family, families, recipe_folders
+from audioformer.training.recipes import available_recipes, convert, load_recipe, similar_names
+from audioformer.training.settings import Settings, groups_of, typed_fields
+
+IN_SHORT_HELP = {
+    *("output_dir", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps"),
+    *("weight_decay", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    *("activation_checkpointing", "bf16", "fp16", "torch_compile", "seed", "dataloader_num_workers", "eval_strategy"),
+    *("save_strategy", "save_steps", "save_total_limit", "logging_strategy", "logging_steps", "use_cpu"),
+    *("label_smoothing_factor", "metric_for_best_model", "load_best_model_at_end", "resume_from_checkpoint"),
+    *("fsdp", "deepspeed"),
+}
+"""Settings of transformers' Trainer that the short help shows; `--help-all` has the other hundred."""
+
+LEAVE_ALONE = {"remove_unused_columns", "ddp_find_unused_parameters", "report_to"}
+"""Settings that have another default here and are not for the short help."""
+
+SECTIONS = ("data", "model", "model family", "training")
+EXAMPLES = {
+    "pretrain": "audioformer pretrain --recipe tiny_pretrain --data sounds/ --output runs/pretrained",
+    "finetune": "audioformer finetune --recipe tiny_ft1 --model runs/pretrained/C1 --data sounds/ --output runs/ft1",
+    "evaluate": "audioformer evaluate --model runs/ft1 --data other_sounds/ --output runs/evaluation",
+}
+
+
+class SettingsParser(argparse.ArgumentParser):
+    """The flags of a command for a model family: one per setting, in sections, all absent unless given.
+
+    Args:
+        command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
+        description (`str`): What it does.
+        family (`Family`): Whose settings it takes.
+        everything (`bool`, defaults to `False`): Whether the help shows every setting of the Trainer.
+    """
+
+    def __init__(self, command: str, description: str, family: Family, everything: bool = False) -> None:
+        self.command = command
+        recipes = ", ".join(available_recipes({family.name: family.recipes} if family.recipes else {}))
+        super().__init__(
+            prog=f"audioformer {command}",
+            usage=f"audioformer {command} [--recipe NAME_OR_FILE] [--data SOURCE] [--output FOLDER] [options]",
+            description=f"{description}\nModel family: {family.title}.",
+            epilog=f"Example: {EXAMPLES[command]}\nRecipes: {recipes}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        add_start_flags(self.add_argument_group("start"))
+        for title, group in zip(SECTIONS, groups_of(family), strict=True):
+            section = self.add_argument_group(title)
+            for entry, hint in typed_fields(group, command):
+                if entry.name not in ("model", "family"):
+                    shown = everything or _in_short_help(entry)
+                    _add_flag(section, entry, hint, shown)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"audioformer {self.command}: error: {message}\nTry `audioformer {self.command} --help`.\n")
+
+
+def add_start_flags(section: Any) -> None:
+    """The flags that decide which others there are."""
+    section.add_argument("--recipe", metavar="NAME_OR_FILE", help="settings to begin with; flags take precedence")
+    section.add_argument(
+        "--model", metavar="ID", help="folder or Hub id to start from, or to measure; its family is that of the run"
+    )
+    section.add_argument(
+        "--family",
+        metavar="NAME",
+        help="model family of a fresh model, where neither --model nor --recipe determines it (default: the first of "
+        f"{', '.join(family.name for family in families())})",
+    )
+    section.add_argument("-h", "--help", action="store_true", help="this text")
+    section.add_argument("--help-all", action="store_true", help="every setting, including all of the Trainer")
+
+
+def parse_settings(argv: Sequence[str], command: str, description: str) -> Settings:
+    """Settings of a command: defaults, then the recipe, then the flags.
+
+    Flags are the names of the settings, with `-` or `_`. Anything wrong ends the program with status 2 and one line
+    that names it, before a model or any audio is touched.
+
+    Args:
+        argv (sequence of `str`): The command line after the name of the command.
+        command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
+        description (`str`): What it does, for its help.
+    """
+    arguments = [_with_dashes(argument) for argument in argv]
+    start = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    add_start_flags(start)
+    try:
+        first, _ = start.parse_known_args(arguments)
+        recipe = None if first.recipe is None else load_recipe(first.recipe, recipe_folders())
+        family = choose_family(first.model, recipe=recipe, name=first.family)
+    except (ValueError, argparse.ArgumentError) as error:
+        if not {"-h", "--help", "--help-all"} & set(arguments):
+            SettingsParser(command, description, families()[0]).error(str(error))
+        first, family = argparse.Namespace(help=True, help_all="--help-all" in arguments), families()[0]
+    parser = SettingsParser(command, description, family, everything=first.help_all)
+    if first.help or first.help_all:
+        parser.exit(0, parser.format_help())
+    namespace, unknown = parser.parse_known_args(arguments)
+    given = vars(namespace)
+    try:
+        if unknown:
+            _refuse(unknown[0], command, family)
+        return Settings.create(command, given.pop("recipe", None), **given)
+    except (ValueError, TypeError, ImportError) as error:
+        parser.error(str(error))
+
+
+def _refuse(argument: str, command: str, family: Family) -> NoReturn:
+    """Say why an argument is not taken.
+
+    Raises:
+        ValueError: Always.
+    """
+    flag = argument.partition("=")[0]
+    name = flag.removeprefix("--").replace("-", "_")
+    everywhere = {entry.name for one in families() for group in groups_of(one) for entry in dataclasses.fields(group)}
+    if flag.startswith("--") and name in everywhere:
+        raise ValueError(f"{flag} does not apply to `audioformer {command}` of {family.title}.")
+    known = [
+        f"--{entry.name.replace('_', '-')}" for group in groups_of(family) for entry, _ in typed_fields(group, command)
+    ]
+    raise ValueError(f"{flag} is unknown{similar_names(flag, [*known, '--output', '--recipe'])}.")
+
+
+def _add_flag(section: Any, entry: dataclasses.Field, hint: Any, shown: bool) -> None:
+    flags = [f"--{entry.name.replace('_', '-')}"]
+    options: dict[str, Any] = {"dest": entry.name, "help": _help(entry, hint) if shown else argparse.SUPPRESS}
+    types_ = _alternatives(hint)
+    if entry.name == "output_dir":
+        flags.insert(0, "--output")
+        options["metavar"] = "FOLDER"
+    if entry.name == "resume_from_checkpoint":
+        options |= {"nargs": "?", "const": "last", "metavar": "FOLDER"}
+        options["help"] = "resume the run in --output: from its last checkpoint, or from the one named"
+    elif bool in types_:
+        section.add_argument(*flags, nargs="?", const=True, type=_boolean(entry.name), metavar="BOOL", **options)
+        if entry.default is True:
+            options["help"] = argparse.SUPPRESS
+            section.add_argument(f"--no-{entry.name.replace('_', '-')}", action="store_false", **options)
+        return
+    elif any(get_origin(option) is list for option in types_):
+        inner = next(get_args(option)[0] for option in types_ if get_origin(option) is list)
+        options |= {"nargs": "+", "type": _converter(inner), "metavar": _metavar(inner)}
+    else:
+        options |= {"type": _converter(hint)}
+        options.setdefault("metavar", _metavar(hint))
+    section.add_argument(*flags, **options)
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _converter(hint: Any) -> Any:
+    def converted(text: str) -> Any:
+        try:
+            return convert(text, hint)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return converted
+
+
+def _boolean(name: str) -> Any:
+    def converted(text: str) -> bool:
+        values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in values:
+            raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
+        return values[text.lower()]
+
+    return converted
+
+
+def _metavar(hint: Any) -> str:
+    options = [option for option in _alternatives(hint) if option is not type(None)]
+    choices: Iterable[Any] = get_args(options[0]) if get_origin(options[0]) is Literal else ()
+    if choices:
+        return "{" + ",".join(map(str, choices)) + "}"
+    return {int: "N", float: "X"}.get(options[0], "VALUE")
+
+
+def _help(entry: dataclasses.Field, hint: Any) -> str:
+    text = re.sub(r"\s+", " ", entry.metadata.get("help", "")).strip()
+    text = text.replace("%(default)s", "").replace("%", "%%").rstrip(".")
+    text = text[:1].lower() + text[1:] if text[:2].lower() == text[:2] or text[1:2].islower() else text
+    default = entry.default
+    if default in (None, dataclasses.MISSING) or "default" in text:
+        return text
+    return f"{text} (default: {str(default).lower() if isinstance(default, bool) else default})"
+
+
+def _in_short_help(entry: dataclasses.Field) -> bool:
+    is_ours = "commands" in entry.metadata
+    return entry.name in IN_SHORT_HELP or (is_ours and entry.name not in LEAVE_ALONE)
+
+
+def _with_dashes(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, separator, value = argument.partition("=")
+    return name.replace("_", "-") + separator + value

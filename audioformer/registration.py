@@ -1,0 +1,42 @@
+"""Registration of every model family with the Auto classes of transformers."""
+
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForMaskedLM,
+)
+
+from .feature_extraction import AudioFormerFeatureExtractor
+from .modeling_audioformer import (
+    AudioFormerConfig,
+    AudioFormerForAudioClassification,
+    AudioFormerForMaskedLM,
+    AudioFormerModel,
+)
+
+FAMILIES = [
+    (
+        AudioFormerConfig,
+        AudioFormerFeatureExtractor,
+        {
+            AutoModel: AudioFormerModel,
+            AutoModelForMaskedLM: AudioFormerForMaskedLM,
+            AutoModelForAudioClassification: AudioFormerForAudioClassification,
+        },
+    ),
+]
+"""Configuration, feature extractor, and the model of each Auto class."""
+
+
+def register_auto_classes() -> None:
+    """Make the Auto classes know ours, and make every save carry the code that loads it without this package."""
+    for config, extractor, models in FAMILIES:
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoFeatureExtractor.register(config, extractor, exist_ok=True)
+        config.register_for_auto_class()
+        extractor.register_for_auto_class()
+        for auto_class, model in models.items():
+            auto_class.register(config, model, exist_ok=True)
+            model.register_for_auto_class(auto_class.__name__)

@@ -1,0 +1,104 @@
+"""The seam: a family that no file outside `tests/` names trains, evaluates, classifies, is pushed and is loaded."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from transformers import pipeline
+
+from audioformer.app.sound_classifier import SoundClassifier
+from audioformer.cli import main
+from audioformer.data.audio import load_audio
+
+from ..hub.conftest import server  # noqa: F401  (a fixture)
+from ..hub.server import TOKEN
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def finetuned(family, sounds, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "toy"
+    command = ["finetune", "--recipe", "toy", "--data", str(sounds), "--output", str(output)]
+    assert main([*command, "--hidden-size", "16", "--use-cpu", "--disable-tqdm", "true"]) == 0
+    return output
+
+
+def test_it_is_fine_tuned_by_its_recipe_and_its_own_size_flags(finetuned):
+    results = json.loads((finetuned / "eval_results.json").read_text())
+    assert results["num_clips"] == 20 and results["accuracy"] >= 0.9
+    assert results["settings"]["family"] == "toy_spectrogram" and results["settings"]["hidden_size"] == 16
+    assert json.loads((finetuned / "config.json").read_text())["hidden_size"] == 16
+    assert results["data"]["found"] == 40 and (finetuned / "training.png").is_file()
+
+
+def test_evaluate_gives_the_same_metric(finetuned, sounds, tmp_path):
+    command = ["evaluate", "--model", str(finetuned), "--data", str(sounds), "--output", str(tmp_path / "e")]
+    assert main([*command, "--use-cpu", "--dataloader-num-workers", "1"]) == 0
+    again, first = (json.loads((path / "eval_results.json").read_text()) for path in (tmp_path / "e", finetuned))
+    assert again["accuracy"] == first["accuracy"] and again["interval_95"] == first["interval_95"]
+
+
+def test_windows_of_a_long_file_are_one_tested_clip(finetuned, sounds, tmp_path):
+    command = ["evaluate", "--model", str(finetuned), "--data", str(sounds), "--output", str(tmp_path / "e")]
+    assert main([*command, "--use-cpu", "--max-length-s", "0.5"]) == 0
+    results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
+    assert results["data"]["found"] > 40 and results["num_clips"] == 20
+
+
+def test_another_run_starts_from_it(finetuned, sounds, tmp_path):
+    command = ["finetune", "--recipe", "toy", "--model", str(finetuned), "--data", str(sounds), "--max-steps", "2"]
+    flags = ["--output", str(tmp_path / "more"), "--use-cpu", "--eval-strategy", "no", "--save-strategy", "no"]
+    assert main([*command, *flags, "--load-best-model-at-end", "false"]) == 0
+    assert json.loads((tmp_path / "more" / "eval_results.json").read_text())["accuracy"] >= 0.9
+
+
+def test_classify_and_pipeline_use_it(finetuned, sounds, capsys):
+    file = next((sounds / "test" / "hiss").glob("*.wav"))
+    assert main(["classify", "--model", str(finetuned), "--json", str(file)]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert next(iter(scores)) == "hiss"
+    classifier = pipeline("audio-classification", model=str(finetuned))
+    by_pipeline = {entry["label"]: entry["score"] for entry in classifier(load_audio(file, 16000)[0], top_k=None)}
+    assert scores == pytest.approx(by_pipeline, abs=1e-5)
+
+
+def test_the_page_shows_what_it_receives(finetuned, sounds):
+    file = next((sounds / "test" / "hum").glob("*.wav"))
+    shown = SoundClassifier(str(finetuned))(file)
+    assert next(iter(shown.scores.scores)) == "hum"
+    assert shown.view.title == "Spectrogram" and shown.view.values.shape[0] == 64
+
+
+def test_the_pushed_repository_loads_through_pipeline(finetuned, server, tmp_path, monkeypatch):  # noqa: F811
+    from huggingface_hub import HfApi
+
+    from audioformer.model_cards.push import push_folder
+
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    api = HfApi(endpoint=server.url, token=TOKEN)
+    monkeypatch.setattr("audioformer.model_cards.push.HfApi", lambda **kwargs: api)
+    push_folder(finetuned, "tester/toy", license="cc0-1.0", token=TOKEN)
+    card = (finetuned / "README.md").read_text()
+    assert "Toy spectrogram" in card and "AudioFormer" not in card
+    folder = tmp_path / "downloaded"
+    api.snapshot_download("tester/toy", local_dir=folder)
+    assert pipeline("audio-classification", model=str(folder)).model.config.model_type == "toy_spectrogram"
+
+
+def test_what_it_cannot_do_is_said(finetuned, sounds, tmp_path, capsys):
+    out = ["--output", str(tmp_path / "x")]
+    assert main(["pretrain", "--family", "toy_spectrogram", "--data", str(sounds), *out]) == 1
+    assert "Toy spectrogram cannot be pre-trained" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["finetune", "--recipe", "tiny_ft1", "--model", str(finetuned), "--data", str(sounds), *out])
+    assert "`model` is of Toy spectrogram, `recipe` is of AudioFormer" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(SystemExit):
+        main(["finetune", "--recipe", "toy", "--codes", str(sounds), *out])
+    assert "--codes does not apply to `audioformer finetune` of Toy spectrogram" in capsys.readouterr().err
+
+
+def test_nothing_outside_the_tests_names_it():
+    files = subprocess.run(["git", "grep", "-il", "toy_spectrogram"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert all(name.startswith("tests/") for name in files.split())

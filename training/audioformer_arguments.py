@@ -1,0 +1,155 @@
+"""What a run of AudioFormer can be told beyond the settings of every family."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .arguments import (
+    ALL,
+    FINETUNE,
+    PRETRAIN,
+    TEST,
+    TRAIN,
+    AudioTrainingArguments,
+    FamilyArguments,
+    check_at_least_one,
+    check_range,
+    setting,
+    size,
+)
+
+
+@dataclass
+class AudioFormerArguments(FamilyArguments):
+    """The codec and its codes, the sizes of a fresh model, and the method of fine-tuning.
+
+    Raises:
+        ValueError: If a value is outside its range, or FT2 has no teachers.
+    """
+
+    codes: str | None = setting(
+        None, "Folder of codes that `audioformer encode` wrote, instead of --data.", path="local"
+    )
+    eval_codes: str | None = setting(None, "The same, instead of --eval-data.", TEST, path="local")
+    codec: str | None = setting(
+        None, "Folder or Hub id of the codec (default: that of the model, or the bundled one).", path="any"
+    )
+    codec_revision: str | None = setting(None, "Revision of a codec on the Hub.")
+    codec_type: str | None = setting(None, "Type of a codec on the Hub: encodec (default), mimi, dac or xcodec2.")
+    codec_backend: str = setting(
+        "transformers", "encodec: --codec is an original checkpoint, run by that package.", ALL
+    )
+    num_codebooks: int = setting(4, "Codebooks to encode and keep, beginning with C1.")
+    cache_dir: str | None = setting(
+        None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."
+    )
+    codebooks: list[int] | None = setting(
+        None, "Codebooks to pre-train a model for, from 0 (C1); one model each (default: all).", (PRETRAIN,)
+    )
+    codebook: int | None = setting(
+        None,
+        "Codebook that the classifier reads, from 0 (default: the model's own, else 0 = C1).",
+        (FINETUNE,),
+        config="codebook",
+    )
+    hidden_size: int = size(768, "Width of a fresh model.", "hidden_size")
+    num_hidden_layers: int = size(12, "Layers of a fresh model.", "num_hidden_layers")
+    num_attention_heads: int = size(12, "Attention heads of a fresh model.", "num_attention_heads")
+    intermediate_size: int = size(3072, "Feed-forward width of a fresh model.", "intermediate_size")
+    dropout: float | None = setting(
+        None,
+        "Dropout of the layers (default: 0.1, or that of the checkpoint).",
+        TRAIN,
+        config="hidden_dropout_prob",
+    )
+    attention_dropout: float | None = setting(
+        None,
+        "Dropout of the attention (same default); above 0 it rules out the fast attention of a CPU.",
+        TRAIN,
+        config="attention_probs_dropout_prob",
+    )
+    method: Literal["ft1", "ft2"] = setting(
+        "ft1",
+        "ft1: classification alone. ft2: classification and the multi-positive contrastive loss.",
+        (FINETUNE,),
+    )
+    teachers: list[str] | None = setting(
+        None,
+        "FT2: folders or Hub ids of the pre-trained models of the other codebooks, C2 to CN.",
+        (FINETUNE,),
+        path="any",
+    )
+
+    def __post_init__(self) -> None:
+        check_at_least_one("num_codebooks", self.num_codebooks)
+        for name in ("dropout", "attention_dropout"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
+        if self.method == "ft2" and not self.teachers:
+            raise ValueError('`method` "ft2" needs `teachers`: the pre-trained models of the codebooks C2 to CN.')
+        if self.codebooks is not None and not self.codebooks:
+            raise ValueError("`codebooks` must name at least one codebook.")
+        for name, indices in (("codebooks", self.codebooks or []), ("codebook", [self.codebook or 0])):
+            wrong = [index for index in indices if not 0 <= index < self.num_codebooks]
+            if wrong:
+                raise ValueError(
+                    f"`{name}` must be at least 0 and below `num_codebooks` ({self.num_codebooks}), got {wrong[0]}."
+                )
+
+
+@dataclass
+class AudioFormerTrainingArguments(AudioTrainingArguments):
+    """What masked-LM pre-training, FT1 and FT2 of AudioFormer add. The additions are off in the paper's recipes.
+
+    Raises:
+        ValueError: If a value is outside its range, or two of them exclude each other.
+    """
+
+    mask_probability: float = setting(0.25, "Share of the codes to predict.", (PRETRAIN,))
+    replace_probability: float = setting(0.8, "Share of these that are replaced by <MASK>.", (PRETRAIN,))
+    random_probability: float = setting(
+        0.1, "Share of these that are replaced by a random code; the rest stay.", (PRETRAIN,)
+    )
+    mask_span_length: int = setting(
+        1, "Number of neighbouring codes that are masked together; 1 masks them one by one.", (PRETRAIN,)
+    )
+    crop_frames: int | None = setting(
+        None, "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).", TRAIN
+    )
+    classification_weight: float = setting(
+        0.95, "FT2: weight alpha of the classification loss; the contrastive loss has the rest (Eq. 9).", (FINETUNE,)
+    )
+    mpc_temperature: float = setting(0.05, "FT2: temperature tau of the contrastive loss (Eq. 8).", (FINETUNE,))
+    gather_across_devices: bool = setting(True, "FT2: take negatives from the batches of all processes.", (FINETUNE,))
+    online_teachers: bool = setting(
+        False, "FT2: run the frozen models in every step, which changing clips require.", (FINETUNE,)
+    )
+    teacher_cache_dir: str | None = setting(
+        None, "FT2: where the frozen models' vectors are kept (default: in the output folder).", (FINETUNE,)
+    )
+    mixup_alpha: float = setting(
+        0.0, "Mix the code embeddings of pairs of clips, with weights from Beta(alpha, alpha).", (FINETUNE,)
+    )
+    packed: bool = setting(
+        False, "Pack the clips of a batch end to end, without padding; needs flash_attention_2.", TRAIN
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("replace_probability", "random_probability", "classification_weight"):
+            check_range(name, getattr(self, name), 0, 1)
+        if not 0 < self.mask_probability <= 1:
+            raise ValueError(f"`mask_probability` must be in (0, 1], got {self.mask_probability}.")
+        if self.replace_probability + self.random_probability > 1 + 1e-9:
+            raise ValueError(
+                "`replace_probability` and `random_probability` must not sum to more than 1, got "
+                f"{self.replace_probability} and {self.random_probability}."
+            )
+        for name in ("mask_span_length", "crop_frames"):
+            check_at_least_one(name, getattr(self, name))
+        if self.mpc_temperature <= 0:
+            raise ValueError(f"`mpc_temperature` must be more than 0, got {self.mpc_temperature}.")
+        if self.mixup_alpha < 0:
+            raise ValueError(f"`mixup_alpha` must be at least 0 (0 turns it off), got {self.mixup_alpha}.")
+        if self.packed and self.mixup_alpha:
+            raise ValueError("`packed` and `mixup_alpha` exclude each other: packed clips are not aligned.")

@@ -1,0 +1,126 @@
+"""The record of AudioFormer (arXiv 2308.07221)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audioformer.export.onnx_export import OnnxReport
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
+from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
+
+from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
+from .examples.code_source import CodeExampleSource
+from .families import CardText, ClipView, Family
+from .pretraining.masked_lm import pretrain_codebooks
+
+SHOWN_CODEBOOKS = 4
+"""Most codebooks that a picture shows; the paper uses four."""
+
+CITATION = """@article{li2023audioformer,
+  title={AudioFormer: Audio Transformer learns audio feature representations from discrete acoustic codes},
+  author={Li, Zhaohui and Wang, Haitao and Jiang, Xinghua},
+  journal={arXiv preprint arXiv:2308.07221},
+  year={2023}
+}"""
+
+
+def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
+    """Make sure that a checkpoint reads the ids of a codec.
+
+    Raises:
+        ValueError: If its codebooks have another size.
+    """
+    if config.codebook_size != extractor.codebook_size:
+        raise ValueError(
+            f"`model` {config.name_or_path!r} was made for {config.codebook_size} entries per codebook, the codec has "
+            f"{extractor.codebook_size}."
+        )
+
+
+def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> Mapping[str, Any]:
+    """What a card says about the codes that a model reads."""
+    saved = extractor.to_dict()
+    return {
+        "codebook": config.codebook,
+        "codec": saved["codec"],
+        "codec_revision": saved["codec_revision"],
+        "codec_fingerprint": codec_fingerprint(extractor.codec),
+        "frame_rate": extractor.frame_rate,
+        "codebook_size": extractor.codebook_size,
+    }
+
+
+def view_codes(
+    model: AudioFormerForAudioClassification, extractor: AudioFormerFeatureExtractor, waveform: np.ndarray
+) -> ClipView:
+    """The codes of a clip, as many codebooks as are shown or as the codec has.
+
+    Args:
+        model ([`AudioFormerForAudioClassification`]): Reads one of them.
+        extractor ([`AudioFormerFeatureExtractor`]): Encodes.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the rate of the extractor.
+    """
+    read = model.config.codebook
+    for count in range(SHOWN_CODEBOOKS, 0, -1):
+        codebooks = list(range(count))
+        try:
+            (codes,) = extractor.with_codebooks(codebooks).encode([waveform], sampling_rate=extractor.sampling_rate)
+        except ValueError:
+            if count == 1:
+                raise
+            continue
+        break
+    names = [f"C{codebook + 1}" for codebook in codebooks]
+    return ClipView(codes.T, f"Codes; the model reads C{read + 1}", names)
+
+
+def export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:
+    """Write the classifier of a model folder as ONNX."""
+    from audioformer.export.onnx_export import export_classifier
+
+    return export_classifier(AudioFormerForAudioClassification.from_pretrained(model, revision=revision), file)
+
+
+def export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:
+    """Write the encoder of a model folder's codec as ONNX.
+
+    Raises:
+        ValueError: If the folder has no feature extractor, or its codec cannot be exported.
+    """
+    from audioformer.export.onnx_export import export_codec_encoder
+
+    try:
+        extractor = AudioFormerFeatureExtractor.from_pretrained(model, revision=revision)
+    except OSError as error:
+        raise ValueError(f"`--model` {model!r} has no feature extractor, so no codec: {error}") from error
+    return export_codec_encoder(extractor, file)
+
+
+FAMILY = Family(
+    name=AudioFormerConfig.model_type,
+    card=CardText(
+        title="AudioFormer",
+        paper="arXiv 2308.07221",
+        citation=CITATION,
+        description="Sound is turned into codes by a neural audio codec; the codes are read as text by a "
+        "RoFormer-style encoder.",
+    ),
+    config=AudioFormerConfig,
+    extractor=AudioFormerFeatureExtractor,
+    backbone=AudioFormerModel,
+    classifier=AudioFormerForAudioClassification,
+    examples=CodeExampleSource(),
+    arguments=AudioFormerArguments,
+    training_arguments=AudioFormerTrainingArguments,
+    recipes=Path(__file__).parent / "recipes" / "audioformer",
+    pretrain=pretrain_codebooks,
+    check_extractor=check_vocabulary,
+    describe_input=describe_input,
+    view=view_codes,
+    exporters={"classifier": export_classifier, "codec": export_codec},
+    export_files={"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER},
+)

@@ -1,0 +1,134 @@
+"""Which clips of a run train, select the checkpoint, and test."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from accelerate import PartialState
+
+from audioformer.data.clips import Clips
+from audioformer.data.splits import held_out_split, select_split
+
+from .arguments import DataArguments
+from .classifiers import check_known
+from .families import CheckLabels
+from .settings import Settings
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True)
+class ClipSplits:
+    """The clips of a run by their use.
+
+    Args:
+        train (`Clips`): They determine the weights.
+        held_out (`Clips`, *optional*): They select the checkpoint; without them the test clips do.
+        test (`Clips`, *optional*): They are measured once, at the end.
+    """
+
+    train: Clips
+    held_out: Clips | None
+    test: Clips | None
+
+    @property
+    def selecting(self) -> Clips | None:
+        """The clips that select the checkpoint."""
+        return self.test if self.held_out is None else self.held_out
+
+    def as_multi_label(self, multi_label: bool) -> "ClipSplits":
+        """The same clips with targets for several labels per clip, or for one.
+
+        Raises:
+            ValueError: If one label per clip is asked for and clips have several.
+        """
+        if self.train.multi_label and not multi_label:
+            raise ValueError("`multi_label` is false, but clips of the data have several labels.")
+
+        def change(clips: Clips | None) -> Clips | None:
+            return None if clips is None else clips.with_labels(self.train.labels, multi_label)
+
+        return replace(self, train=change(self.train), held_out=change(self.held_out), test=change(self.test))
+
+
+def open_clip_splits(
+    settings: Settings, extractor: object, *, hold_out: bool, check_labels: CheckLabels | None = None
+) -> ClipSplits:
+    """Open the data of a run and divide its clips.
+
+    Where the data come with a validation split and no `train_split` was given, that split is held out.
+
+    Args:
+        settings (`Settings`): Where the clips are, and which of them train and test.
+        extractor: The feature extractor of the run.
+        hold_out (`bool`): Whether to keep clips back that select the checkpoint.
+        check_labels (function, *optional*): Raises if the labels of the data do not fit.
+
+    Raises:
+        ValueError: If the data cannot be used, or a split or fold is not in them.
+    """
+    data = settings.data
+    clips = _open_and_report(settings, extractor, check_labels=check_labels)
+    train = clips.select(_train_indices(data, clips))
+    if has_test_source(settings):
+        test: Clips | None = _open_and_report(settings, extractor, test_source=True)
+        check_known(test.labels, clips.labels, "The training data")
+        test = test.with_labels(clips.labels, clips.multi_label)
+    else:
+        test = _test_split(data, clips)
+    if data.max_train_clips is not None:
+        train = train.select(np.arange(min(data.max_train_clips, len(train))))
+    if not hold_out:
+        return ClipSplits(train, None, test)
+    if data.train_split is None and VALIDATION in _split_names(clips):
+        return ClipSplits(train, clips.select(select_split(clips.dataset, [VALIDATION])), test)
+    chosen, held_out = held_out_split(train.strata, data.held_out_share, settings.training.seed, train.groups)
+    return ClipSplits(train.select(chosen), train.select(held_out), test)
+
+
+def open_test_clips(settings: Settings, extractor: object, check_labels: CheckLabels) -> Clips:
+    """The clips to measure a finished model on: the test split of the data, or all of them if there is none."""
+    if has_test_source(settings):
+        return _open_and_report(settings, extractor, test_source=True, check_labels=check_labels)
+    clips = _open_and_report(settings, extractor, check_labels=check_labels)
+    test = _test_split(settings.data, clips)
+    return clips if test is None else test
+
+
+def has_test_source(settings: Settings) -> bool:
+    """Whether the test clips come from a source of their own."""
+    sources = (settings.data.eval_data, getattr(settings.options, "eval_codes", None))
+    return any(source is not None for source in sources)
+
+
+def _open_and_report(
+    settings: Settings, extractor: object, *, test_source: bool = False, check_labels: CheckLabels | None = None
+) -> Clips:
+    clips = settings.family.examples.open_clips(
+        settings, extractor, test_source=test_source, check_labels=check_labels
+    )
+    if PartialState().is_main_process:
+        print(clips.report.to_text())
+    return clips
+
+
+def _split_names(clips: Clips) -> set[str]:
+    return {split for split in clips.dataset.unique("split") if split is not None}
+
+
+def _train_indices(data: DataArguments, clips: Clips) -> np.ndarray:
+    splits, folds = data.train_split, data.train_folds
+    if splits is None and _split_names(clips):
+        splits = [TRAIN]
+    if folds is None and data.eval_folds is not None:
+        # What is not tested trains.
+        folds = [fold for fold in clips.dataset.unique("fold") if fold is not None and fold not in data.eval_folds]
+    return select_split(clips.dataset, splits, folds)
+
+
+def _test_split(data: DataArguments, clips: Clips) -> Clips | None:
+    splits = data.eval_split
+    if splits is None and TEST in _split_names(clips):
+        splits = [TEST]
+    if splits is None and data.eval_folds is None:
+        return None
+    return clips.select(select_split(clips.dataset, splits, data.eval_folds))

@@ -1,0 +1,144 @@
+"""Examples straight from audio: decoded, resampled and turned into features in the workers of the loader.
+
+A model family whose models read spectrograms needs no more than this: its feature extractor makes the features of a
+whole batch at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from audioformer.data.audio.clips import AudioClips, list_audio_clips
+from audioformer.data.audio.windows import ReadingSettings
+from audioformer.data.readers import read_listing
+from audioformer.evaluation import build_compute_metrics
+
+from ..trainers import ClassificationTrainer
+
+if TYPE_CHECKING:
+    from ..arguments import DataArguments
+    from ..clip_splits import ClipSplits
+    from ..families import CheckLabels
+    from ..settings import Settings
+
+
+class AudioExamples(Dataset[dict[str, Any]]):
+    """Clips as waveforms, read when asked for.
+
+    Args:
+        clips (`AudioClips`): The clips.
+        sampling_rate (`int`): Rate in Hz that they are resampled to.
+        labels (`bool`, defaults to `True`): Whether items have `labels`: a class index, or a multi-hot vector.
+    """
+
+    def __init__(self, clips: AudioClips, sampling_rate: int, labels: bool = True) -> None:
+        self.clips, self.sampling_rate = clips, sampling_rate
+        self.labels = clips.targets if labels else None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Samples of each clip, int64 of shape `(num_clips,)`, for batches of clips of similar length."""
+        return np.asarray(np.asarray(self.clips.dataset["duration_s"][:]) * self.sampling_rate, dtype=np.int64)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item: dict[str, Any] = {"waveform": self.clips.read(index, self.sampling_rate)}
+        if self.labels is not None:
+            item["labels"] = torch.as_tensor(self.labels[index])
+        return item
+
+
+class DataCollatorForAudio:
+    """Turns the waveforms of a batch into the features of a model, padded to one length.
+
+    Args:
+        extractor: Feature extractor of the model; called with the list of waveforms and `sampling_rate`.
+    """
+
+    def __init__(self, extractor: Any) -> None:
+        self.extractor = extractor
+
+    def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        waveforms = [item["waveform"] for item in items]
+        features = self.extractor(
+            waveforms, sampling_rate=self.extractor.sampling_rate, padding=True, return_tensors="pt"
+        )
+        batch = dict(features)
+        if "labels" in items[0]:
+            batch["labels"] = torch.stack([item["labels"] for item in items])
+        return batch
+
+
+class AudioExampleSource:
+    """The examples of a family whose models read features of the audio itself.
+
+    Args:
+        extractor_class (type): Its feature extractor, made with the defaults for fresh models.
+    """
+
+    def __init__(self, extractor_class: type) -> None:
+        self.extractor_class = extractor_class
+
+    def open_extractor(self, settings: "Settings") -> Any:
+        """The extractor of the model that the run starts from, or one with the defaults."""
+        model = settings.model
+        if model.model is None:
+            return self.extractor_class()
+        return self.extractor_class.from_pretrained(model.model, revision=model.model_revision)
+
+    def open_clips(
+        self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: "CheckLabels | None"
+    ) -> AudioClips:
+        """List the clips of the data; only the headers of files are read.
+
+        Raises:
+            ValueError: If the source is missing or cannot be read, the labels do not fit, or too many clips are
+                unreadable.
+        """
+        data = settings.data
+        name = "eval_data" if test_source else "data"
+        source = getattr(data, name)
+        if source is None:
+            raise ValueError(f"`{name}` must be given: a folder, a manifest, or a data set.")
+        listing = read_listing(
+            source,
+            data.layout,
+            audio_column=data.audio_column,
+            label_column=data.label_column,
+            label_delimiter=data.label_delimiter,
+        )
+        if check_labels is not None:
+            check_labels(listing.labels)
+        return list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
+
+    def examples(
+        self, settings: "Settings", clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool
+    ) -> AudioExamples:
+        """Some clips as waveforms."""
+        return AudioExamples(clips, extractor.sampling_rate, labels)
+
+    def trainer(
+        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits | None"
+    ) -> ClassificationTrainer:
+        """A `ClassificationTrainer` on the splits of a run; without splits, one that only evaluates."""
+        data_sets: dict[str, Any] = {}
+        if splits is not None:
+            data_sets = {
+                "train_dataset": AudioExamples(splits.train, extractor.sampling_rate),
+                "eval_dataset": AudioExamples(splits.selecting, extractor.sampling_rate),
+                "compute_metrics": build_compute_metrics(splits.train.multi_label),
+            }
+        return ClassificationTrainer(
+            model=model, args=settings.training, data_collator=DataCollatorForAudio(extractor), **data_sets
+        )
+
+
+def reading_settings(data: "DataArguments") -> ReadingSettings:
+    """How the clips of a run are read."""
+    return ReadingSettings(max_length_s=data.max_length_s, long_files=data.long_files, keep_silent=data.keep_silent)

@@ -1,0 +1,168 @@
+"""The examples of AudioFormer: codes from shards, encoded on first use."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from accelerate import PartialState
+from transformers import PreTrainedConfig
+
+from audioformer.data.codes.cache import encode_listing
+from audioformer.data.codes.encoded import EncodedClips, load_codes
+from audioformer.data.readers import read_listing
+from audioformer.evaluation import build_compute_metrics
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.model_cards import TINY_CODEC
+from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
+
+from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
+from ..trainers.multi_positive import check_source_of_positives
+from ..trainers.teachers import build_positives, load_teachers
+from .audio import reading_settings
+from .codes import CodeExamples
+
+if TYPE_CHECKING:
+    from ..clip_splits import ClipSplits
+    from ..families import CheckLabels
+    from ..settings import Settings
+
+EXTRACTOR_FILE = "preprocessor_config.json"
+
+
+class CodeExampleSource:
+    """How listed clips become sequences of codes: encoded once, all codebooks, into shards that every run reads."""
+
+    def open_extractor(self, settings: "Settings", codebook: int | None = None) -> AudioFormerFeatureExtractor:
+        """The extractor of one codebook, with the codec asked for, else the model's own, else the bundled tiny one.
+
+        Args:
+            settings (`Settings`): Those of the codec, and `num_codebooks`, are read.
+            codebook (`int`, *optional*): Codebook that the model reads, from 0; by default that of the settings, else
+                of the model, else 0.
+
+        Raises:
+            ValueError: If the codebook is not among those that are encoded.
+        """
+        options, model = settings.options, settings.model
+        if codebook is None:
+            codebook = options.codebook
+        if codebook is None:
+            codebook = 0 if model.model is None else _config_of(model.model, model.model_revision).codebook
+        if codebook >= options.num_codebooks:
+            raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
+        if options.codec is None and model.model is not None:
+            folder = Path(model.model)
+            if not folder.is_dir() or (folder / EXTRACTOR_FILE).is_file():
+                return AudioFormerFeatureExtractor.from_pretrained(
+                    model.model, revision=model.model_revision, codebooks=codebook
+                )
+        return AudioFormerFeatureExtractor(
+            codec=options.codec or str(TINY_CODEC),
+            codec_revision=options.codec_revision,
+            codec_type=options.codec_type,
+            codec_backend=options.codec_backend,
+            codebooks=codebook,
+        )
+
+    def open_clips(
+        self,
+        settings: "Settings",
+        extractor: AudioFormerFeatureExtractor,
+        *,
+        test_source: bool,
+        check_labels: "CheckLabels | None",
+    ) -> EncodedClips:
+        """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
+
+        Raises:
+            ValueError: If neither or both are given, or the codes were made by another codec than the extractor's.
+        """
+        data, options = settings.data, settings.options
+        prefix = "eval_" if test_source else ""
+        source, folder = getattr(data, f"{prefix}data"), getattr(options, f"{prefix}codes")
+        if (source is None) == (folder is None):
+            raise ValueError(f"Give exactly one of `{prefix}data` and `{prefix}codes`, got {source} and {folder}.")
+        if folder is not None:
+            clips = load_codes(folder)
+            if check_labels is not None:
+                check_labels(clips.labels)
+            clips.check_codec(extractor)
+            return clips
+        listing = read_listing(
+            source,
+            data.layout,
+            audio_column=data.audio_column,
+            label_column=data.label_column,
+            label_delimiter=data.label_delimiter,
+        )
+        if check_labels is not None:
+            check_labels(listing.labels)
+        device = PartialState().device
+        return encode_listing(
+            listing,
+            extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
+            options.cache_dir,
+            num_codebooks=options.num_codebooks,
+            reading=reading_settings(data),
+            max_rejected_share=data.max_rejected_share,
+        )
+
+    def examples(
+        self,
+        settings: "Settings",
+        clips: EncodedClips,
+        extractor: AudioFormerFeatureExtractor,
+        config: PreTrainedConfig,
+        *,
+        labels: bool,
+        **options: Any,
+    ) -> CodeExamples:
+        """The codes of the codebook that a model reads, whole clips, in a fixed order."""
+        targets = clips.targets if labels else None
+        return CodeExamples(clips.codes, targets, codebook=config.codebook, seed=settings.training.seed, **options)
+
+    def trainer(
+        self,
+        settings: "Settings",
+        model: AudioFormerForAudioClassification,
+        extractor: AudioFormerFeatureExtractor,
+        splits: "ClipSplits | None",
+    ) -> AudioFormerClassificationTrainer:
+        """The trainer of FT1 or FT2 on the splits of a run; without splits, one that only evaluates."""
+        arguments, config = settings.training, model.config
+        if splits is None:
+            return AudioFormerClassificationTrainer(model=model, args=arguments)
+
+        def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
+            return self.examples(settings, clips, extractor, config, labels=True, **options)
+
+        shared: dict[str, Any] = {
+            "model": model,
+            "args": arguments,
+            "eval_dataset": examples(splits.selecting),
+            "compute_metrics": build_compute_metrics(splits.train.multi_label),
+        }
+        crop = arguments.crop_frames
+        if settings.options.method == "ft1":
+            return AudioFormerClassificationTrainer(train_dataset=examples(splits.train, crop_frames=crop), **shared)
+        check_source_of_positives(arguments)
+        teachers = load_teachers(settings.options.teachers, config)
+        if arguments.online_teachers:
+            codebooks = [teacher.config.codebook for teacher in teachers]
+            train = examples(splits.train, crop_frames=crop, positive_codebooks=codebooks)
+            return AudioFormerMPCTrainer(train_dataset=train, teachers=teachers, **shared)
+        positives: np.ndarray = build_positives(
+            teachers,
+            splits.train.codes,
+            splits.train.ids,
+            arguments.teacher_cache_dir or Path(arguments.output_dir) / "teachers",
+            splits.train.codec_fingerprint,
+        )
+        return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
+
+
+def _config_of(model: str, revision: str | None) -> AudioFormerConfig:
+    try:
+        return AudioFormerConfig.from_pretrained(model, revision=revision)
+    except OSError as error:
+        raise ValueError(f"`model` {model!r} cannot be opened: {error}") from error

@@ -1,0 +1,240 @@
+"""Model families: one record each, which is all that commands and runs know of a family."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from torch.utils.data import Dataset
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from .arguments import AudioTrainingArguments, FamilyArguments
+from .recipes import Recipe, RecipeError
+
+if TYPE_CHECKING:
+    from audioformer.data.clips import Clips
+
+    from .clip_splits import ClipSplits
+    from .settings import Settings
+    from .trainers import ClassificationTrainer
+
+BUILT_IN = ("audioformer_family",)
+"""Modules beside this one that hold the record of a family as `FAMILY`."""
+
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+
+CheckLabels = Callable[[Sequence[str]], None]
+"""Raises `ValueError` where a model does not fit the labels of some data; called before any audio is read."""
+
+
+class ExampleSource(Protocol):
+    """How a family turns listed clips into what its models train on."""
+
+    def open_extractor(self, settings: "Settings") -> Any:
+        """The feature extractor of a run: that of the model it starts from, or one for a fresh model."""
+
+    def open_clips(
+        self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: CheckLabels | None
+    ) -> "Clips":
+        """The clips of the data, or of the separate test data."""
+
+    def examples(
+        self, settings: "Settings", clips: "Clips", extractor: Any, config: PreTrainedConfig, *, labels: bool
+    ) -> Dataset:
+        """Some clips as a data set for evaluations, with their labels or without."""
+
+    def trainer(
+        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits | None"
+    ) -> "ClassificationTrainer":
+        """The trainer of a classifier; without splits, one that only evaluates."""
+
+
+class ExportReport(Protocol):
+    """What an exporter wrote."""
+
+    def to_text(self) -> str:
+        """The report for the terminal."""
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """A clip as a model of the family receives it, to be drawn as an image.
+
+    Args:
+        values (`np.ndarray` of shape `(num_channels, num_frames)`): Codes or features; low frequencies first.
+        title (`str`): What the image shows.
+        channel_names (sequence of `str`, *optional*): A name for each channel, where there are few.
+    """
+
+    values: np.ndarray
+    title: str
+    channel_names: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class CardText:
+    """What the card of a model says about its family.
+
+    Args:
+        title (`str`): Name of the family.
+        paper (`str`, *optional*): Its paper, such as `"arXiv 2308.07221"`.
+        citation (`str`): BibTeX entry of the paper, or nothing.
+        description (`str`): How the models work, in a sentence or two.
+    """
+
+    title: str
+    paper: str | None = None
+    citation: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model family.
+
+    Args:
+        name (`str`): `model_type` of its configuration.
+        card (`CardText`): Name, paper and description for people.
+        config (type): Its configuration.
+        extractor (type): Its feature extractor. `sampling_rate` and `__call__(waveforms, sampling_rate=...)` are
+            needed; `model_config()`, if there is one, gives fields of the configuration of a model that reads its
+            output.
+        backbone (type): Its encoder without a head.
+        classifier (type): Its `...ForAudioClassification`.
+        examples (`ExampleSource`): How listed clips become examples.
+        arguments (type): Settings that only this family knows, the sizes of a fresh model among them.
+        training_arguments (type): Its settings of the Trainer.
+        recipes (`Path`, *optional*): Folder of its recipes.
+        pretrain (function, *optional*): Pre-trains models for some settings and writes their folders.
+        check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
+        describe_input (function, *optional*): What the card says a model reads, from its configuration and extractor.
+        view (function, *optional*): A waveform as a model receives it, for pictures.
+        exporters (mapping): Functions that write a part of a model folder in another format, by the part's name; each
+            takes the model's location, its revision and the file to write.
+        export_files (mapping): File name of each part.
+    """
+
+    name: str
+    card: CardText
+    config: type[PreTrainedConfig]
+    extractor: type
+    backbone: type[PreTrainedModel]
+    classifier: type[PreTrainedModel]
+    examples: ExampleSource
+    arguments: type[FamilyArguments] = FamilyArguments
+    training_arguments: type[AudioTrainingArguments] = AudioTrainingArguments
+    recipes: Path | None = None
+    pretrain: Callable[["Settings"], Any] | None = None
+    check_extractor: Callable[[PreTrainedConfig, Any], None] | None = None
+    describe_input: Callable[[PreTrainedConfig, Any], Mapping[str, Any]] | None = None
+    view: Callable[[PreTrainedModel, Any, np.ndarray], ClipView] | None = None
+    exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
+    export_files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Name of the family for people."""
+        return self.card.title
+
+    def is_classifier(self, config: PreTrainedConfig) -> bool:
+        """Whether a checkpoint of this configuration holds a classifier."""
+        return self.classifier.__name__ in (config.architectures or [])
+
+
+_ADDED: dict[str, Family] = {}
+
+
+def register_family(family: Family) -> None:
+    """Add a model family, so that commands find it by the `model_type` of a checkpoint, a recipe, or `--family`.
+
+    Raises:
+        ValueError: If another family has its name.
+    """
+    if any(known.name == family.name and known is not family for known in families()):
+        raise ValueError(f"A family named {family.name!r} is registered already.")
+    _ADDED[family.name] = family
+
+
+def families() -> list[Family]:
+    """All model families: the built-in ones, then those that were registered."""
+    built_in = [importlib.import_module(f".{module}", __package__).FAMILY for module in BUILT_IN]
+    return [*built_in, *_ADDED.values()]
+
+
+def find_family(name: str, origin: str) -> Family:
+    """The family of a `model_type`.
+
+    Args:
+        name (`str`): The name.
+        origin (`str`): What names it, for the message.
+
+    Raises:
+        ValueError: If no such family is registered.
+    """
+    found = next((family for family in families() if family.name == name), None)
+    if found is None:
+        known = ", ".join(family.name for family in families())
+        raise ValueError(f"{origin} is of the model type {name!r}; known model families are {known}.")
+    return found
+
+
+def recipe_folders() -> dict[str, Path]:
+    """Folder of recipes of each family that has one."""
+    return {family.name: family.recipes for family in families() if family.recipes is not None}
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text can be `user/name`; anything else was meant as a path."""
+    return text.count("/") == 1 and text[:1] not in "/.~" and Path(text).suffix not in MANIFEST_SUFFIXES
+
+
+def read_model_type(model: str, revision: str | None = None) -> str:
+    """`model_type` of a checkpoint.
+
+    Raises:
+        ValueError: If there is no such checkpoint, or its configuration does not say.
+    """
+    if not Path(model).exists() and not is_hub_id(model):
+        raise ValueError(f"`model` {model!r} does not exist.")
+    try:
+        settings, _ = PreTrainedConfig.get_config_dict(model, revision=revision)
+    except OSError as error:
+        raise ValueError(f"`model` {model!r} cannot be opened: {error}") from error
+    if "model_type" not in settings:
+        raise ValueError(f"`model` {model!r} has no configuration with a `model_type`.")
+    return settings["model_type"]
+
+
+def choose_family(
+    model: str | None = None,
+    model_revision: str | None = None,
+    recipe: Recipe | None = None,
+    name: str | None = None,
+) -> Family:
+    """The family of a run: that of the model it starts from, else of the recipe, else the one named, else the first.
+
+    Args:
+        model (`str`, *optional*): Folder or Hub id.
+        model_revision (`str`, *optional*): Revision of a model on the Hub.
+        recipe (`Recipe`, *optional*): The recipe of the run.
+        name (`str`, *optional*): Name of a family.
+
+    Raises:
+        RecipeError: If a family is unknown, or model, recipe and name belong to different ones.
+    """
+    found: dict[str, Family] = {}
+    try:
+        if model is not None:
+            found["`model`"] = find_family(read_model_type(model, model_revision), f"`model` {model!r}")
+        if recipe is not None and recipe.family is not None:
+            found["`recipe`"] = find_family(recipe.family, f"`recipe` {recipe.name!r}")
+        if name is not None:
+            found["`family`"] = find_family(name, "`family`")
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
+    if len({family.name for family in found.values()}) > 1:
+        listing = ", ".join(f"{origin} is of {family.title}" for origin, family in found.items())
+        raise RecipeError(f"Model, recipe and family must belong together: {listing}.")
+    return next(iter(found.values()), families()[0])

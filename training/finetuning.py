@@ -1,0 +1,138 @@
+"""Fine-tuning a classifier of any model family: select a checkpoint, calibrate, test once, and write the folder."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, set_seed
+
+from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
+from audioformer.files import EVAL_RESULTS
+from audioformer.model_cards.callback import CardFactsCallback
+from audioformer.model_cards.facts import CardFacts
+from audioformer.model_cards.render import render_model_card
+
+from .arguments import AudioTrainingArguments
+from .classifiers import check_head, classifier_to_train, labels_of
+from .clip_splits import open_clip_splits
+from .outputs import check_output, checkpoint_to_resume, save_run
+from .results import describe_recipe, predict, publishable, summarize
+from .settings import Settings
+from .trainers import ClassificationTrainer
+
+HELD_OUT = "a held-out part of the training clips"
+TEST_CLIPS = "the test clips themselves, as in the paper (optimistic)"
+
+
+def finetune(settings: Settings) -> EvaluationSummary:
+    """Fine-tune, select a checkpoint, calibrate, test once, and write the folder `output_dir`.
+
+    Args:
+        settings (`Settings`): Settings of the command `finetune`.
+
+    Raises:
+        ValueError: If the data, the labels, the model or the output folder cannot be used.
+    """
+    data, arguments, family = settings.data, settings.training, settings.family
+    output = Path(arguments.output_dir)
+    check_output(arguments, [output], EVAL_RESULTS)
+    extractor = family.examples.open_extractor(settings)
+    splits = open_clip_splits(
+        settings,
+        extractor,
+        hold_out=not data.select_on_eval,
+        check_labels=lambda labels: check_head(settings, labels),
+    )
+    if data.select_on_eval and splits.test is None:
+        raise ValueError("`select_on_eval` needs test clips: give `eval_data`, `eval_split` or `eval_folds`.")
+    if settings.model.multi_label is not None:
+        splits = splits.as_multi_label(settings.model.multi_label)
+    multi_label = splits.train.multi_label
+    select_by_metric(arguments, multi_label)
+
+    set_seed(arguments.seed)
+    classifier = classifier_to_train(settings, splits.train.labels, multi_label, extractor)
+    trainer = family.examples.trainer(settings, classifier, extractor, splits)
+    collector = CardFactsCallback()
+    trainer.add_callback(collector)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    seconds = time.perf_counter() - started
+    notes = []
+    selecting = splits.selecting
+    if classifier.config.classification_loss == "lsep":
+        calibrate(trainer, settings, selecting, extractor)
+        notes.append("LSEP logits were calibrated on the clips that selected the checkpoint; no ranking changes.")
+    if splits.test is None:
+        notes.append("There are no test clips: these clips selected the checkpoint, so the metric is optimistic.")
+    save_run(trainer, extractor, output)
+    summary = summarize(
+        trainer,
+        settings,
+        selecting if splits.test is None else splits.test,
+        extractor,
+        tested_on="held-out training clips" if splits.test is None else "test clips",
+        selection=TEST_CLIPS if data.select_on_eval else HELD_OUT,
+        notes=notes,
+        train_seconds=seconds,
+    )
+    if trainer.is_world_process_zero():
+        summary.save(output)
+        facts = card_facts(settings, classifier, extractor, summary, collector.collected)
+        facts.save(output)
+        render_model_card(facts).save(output / "README.md")
+        print(summary.to_text())
+    trainer.accelerator.wait_for_everyone()
+    return summary
+
+
+def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Any, extractor: Any) -> None:
+    """Make sigmoids of the logits usable after a ranking loss: a temperature and biases go into the configuration."""
+    calibration = fit_calibration(predict(trainer, settings, clips, extractor), clips.targets)
+    config = trainer.model.config
+    config.calibration_temperature = float(calibration.temperature)
+    config.calibration_bias = [float(bias) for bias in calibration.bias]
+
+
+def select_by_metric(arguments: AudioTrainingArguments, multi_label: bool) -> None:
+    """Select by the metric of the task where the recipe leaves it open.
+
+    Raises:
+        ValueError: If another metric is asked for.
+    """
+    metric = metric_name(multi_label)
+    wanted = arguments.metric_for_best_model
+    if wanted in (None, "loss"):
+        arguments.metric_for_best_model, arguments.greater_is_better = metric, True
+    elif wanted.removeprefix("eval_") not in (metric, "loss"):
+        raise ValueError(f"`metric_for_best_model` must be {metric!r} or 'loss' for these labels, got {wanted!r}.")
+
+
+def card_facts(
+    settings: Settings,
+    classifier: PreTrainedModel,
+    extractor: Any,
+    summary: EvaluationSummary,
+    training: dict[str, Any],
+) -> CardFacts:
+    """What the card of a run says; of paths of this machine only their names."""
+    output, family = Path(settings.training.output_dir), settings.family
+    describe = family.describe_input
+    return CardFacts(
+        name=output.resolve().name,
+        title=family.card.title,
+        paper=family.card.paper,
+        citation=family.card.citation,
+        description=family.card.description,
+        method=getattr(settings.options, "method", "fine-tuning").upper(),
+        base_model=publishable(settings.model.model),
+        reads={} if describe is None else dict(describe(classifier.config, extractor)),
+        sampling_rate=extractor.sampling_rate,
+        labels=labels_of(classifier.config),
+        num_parameters=classifier.num_parameters(),
+        loss=classifier.config.classification_loss,
+        recipe=describe_recipe(settings),
+        results=summary.to_dict(),
+        training=training,
+        has_curves=(output / "training.png").is_file(),
+    )

@@ -1,0 +1,1 @@
+"""Pre-training, one module per objective."""

@@ -1,0 +1,149 @@
+"""Masked-LM pre-training of AudioFormer, one model per codebook (paper section 3.2)."""
+
+import copy
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from audioformer.data.codes.encoded import EncodedClips
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.files import PRETRAIN_RESULTS
+from audioformer.model_cards.render import render_plain_card
+from audioformer.modeling_audioformer import AudioFormerForMaskedLM
+
+from ..classifiers import fresh_config
+from ..clip_splits import ClipSplits, open_clip_splits
+from ..examples.codes import CodeExamples
+from ..outputs import check_output, checkpoint_to_resume, peak_memory_gb, save_run
+from ..settings import Settings
+from ..trainers import AudioFormerMLMTrainer
+
+
+def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
+    """Pre-train one model per codebook below `output_dir`; those that are finished there are skipped.
+
+    Returns:
+        `list[dict]`: For each codebook its losses in nats per masked code, seconds, and peak memory in GB; also
+        written to `pretrain_results.json`.
+
+    Raises:
+        ValueError: If the data, the model or the output folder cannot be used.
+    """
+    arguments, options = settings.training, settings.options
+    codebooks = list(range(options.num_codebooks)) if options.codebooks is None else options.codebooks
+    output = Path(arguments.output_dir)
+    check_output(arguments, [folder_of(output, codebook) for codebook in codebooks], PRETRAIN_RESULTS)
+    extractor = settings.family.examples.open_extractor(settings, codebook=max(codebooks))
+    splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
+    results = [pretrain_codebook(settings, codebook, splits, extractor) for codebook in codebooks]
+    if arguments.process_index == 0:
+        print(summary(results, output))
+    return results
+
+
+def folder_of(output: str | Path, codebook: int) -> Path:
+    """Where the model of a codebook goes, by the paper's name: `OUTPUT/C1` for codebook 0."""
+    return Path(output) / f"C{codebook + 1}"
+
+
+def pretrain_codebook(
+    settings: Settings, codebook: int, splits: ClipSplits, extractor: AudioFormerFeatureExtractor
+) -> dict[str, Any]:
+    """Pre-train the model of one codebook and write its folder; if the folder is finished, read its results."""
+    folder = folder_of(settings.training.output_dir, codebook)
+    results_file = folder / PRETRAIN_RESULTS
+    if results_file.is_file():
+        return json.loads(results_file.read_text())
+    arguments = copy.copy(settings.training)
+    arguments.output_dir = str(folder)
+    # Each codebook starts from weights of its own, the same whether it is the first of a run or the only one.
+    set_seed(arguments.seed + codebook)
+    extractor = extractor.with_codebooks(codebook)
+    model = open_model(settings, extractor)
+    trainer = AudioFormerMLMTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
+        eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
+    )
+    started = time.perf_counter()
+    output = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    results: dict[str, Any] = {
+        "codebook": codebook,
+        "train_clips": len(trainer.train_dataset),
+        "num_parameters": model.num_parameters(),
+        "train_loss": output.training_loss,
+        "train_seconds": time.perf_counter() - started,
+    }
+    if splits.held_out is not None:
+        results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
+    results["peak_memory_gb"] = peak_memory_gb()
+    save_run(trainer, extractor, folder)
+    if trainer.is_world_process_zero():
+        facts = _facts(results, extractor)
+        card = render_plain_card(f"{folder.resolve().parent.name}-{folder.name}", settings.family.card, facts=facts)
+        card.save(folder / "README.md")
+        results_file.write_text(json.dumps(results, indent=2) + "\n")
+    trainer.accelerator.wait_for_everyone()
+    return results
+
+
+def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> AudioFormerForMaskedLM:
+    """The checkpoint to start from, or a fresh model of the sizes asked for, for the ids of the extractor.
+
+    Raises:
+        ValueError: If the checkpoint has another vocabulary than the codec.
+    """
+    model = settings.model
+    if model.model is None:
+        config = fresh_config(settings, extractor)
+        return AudioFormerForMaskedLM._from_config(config, attn_implementation=model.attn_implementation)
+    changes = settings.options.config_values(fresh=False) | {"codebook": extractor.model_config()["codebook"]}
+    loaded = AudioFormerForMaskedLM.from_pretrained(
+        model.model, revision=model.model_revision, attn_implementation=model.attn_implementation, **changes
+    )
+    settings.family.check_extractor(loaded.config, extractor)
+    return loaded
+
+
+def unlabelled_examples(
+    clips: EncodedClips | None, codebook: int, seed: int, crop_frames: int | None = None
+) -> CodeExamples | None:
+    """The codes of one codebook, without labels."""
+    if clips is None:
+        return None
+    return CodeExamples(clips.codes, crop_frames=crop_frames, codebook=codebook, seed=seed)
+
+
+def summary(results: Sequence[Mapping[str, Any]], output: Path) -> str:
+    """The results as a table for the terminal."""
+    lines = [f"{'codebook':<10}{'train loss':>12}{'held-out loss':>15}{'minutes':>9}{'peak GB':>9}  folder"]
+    for row in results:
+        held_out = f"{row['held_out_loss']:.3f}" if "held_out_loss" in row else "-"
+        lines.append(
+            f"{row['codebook']} (C{row['codebook'] + 1}){'':<4}{row['train_loss']:>12.3f}{held_out:>15}"
+            f"{row['train_seconds'] / 60:>9.1f}{row['peak_memory_gb']:>9.2f}  {folder_of(output, row['codebook'])}"
+        )
+    lines.append("losses: cross-entropy in nats per masked code")
+    return "\n".join(lines)
+
+
+def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -> dict[str, str]:
+    """What the card of a pre-trained model says."""
+    codebook = results["codebook"]
+    facts = {
+        "reads": f"codebook {codebook} (C{codebook + 1}) of the codes, {extractor.frame_rate:g} frames per second",
+        "SHA-256 of the codec": f"`{codec_fingerprint(extractor.codec)}`",
+        "parameters": f"{results['num_parameters']:,}",
+        "pre-trained on": f"{results['train_clips']:,} clips, masked-language modelling",
+        "mean training loss": f"{results['train_loss']:.3f} nats per masked code",
+    }
+    if "held_out_loss" in results:
+        clips = f"{results['held_out_clips']:,} clips"
+        facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"
+    return facts

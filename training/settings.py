@@ -1,0 +1,139 @@
+"""Everything that a run was asked for: recipe and flags in the dataclasses of the data, the model and the training."""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments, commands_of
+from .families import Family, choose_family, families, is_hub_id, recipe_folders
+from .recipes import Recipe, RecipeError, convert, load_recipe, similar_names
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run.
+
+    Args:
+        command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
+        family (`Family`): The model family.
+        data (`DataArguments`): What to train, select and test on.
+        model (`ModelArguments`): Where to start.
+        options (`FamilyArguments`): What only the family knows, in its own dataclass.
+        training (`AudioTrainingArguments`): Settings of the Trainer, in the family's own dataclass.
+        recipe (`Recipe`, *optional*): The recipe that the run began with.
+        given (mapping): What was given besides it, by name.
+    """
+
+    command: str
+    family: Family
+    data: DataArguments
+    model: ModelArguments
+    options: Any
+    training: Any
+    recipe: Recipe | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> tuple[Any, ...]:
+        """The dataclasses, in the order of the help."""
+        return self.data, self.model, self.options, self.training
+
+    @classmethod
+    def create(cls, command: str, recipe: str | Path | None = None, **given: Any) -> "Settings":
+        """Settings from a recipe and what is given besides it, which takes precedence.
+
+        Args:
+            command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
+            recipe (`str` or `Path`, *optional*): Packaged recipe, or the path of a YAML file.
+            given: Settings by name, `output_dir` among them.
+
+        Raises:
+            RecipeError: For a name that does not exist or is not for this command, a value of another type, a path
+                that does not exist, or a missing output folder.
+            ValueError: If values do not fit together.
+        """
+        given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+        loaded = None if recipe is None else load_recipe(recipe, recipe_folders())
+        family = choose_family(
+            model=given.get("model", loaded and loaded.values.get("model")),
+            model_revision=given.get("model_revision"),
+            recipe=loaded,
+            name=given.get("family"),
+        )
+        values = {} if loaded is None else check_values(loaded.values, command, family, f"recipe {loaded.name}")
+        values |= check_values(given, command, family, "setting")
+        if not values.get("output_dir"):
+            raise RecipeError("`output` must be given: the folder to write.")
+        built = [
+            group(**{entry.name: values[entry.name] for entry in dataclasses.fields(group) if entry.name in values})
+            for group in groups_of(family)
+        ]
+        settings = cls(command, family, *built, recipe=loaded, given=given)
+        settings.check_paths()
+        return settings
+
+    def check_paths(self) -> None:
+        """Make sure that everything that names a file or folder is there.
+
+        Raises:
+            RecipeError: Naming the setting and the path.
+        """
+        for group in self.groups:
+            for entry in dataclasses.fields(group):
+                kind, value = entry.metadata.get("path"), getattr(group, entry.name)
+                if kind is None or value is None:
+                    continue
+                for number, path in enumerate(value if isinstance(value, list) else [value]):
+                    name = f"{entry.name}[{number}]" if isinstance(value, list) else entry.name
+                    if not Path(path).exists() and (kind == "local" or not is_hub_id(path)):
+                        raise RecipeError(f"`{name}` {path!r} does not exist.")
+
+
+def groups_of(family: Family) -> tuple[type, type, type[FamilyArguments], type[AudioTrainingArguments]]:
+    """The dataclasses of a family's settings."""
+    return DataArguments, ModelArguments, family.arguments, family.training_arguments
+
+
+def fields_of(command: str, family: Family) -> dict[str, Any]:
+    """Settings that a command takes for a model family, by name, with their type hints."""
+    return {entry.name: hint for group in groups_of(family) for entry, hint in typed_fields(group, command)}
+
+
+def typed_fields(group: type, command: str) -> Iterator[tuple[dataclasses.Field, Any]]:
+    """The fields of one dataclass that a command takes, each with its type hint."""
+    hints = get_type_hints(group)
+    for entry in dataclasses.fields(group):
+        if entry.init and command in commands_of(entry):
+            yield entry, hints[entry.name]
+
+
+def check_values(values: Mapping[str, Any], command: str, family: Family, origin: str) -> dict[str, Any]:
+    """Check each name and convert each value to the type of its setting.
+
+    Args:
+        values (mapping): Settings by name.
+        command (`str`): The command they are for.
+        family (`Family`): The model family.
+        origin (`str`): Where they come from, for messages.
+
+    Raises:
+        RecipeError: For a name that does not exist or is not for this command, or a value of another type.
+    """
+    known = fields_of(command, family)
+    checked = {}
+    for name, value in values.items():
+        if name not in known:
+            everywhere = {e.name for one in families() for group in groups_of(one) for e in dataclasses.fields(group)}
+            reason = f"does not apply to `{command}` of {family.title}" if name in everywhere else "is unknown"
+            raise RecipeError(
+                f"{origin}: `{name}` {reason}{similar_names(str(name), known)}. `audioformer {command} --help-all` "
+                "lists all settings."
+            )
+        try:
+            checked[name] = convert(value, known[name])
+        except ValueError as error:
+            raise RecipeError(f"{origin}: `{name}` {error}.") from error
+    return checked

@@ -1,0 +1,65 @@
+"""Callbacks of the trainers: the epoch of samplers and data sets, and early stopping across a resume."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+
+if TYPE_CHECKING:
+    from .base import AudioTrainer
+
+
+class EpochCallback(TrainerCallback):
+    """Tells the sampler and the training data set which epoch begins.
+
+    Accelerate's data loaders set the epoch of the sampler or of the data set, never of both, and of neither once
+    batches have been skipped on several processes (`DataLoaderShard.set_epoch` of accelerate 1.15).
+
+    Args:
+        trainer ([`AudioTrainer`]): Its `epoch_sampler` and `train_dataset` are told.
+    """
+
+    def __init__(self, trainer: "AudioTrainer") -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        epoch = int(state.epoch or 0)
+        for listener in (self.trainer.epoch_sampler, self.trainer.train_dataset):
+            if hasattr(listener, "set_epoch"):
+                listener.set_epoch(epoch)
+
+
+class PatienceCallback(TrainerCallback):
+    """Sets the patience that a run has used up when it begins: that of its checkpoint, or none.
+
+    The Trainer restores the best metric from a checkpoint, but not the number of evaluations since then. A resumed run
+    would stop later than an uninterrupted one.
+
+    Args:
+        early_stopping (`EarlyStoppingCallback`): The callback whose counter is set.
+    """
+
+    def __init__(self, early_stopping: EarlyStoppingCallback) -> None:
+        self.early_stopping = early_stopping
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # The state of a new run records what the callback counted in an earlier call of `train`, if there was one.
+        self.early_stopping.early_stopping_patience_counter = used_patience(state) if state.global_step else 0
+        # A checkpoint of a run without early stopping lacks this entry, which the Trainer needs to save the next one.
+        state.stateful_callbacks.setdefault(EarlyStoppingCallback.__name__, self.early_stopping.state())
+
+
+def used_patience(state: TrainerState) -> int:
+    """Number of evaluations without a better metric that the state of a checkpoint has recorded."""
+    saved = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
+    return 0 if saved is None else saved["attributes"]["early_stopping_patience_counter"]
+
+
+def read_state(checkpoint: str | Path) -> TrainerState:
+    """The Trainer's state that a checkpoint folder holds."""
+    return TrainerState.load_from_json(str(Path(checkpoint) / TRAINER_STATE_NAME))

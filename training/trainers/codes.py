@@ -1,0 +1,60 @@
+"""What the trainers of AudioFormer add to those of every model family: batches of packed clips."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedModel
+
+from ..audioformer_arguments import AudioFormerTrainingArguments
+from .base import AudioTrainer
+
+
+class CodesTrainer(AudioTrainer):
+    """[`AudioTrainer`] for sequences of codes, such as the items of [`CodeExamples`].
+
+    Other data sets whose items have `input_ids` (and `labels`) work as well; random choices for their items then come
+    from torch's global generator.
+
+    Args:
+        model (`PreTrainedModel`): The model to train.
+        args ([`AudioFormerTrainingArguments`]): Settings.
+        kwargs: As in [`AudioTrainer`].
+
+    Raises:
+        ValueError: If `args` are not [`AudioFormerTrainingArguments`], or `packed` is set for a model that does not
+            use flash attention.
+    """
+
+    args: AudioFormerTrainingArguments
+    arguments_class = AudioFormerTrainingArguments
+
+    def __init__(self, model: PreTrainedModel, args: AudioFormerTrainingArguments, **kwargs: Any) -> None:
+        self.check_arguments(args)
+        if args.packed and "flash" not in model.config._attn_implementation:
+            raise ValueError(
+                '`packed` needs the attention "flash_attention_2", which keeps the clips of a packed row apart; '
+                f"the model has {model.config._attn_implementation!r}. Use `group_by_length` with other attentions."
+            )
+        super().__init__(model=model, args=args, **kwargs)
+
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        with self._padded_batches():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
+        with self._padded_batches():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextmanager
+    def _padded_batches(self) -> Iterator[None]:
+        """Data loaders made in this context pad: evaluations take the first dimension for the number of clips."""
+        collator = self.data_collator
+        if getattr(collator, "packed", False):
+            self.data_collator = replace(collator, packed=False)
+        try:
+            yield
+        finally:
+            self.data_collator = collator
