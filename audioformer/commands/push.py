@@ -45,11 +45,12 @@ def save_code(folder: Path) -> None:
         ValueError: If `auto_map` names a class that transformers does not have, or the package does not have the
             classes of this model.
     """
-    # Imported here so that `--help` and wrong arguments answer at once. The package registers its classes.
+    # Imported here so that `--help` and wrong arguments answer at once.
     import transformers
 
-    import audioformer  # noqa: F401
+    from audioformer.registration import register_auto_classes
 
+    register_auto_classes()
     with TemporaryDirectory() as scratch:
         for name in _auto_classes(folder):
             if not hasattr(transformers, name):
@@ -78,9 +79,17 @@ def _auto_classes(folder: Path) -> list[str]:
     return [*others, *(saved or models)[:1], *(settings.get("auto_map") or {})]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `audioformer push`."""
-    arguments = build_parser().parse_args(argv)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Arguments of the command."""
+    return build_parser().parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check a folder and upload it.
+
+    Raises:
+        ValueError: If the folder must not be published, or the Hub cannot be reached or refuses it.
+    """
     try:
         commit = push_folder(
             arguments.folder,

@@ -1,5 +1,6 @@
 """Which part of each clip is used: one set of defaults and one rule for all commands."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,6 +72,11 @@ class Window:
     def group(self) -> str | None:
         """Group of the clip, or its name for one window of several: windows of a clip are not independent."""
         return self.clip.id if self.is_part and self.clip.group is None else self.clip.group
+
+
+def clip_id_of(window_id: str) -> str:
+    """The name of the clip that a window belongs to; of a clip that is its own window, its own name."""
+    return re.sub(r"#\d+(\.\d+)?$", "", window_id)
 
 
 def window_starts(start: int, end: int, window_length: int, sampling_rate: int) -> range:
