@@ -1,19 +1,28 @@
-"""Classify audio files of any length: windows in, scores with times out."""
+"""Classify audio of any length: windows in, scores with times out."""
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from os import PathLike
 
 import numpy as np
-import soundfile
-import soxr
 from tqdm.auto import tqdm
 from transformers import AudioClassificationPipeline
+
+from audioformer.data.audio import OpenAudio, ReadingSettings, open_audio, window_starts
+from audioformer.data.audio.reading import AudioSource, describe_source, resample
+from audioformer.data.audio.windows import READING_ERRORS
 
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Scores of one stretch of a file, from `start_s` to `end_s` (seconds), best label first."""
+    """Scores of one window.
+
+    Args:
+        start_s (`float`): Beginning of the window in the file, in seconds.
+        end_s (`float`): End of the window in the file, in seconds.
+        scores (`dict[str, float]`): Score of each label, highest first.
+    """
 
     start_s: float
     end_s: float
@@ -22,7 +31,14 @@ class WindowScores:
 
 @dataclass(frozen=True)
 class FileScores:
-    """Scores of a whole file, best label first: the mean over its windows, weighted by their lengths."""
+    """Scores of a whole file: the mean over its windows, weighted by their lengths.
+
+    Args:
+        path (`str`): Path of the file.
+        duration_s (`float`): Length of the file in seconds.
+        scores (`dict[str, float]`): Score of each label, highest first.
+        windows (`list[WindowScores]`): Scores of each window.
+    """
 
     path: str
     duration_s: float
@@ -30,76 +46,122 @@ class FileScores:
     windows: list[WindowScores]
 
 
-def read_windows(path: str | PathLike[str], window_s: float, sampling_rate: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Read a file window by window, mixed to mono and resampled, so that memory does not grow with its length.
+def read_windows(source: AudioSource, window_s: float, sampling_rate: int) -> Iterator[tuple[float, np.ndarray]]:
+    """Read audio window by window, so that memory does not grow with its length.
+
+    Windows follow each other without gaps. A remainder that is shorter than 1 s and than half a window is left out,
+    see [`window_starts`].
 
     Args:
-        path (`str` or `PathLike`): Any file that soundfile reads.
-        window_s (`float`): Length of a window in seconds; the last may be shorter.
-        sampling_rate (`int`): Rate of the windows in Hz.
+        source (`str`, `os.PathLike`, `dict` or binary file): Any source that [`open_audio`] opens.
+        window_s (`float`): Length of a window in seconds; the last one may be shorter.
+        sampling_rate (`int`): Sampling rate of the windows in Hz.
 
     Yields:
-        `tuple[float, np.ndarray]`: Length of the window in seconds, and its float32 samples of shape `(samples,)`.
+        `tuple[float, np.ndarray]`: Length of the window in seconds, and its mono float32 waveform of shape
+        `(num_samples,)`.
 
     Raises:
-        ValueError: If the file cannot be read as audio, or holds no samples.
+        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples.
     """
-    try:
-        with soundfile.SoundFile(path) as audio:
-            empty = True
-            for block in audio.blocks(max(1, round(window_s * audio.samplerate)), dtype="float32", always_2d=True):
-                empty = False
-                window = soxr.resample(block.mean(axis=1), audio.samplerate, sampling_rate)
-                # A block of a sample or two can resample to nothing at a lower rate.
-                yield len(block) / audio.samplerate, window if len(window) else block.mean(axis=1)[:1]
-    except (OSError, soundfile.SoundFileError) as error:
-        raise ValueError(f"{path}: not readable as audio: {error}") from error
-    if empty:
-        raise ValueError(f"{path}: holds no samples")
-
-
-def _num_windows(path: str | PathLike[str], window_s: float) -> int | None:
-    """How many windows `read_windows` gives, for a progress bar; `None` where the header does not say."""
-    try:
-        info = soundfile.info(str(path))
-    except (OSError, soundfile.SoundFileError):
-        return None
-    return -(-info.frames // max(1, round(window_s * info.samplerate)))
+    with _open_windows(source, window_s, sampling_rate) as windows:
+        for start_s, end_s, waveform in windows:
+            yield end_s - start_s, waveform
 
 
 def classify_file(
-    path: str | PathLike[str],
+    source: AudioSource,
     classifier: AudioClassificationPipeline,
-    window_s: float = 10.0,
+    window_s: float = ReadingSettings.max_length_s,
     progress: bool = False,
 ) -> FileScores:
-    """Classify one audio file of any format soundfile reads, any rate, any number of channels and any length.
+    """Classify audio of any format, sampling rate, number of channels and length.
 
     Args:
-        path (`str` or `PathLike`): The file.
-        classifier (`AudioClassificationPipeline`): From `pipeline("audio-classification", model=...)`.
-        window_s (`float`, defaults to 10.0): Longest stretch in seconds that is classified at once.
-        progress (`bool`, defaults to `False`): Show a progress bar over the windows on standard error.
+        source (`str`, `os.PathLike`, `dict` or binary file): A path, `{"bytes": ...}`,
+            `{"array": ..., "sampling_rate": ...}`, or an open file, see [`open_audio`].
+        classifier (`AudioClassificationPipeline`): From `pipeline("audio-classification", model=...)`, of any model
+            whose feature extractor has a `sampling_rate`.
+        window_s (`float`, defaults to 10.0): Length in seconds of the longest stretch that is classified at once.
+        progress (`bool`, defaults to `False`): Whether to show a progress bar over the windows on standard error.
 
     Returns:
-        `FileScores`: Scores of the whole and of each window.
+        `FileScores`: Scores of the whole file and of each window.
 
     Raises:
-        ValueError: If `window_s` is not positive, the file cannot be read as audio, or it holds no samples.
+        ValueError: If `window_s` is not positive, or the source cannot be read as audio, holds no samples, or holds
+            NaN or infinite samples.
     """
-    if not window_s > 0:
+    if not 0 < window_s < float("inf"):
         raise ValueError(f"window_s must be more than 0 s, got {window_s}")
-    sampling_rate = classifier.feature_extractor.sampling_rate
-    windows: list[WindowScores] = []
-    start_s = 0.0
-    bar = tqdm(total=_num_windows(path, window_s), desc=str(path), unit="window", disable=not progress, leave=False)
-    with bar:
-        for length_s, waveform in read_windows(path, window_s, sampling_rate):
-            scores = {s["label"]: s["score"] for s in classifier(waveform, top_k=None)}
-            windows.append(WindowScores(start_s, start_s + length_s, scores))
-            start_s += length_s
-            bar.update()
-    lengths_s = np.array([w.end_s - w.start_s for w in windows])
-    means = {label: np.average([w.scores[label] for w in windows], weights=lengths_s) for label in windows[0].scores}
-    ranked = dict(sorted(((label, float(score)) for label, score in means.items()), key=lambda item: -item[1]))
-    return FileScores(str(path), start_s, ranked, windows)
+    name = _name(source)
+    scored: list[WindowScores] = []
+    with _open_windows(source, window_s, classifier.feature_extractor.sampling_rate) as windows:
+        bar = tqdm(windows, total=len(windows), desc=name, unit="window", disable=not progress, leave=False)
+        for start_s, end_s, waveform in bar:
+            scores = {entry["label"]: entry["score"] for entry in classifier(waveform, top_k=None)}
+            scored.append(WindowScores(start_s, end_s, scores))
+    lengths_s = np.array([window.end_s - window.start_s for window in scored])
+    means = {
+        label: float(np.average([window.scores[label] for window in scored], weights=lengths_s))
+        for label in scored[0].scores
+    }
+    ranked = dict(sorted(means.items(), key=lambda entry: -entry[1]))
+    return FileScores(name, windows.duration_s, ranked, scored)
+
+
+class _Windows:
+    """The windows of open audio.
+
+    Attributes:
+        duration_s (`float`): Length of the audio in seconds: as its header states it, and once all windows were read,
+            as it is.
+    """
+
+    def __init__(self, audio: OpenAudio, name: str, window_s: float, sampling_rate: int) -> None:
+        self.audio, self.name, self.sampling_rate = audio, name, sampling_rate
+        rate = audio.sampling_rate
+        self.window_length = max(1, round(window_s * rate))
+        self.starts = window_starts(0, audio.num_samples, self.window_length, rate)
+        self.duration_s = audio.num_samples / rate
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[tuple[float, float, np.ndarray]]:
+        """Yield beginning and end of each window in seconds, and its waveform."""
+        rate = self.audio.sampling_rate
+        for start in self.starts:
+            stop = min(start + self.window_length, self.audio.num_samples)
+            try:
+                samples = self.audio.read(start, stop)
+            except READING_ERRORS as error:
+                raise ValueError(f"{self.name}: not readable as audio: {error}") from error
+            if not np.isfinite(samples).all():
+                raise ValueError(f"{self.name} holds NaN or infinite samples")
+            end = start + len(samples)
+            if len(samples):
+                yield start / rate, end / rate, resample(samples, rate, self.sampling_rate)
+            elif not start:
+                raise ValueError(f"{self.name} holds no samples")
+            if end < stop:
+                # The file was cut off: it ends before the length that its header states.
+                self.duration_s = end / rate
+                return
+
+
+@contextmanager
+def _open_windows(source: AudioSource, window_s: float, sampling_rate: int) -> Iterator[_Windows]:
+    name = _name(source)
+    with ExitStack() as stack:
+        try:
+            audio = stack.enter_context(open_audio(source))
+        except READING_ERRORS as error:
+            raise ValueError(f"{name}: not readable as audio: {error}") from error
+        if not audio.num_samples:
+            raise ValueError(f"{name} holds no samples")
+        yield _Windows(audio, name, window_s, sampling_rate)
+
+
+def _name(source: AudioSource) -> str:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else describe_source(source)

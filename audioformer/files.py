@@ -55,8 +55,8 @@ def codes_part_name(shard: int, part: int, is_empty: bool = False) -> str:
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file under a name that nobody else uses, then rename it once it is complete.
 
-    Several processes or threads may write the same file at the same time as long as they write the same content: the
-    last one replaces the file.
+    Several processes or threads may write the same file at the same time as long as they write the same content:
+    the last one replaces the file.
 
     Args:
         path (`Path`): Final name. Its folder must exist.

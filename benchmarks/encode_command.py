@@ -30,9 +30,10 @@ from timing import (
     write_json,
 )
 
+from audioformer.data.audio import load_audio
 from audioformer.data.codes import EncodingSettings, encode_shards, shards_of_listing
 from audioformer.data.readers import read_listing
-from audioformer.feature_extraction import AudioFormerFeatureExtractor, load_audio
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
 TARGET_SHARE = 0.85
 MEMORY_CLIPS = (1_000, 10_000)

@@ -32,7 +32,8 @@ from timing import (
 )
 from transformers import EncodecConfig, EncodecModel
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor, load_audio
+from audioformer.data.audio import load_audio
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
 BANDWIDTH = 3.0
 TARGET_RATIO = 2.2

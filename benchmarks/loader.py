@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from audioformer.data.codes import EncodingSettings
 from audioformer.data.codes.encoded import EncodedData, load_codes
 from audioformer.data.codes.finish import finish_folder
-from audioformer.data.codes.parquet_parts import Account, part_path, write_part
+from audioformer.data.codes.parquet_parts import PartMetadata, part_path, write_part
 from audioformer.data.codes.run import describe_codec
 from audioformer.data.shards import ClipShards
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -61,7 +61,7 @@ def write_codes(folder: Path, num_clips: int) -> EncodedData:
             }
             for index in range(first, min(first + CLIPS_PER_SHARD, num_clips))
         ]
-        write_part(part_path(folder, shard, 0), rows, Account(len(rows), True, codec))
+        write_part(part_path(folder, shard, 0), rows, PartMetadata(len(rows), True, codec))
     shards = ClipShards("random", "random", shard + 1, lambda number: iter(()), "", labels=[])
     finish_folder(shards, folder, EncodingSettings(clips_per_shard=CLIPS_PER_SHARD))
     return load_codes(folder)

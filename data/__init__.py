@@ -1,8 +1,10 @@
-"""Data sets: how they lie on a disk, their codes, what they really hold, and how they are divided."""
+"""Data sets: how to read them, their audio and codes, what they contain, and how they are divided."""
 
+from .audio import AudioClips, ReadingSettings, list_audio_clips, load_audio
 from .clip import Clip
+from .clips import Clips
 from .codes.cache import encode_listing
-from .codes.encoded import EncodedData, load_codes
+from .codes.encoded import EncodedClips, load_codes
 from .listing import ListedClip, Listing
 from .readers import read_listing
 from .report import DataReport
@@ -10,12 +12,17 @@ from .synthetic import SOUND_EVENTS, synthesize_sound_events
 
 __all__ = [
     "SOUND_EVENTS",
+    "AudioClips",
     "Clip",
+    "Clips",
     "DataReport",
-    "EncodedData",
+    "EncodedClips",
     "ListedClip",
     "Listing",
+    "ReadingSettings",
     "encode_listing",
+    "list_audio_clips",
+    "load_audio",
     "load_codes",
     "read_listing",
     "synthesize_sound_events",

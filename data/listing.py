@@ -1,9 +1,10 @@
-"""What every reader gives: a list of labelled clips, before any audio is read."""
+"""What every reader returns: a list of labelled clips, before any audio is read."""
 
 import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -13,11 +14,13 @@ class ListedClip:
 
     Args:
         id (`str`): Name of the clip, unique in its data set.
-        audio (`str` or `dict`): Path of the file, `{"bytes": ..., "path": ...}`, or `{"array": ..., "sampling_rate"}`.
+        audio (`str` or `dict`): Path of the file, `{"bytes": ..., "path": ...}`, or
+            `{"array": ..., "sampling_rate": ...}`.
         labels (`tuple[str, ...]`): Names of its classes.
         split (`str`, *optional*): `"train"`, `"validation"`, `"test"`, or what the data set calls it.
-        fold (`int`, *optional*): Fold of cross-validation.
-        group (`str`, *optional*): Clips of one recording or speaker share it; a group is never divided.
+        fold (`int`, *optional*): Fold for cross-validation.
+        group (`str`, *optional*): Shared by the clips of one recording or speaker; a group is never divided between
+            training and testing.
         start_s, end_s (`float`, *optional*): The part of the file that is the clip, in seconds.
     """
 
@@ -33,17 +36,20 @@ class ListedClip:
 
 @dataclass
 class Listing:
-    """The clips of a data set, and what its classes are called.
+    """The clips of a data set, and its classes.
 
     Args:
         name (`str`): Short name, used for folders.
-        layout (`str`): Which reader made it.
-        source (`str`): Where it lies.
-        clips (sequence of `ListedClip`): In the data set's order.
-        labels (`list[str]`): Class names in the data set's own order, which gives the indices.
-        multi_label (`bool`): Whether a clip can have several classes.
-        label_ids (`dict[str, str]`): Machine id of each class name (AudioSet's and FSD50K's `/m/...`), where there is.
-        missing (`list[str]`): Clips that are listed and not there.
+        layout (`str`): Name of the reader that made it.
+        source (`str`): Where the data set is.
+        clips (sequence of [`ListedClip`]): In the order of the data set.
+        labels (`list[str]`): Class names in the order of the data set, which gives their indices.
+        multi_label (`bool`): Whether a clip can have several labels.
+        label_ids (`dict[str, str]`): Machine ids of class names (`/m/...` in AudioSet and FSD50K), if it has any.
+        missing (`list[str]`): Clips that are listed but have no file.
+
+    Raises:
+        ValueError: If two classes have the same name.
     """
 
     name: str
@@ -60,11 +66,19 @@ class Listing:
             twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
             raise ValueError(f"{self.source}: class names must differ, these come twice: {twice}.")
 
+    @property
+    def root(self) -> str | None:
+        """Folder of the data set on this machine, if it has one; paths in reports are relative to it."""
+        path = Path(self.source)
+        if path.is_dir():
+            return str(path)
+        return str(path.parent) if path.is_file() else None
+
 
 def listing_fingerprint(listing: Listing) -> str:
-    """SHA-256 of what a listing names: the clips with their files' sizes and times, and the classes.
+    """Compute the SHA-256 of what a listing contains: the clips, sizes and times of their files, and the classes.
 
-    A data set of `datasets` has a fingerprint of its own, which is taken in place of its clips.
+    A data set of `datasets` has a fingerprint of its own, which stands for its clips.
     """
     digest = hashlib.sha256(repr((listing.layout, listing.labels, listing.multi_label)).encode())
     own = getattr(getattr(listing.clips, "dataset", None), "_fingerprint", None)
@@ -89,5 +103,5 @@ def listing_fingerprint(listing: Listing) -> str:
 
 
 def sorted_labels(clips: Sequence[ListedClip]) -> list[str]:
-    """All class names of some clips in alphabetical order, for data sets that have no order of their own."""
+    """List the class names of some clips in alphabetical order, for data sets without an order of their own."""
     return sorted({label for clip in clips for label in clip.labels})

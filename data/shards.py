@@ -1,28 +1,28 @@
-"""What is to be encoded, divided into shards that processes take without asking each other."""
+"""What to encode, divided into shards that processes can share without communicating."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from .listing import ListedClip, Listing, listing_fingerprint
 
 
 @dataclass(frozen=True)
 class ClipShards:
-    """Clips in shards, each of which gives the same clips in the same order whenever it is opened.
+    """Clips in shards, each of which returns the same clips in the same order whenever it is opened.
 
     Args:
         name (`str`): Short name, used for folders and cards.
-        layout (`str`): Which reader made it.
-        num_shards (`int`): How many there are.
-        open_shard (function): Gives the clips of a shard, by its number.
-        fingerprint (`str`): SHA-256 of what is to be encoded; another one means other rows.
-        num_clips (`int`, *optional*): All clips, where that is known beforehand.
-        labels (`list[str]`, *optional*): Class names in their order; `None` if they are found on the way.
-        multi_label (`bool`): Whether a clip can have several classes.
-        label_ids (`dict[str, str]`): Machine ids of class names, where there are.
-        missing (`list[str]`): Clips that are listed and not there.
+        layout (`str`): Name of the reader that made it.
+        num_shards (`int`): Number of shards.
+        open_shard (`Callable[[int], Iterator[ListedClip]]`): Returns the clips of a shard, given its index.
+        fingerprint (`str`): SHA-256 of what to encode; other clips have another one.
+        num_clips (`int`, *optional*): Number of all clips, if it is known beforehand.
+        labels (`list[str]`, *optional*): Class names in order; `None` if they are found while reading.
+        multi_label (`bool`): Whether a clip can have several labels.
+        label_ids (`dict[str, str]`): Machine ids of class names, where they have any.
+        missing (`list[str]`): Clips that are listed but have no file.
+        root (`str`, *optional*): Folder that the paths of rejected files are reported relative to.
     """
 
     name: str
@@ -36,11 +36,10 @@ class ClipShards:
     label_ids: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     root: str | None = None
-    """Folder that the paths of rejected files are told relative to."""
 
 
 def shards_of_listing(listing: Listing, clips_per_shard: int) -> ClipShards:
-    """Divide a list of clips into stretches of `clips_per_shard`."""
+    """Divide a list of clips into shards of `clips_per_shard` neighbouring clips."""
     clips = listing.clips
     num_shards = -(-len(clips) // clips_per_shard)
 
@@ -59,12 +58,5 @@ def shards_of_listing(listing: Listing, clips_per_shard: int) -> ClipShards:
         multi_label=listing.multi_label,
         label_ids=listing.label_ids,
         missing=listing.missing,
-        root=_folder_of(listing.source),
+        root=listing.root,
     )
-
-
-def _folder_of(source: str) -> str | None:
-    path = Path(source)
-    if path.is_dir():
-        return str(path)
-    return str(path.parent) if path.is_file() else None

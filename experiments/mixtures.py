@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 from tqdm.auto import tqdm
 
+from audioformer.data.audio import load_audio
 from audioformer.data.listing import ListedClip
 from audioformer.data.readers import read_listing
-from audioformer.feature_extraction import load_audio
 
 MANIFEST = "manifest.csv"
 MAX_GAIN_DB = 6.0

@@ -1,1 +1,1 @@
-"""Trained models in other formats: ONNX."""
+"""Export of trained models to ONNX."""

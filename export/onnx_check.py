@@ -1,4 +1,4 @@
-"""Whether an ONNX file computes what PyTorch does, and how fast it is, in onnxruntime on the CPU."""
+"""Comparison of exported ONNX files with PyTorch, in onnxruntime on the CPU: results and speed."""
 
 import statistics
 import time
@@ -11,22 +11,21 @@ import numpy as np
 import torch
 from transformers import EncodecModel
 
-from audioformer.data.synthetic import synthesize_sound_events
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.token_ids import CODE_OFFSET
-from audioformer.modeling_audioformer import AudioFormerForAudioClassification
+from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 MAX_LOGIT_DIFFERENCE = 1e-4
-"""Most by which a logit may differ from PyTorch's."""
+"""Largest allowed difference between a logit and PyTorch's."""
 
 MAX_SHARE_OF_FRAMES = 0.001
-"""Most frames that may have another code, as a share: where two entries tie, rounding decides."""
+"""Largest allowed share of frames with other codes: where two codebook entries tie, rounding decides."""
 
 RUNS = 5
-"""Timed runs of each candidate."""
+"""Number of timed runs per candidate."""
 
 _ID_SHAPES = [(1, 3), (2, 17), (3, 200), (1, 752), (2, 1000)]
 _FRAMES = [(1, 0.001), (2, 0.9), (1, 1.0), (3, 5.1), (2, 40.0), (4, 500.3), (1, 1000.0)]
@@ -34,10 +33,10 @@ _FRAMES = [(1, 0.001), (2, 0.9), (1, 1.0), (3, 5.1), (2, 40.0), (4, 500.3), (1, 
 
 @dataclass(frozen=True)
 class OnnxCheck:
-    """What the comparison with PyTorch found.
+    """Result of the comparison with PyTorch.
 
     Args:
-        passed (`bool`): Whether the file may be used.
+        passed (`bool`): Whether the differences are within the limits.
         finding (`str`): What was compared, what was found and what is allowed, in one line.
     """
 
@@ -46,7 +45,7 @@ class OnnxCheck:
 
 
 def open_session(file: Path) -> "InferenceSession":
-    """The file in onnxruntime, on the CPU, with as many threads as torch uses."""
+    """Open a file in onnxruntime, on the CPU, with as many threads as torch uses."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -56,11 +55,14 @@ def open_session(file: Path) -> "InferenceSession":
 
 @torch.no_grad()
 def check_logits(session: "InferenceSession", model: AudioFormerForAudioClassification) -> OnnxCheck:
-    """Compare the logits of random codes: batches of several sizes and lengths, the last clip of each padded.
+    """Compare the logits of random codes, in batches of several sizes and lengths, with padding.
 
     Args:
         session (`InferenceSession`): The exported classifier.
         model (`AudioFormerForAudioClassification`): The classifier, in float32 on the CPU, in evaluation mode.
+
+    Returns:
+        `OnnxCheck`: Passed if no logit differs by more than `MAX_LOGIT_DIFFERENCE`.
     """
     worst = 0.0
     for seed, shape in enumerate(_ID_SHAPES):
@@ -68,8 +70,8 @@ def check_logits(session: "InferenceSession", model: AudioFormerForAudioClassifi
         expected = model(**inputs).logits.numpy()
         (got,) = session.run(["logits"], {name: tensor.numpy() for name, tensor in inputs.items()})
         if got.shape != expected.shape:
-            return OnnxCheck(False, f"logits of shape {got.shape}, PyTorch gives {expected.shape}")
-        # A difference that is not a number stays one, and is then not within the limit.
+            return OnnxCheck(False, f"logits have the shape {got.shape}, PyTorch's have {expected.shape}")
+        # `np.maximum` keeps a NaN, which then fails the comparison with the limit.
         worst = np.maximum(worst, np.abs(got - expected).max())
     finding = f"logits within {worst:.1e} of PyTorch's in {len(_ID_SHAPES)} batches (allowed: {MAX_LOGIT_DIFFERENCE})"
     return OnnxCheck(bool(worst <= MAX_LOGIT_DIFFERENCE), finding)
@@ -81,52 +83,95 @@ def check_codes(session: "InferenceSession", extractor: AudioFormerFeatureExtrac
 
     Args:
         session (`InferenceSession`): The exported encoder.
-        extractor (`AudioFormerFeatureExtractor`): Its codec is an `EncodecModel`; its rows are compared.
+        extractor (`AudioFormerFeatureExtractor`): Its codec is an `EncodecModel`; its codebooks are compared.
+
+    Returns:
+        `OnnxCheck`: Passed if no more than `MAX_SHARE_OF_FRAMES` of the frames have other codes.
     """
-    rows = np.atleast_1d(extractor.codebooks)
+    codebooks = np.atleast_1d(extractor.codebooks)
     frames = different = 0
     for batch_size, num_frames in _FRAMES:
         waveform = some_sound(batch_size, max(1, round(num_frames * extractor.hop_length)))
-        expected = reference_codes(extractor.codec, waveform, extractor.bandwidth)[:, :, rows]
+        expected = reference_codes(extractor.codec, waveform, extractor.bandwidth)[:, :, codebooks]
         (got,) = session.run(["codes"], {"waveform": waveform})
         if got.shape != expected.shape:
-            return OnnxCheck(False, f"codes of shape {got.shape}, PyTorch gives {expected.shape}")
+            return OnnxCheck(False, f"codes have the shape {got.shape}, PyTorch's have {expected.shape}")
         different += int((got != expected).any(axis=-1).sum())
         frames += expected.shape[0] * expected.shape[1]
     finding = (
         f"codes equal to PyTorch's in {frames - different} of {frames} frames in {len(_FRAMES)} batches (allowed: "
-        f"{MAX_SHARE_OF_FRAMES:.1%} others)"
+        f"{MAX_SHARE_OF_FRAMES:.1%} different)"
     )
     return OnnxCheck(different <= frames * MAX_SHARE_OF_FRAMES, finding)
 
 
 def reference_codes(codec: EncodecModel, waveform: np.ndarray, bandwidth: float) -> np.ndarray:
-    """Codes `(batch, frames, rows)` of clips `(batch, samples)` as transformers itself computes them."""
+    """Encode clips with `EncodecModel.encode`.
+
+    Args:
+        codec (`EncodecModel`): The codec.
+        waveform (`np.ndarray` of shape `(batch_size, num_samples)`): Clips, float32, at the codec's rate.
+        bandwidth (`float`): Bandwidth in kb/s.
+
+    Returns:
+        `np.ndarray` of shape `(batch_size, num_frames, num_codebooks)`, int64.
+    """
     output = codec.encode(torch.from_numpy(waveform)[:, None], bandwidth=bandwidth)
     return output.audio_codes[0].transpose(1, 2).numpy()
 
 
-def random_ids(config, batch_size: int, length: int, seed: int = 0) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask` of shape `(batch_size, length)`; a third of the last of several is padding."""
+def random_ids(
+    config: AudioFormerConfig, batch_size: int, sequence_length: int, seed: int = 0
+) -> dict[str, torch.Tensor]:
+    """Make random inputs; in a batch of several clips, the last third of the last clip is padding.
+
+    Args:
+        config (`AudioFormerConfig`): Of the model that reads them.
+        batch_size (`int`): Number of clips.
+        sequence_length (`int`): Number of ids per clip, BOA and EOA included.
+        seed (`int`, defaults to 0): Seed of the codes.
+
+    Returns:
+        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`.
+    """
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch_size, length), generator=generator)
+    ids = torch.randint(
+        CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch_size, sequence_length), generator=generator
+    )
     ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
     mask = torch.ones_like(ids)
     if batch_size > 1:
-        end = length - length // 3
+        end = sequence_length - sequence_length // 3
         ids[-1, end - 1], ids[-1, end:], mask[-1, end:] = config.eoa_token_id, config.pad_token_id, 0
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def some_sound(batch_size: int, samples: int) -> np.ndarray:
-    """Synthetic sounds of all kinds, float32 of shape `(batch_size, samples)`, each clip from another place on."""
-    sound = np.concatenate([clip.waveform for clip in synthesize_sound_events(clips_per_class=1)])
-    starts = np.arange(batch_size) * 61001
-    return sound[(starts[:, None] + np.arange(samples)) % len(sound)]
+def some_sound(batch_size: int, num_samples: int) -> np.ndarray:
+    """Make clips of sweeps, noise and knocks, loud and soft; each clip starts at another point of the same sound.
+
+    Args:
+        batch_size (`int`): Number of clips.
+        num_samples (`int`): Samples per clip; the sound repeats after 12 s at 24 kHz.
+
+    Returns:
+        `np.ndarray` of shape `(batch_size, num_samples)`, float32.
+    """
+    rng = np.random.default_rng(0)
+    steps = np.arange(48_000)
+    # From 0.001 to 0.4 cycles per sample: 24 Hz to 9.6 kHz at a rate of 24 kHz.
+    sweep = np.sin(2 * np.pi * np.geomspace(0.001, 0.4, len(steps)).cumsum())
+    noise = rng.standard_normal(len(steps))
+    knocks = np.exp(-(steps % 6_000) / 800) * np.sin(2 * np.pi * 0.02 * steps)
+    swell = np.linspace(0.01, 0.3, len(steps))
+    sound = np.concatenate(
+        [0.5 * sweep, swell * noise, 0.4 * knocks, 0.05 * sweep[::-1], 0.2 * sweep + 0.02 * noise, knocks * noise]
+    ).astype(np.float32)
+    starts = np.arange(batch_size) * 61_001
+    return sound[(starts[:, None] + np.arange(num_samples)) % len(sound)]
 
 
 def median_seconds(candidates: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of `RUNS` calls of each candidate, in turns, after one that does not count."""
+    """Median time in seconds of `RUNS` calls per candidate, taken in turns after one untimed call each."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(RUNS + 1):
         for name, candidate in candidates.items():

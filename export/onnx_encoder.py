@@ -1,8 +1,8 @@
-"""EnCodec's encoder as a module that torch.export can follow for any batch size and length.
+"""EnCodec's encoder as a module that torch.export can trace for any batch size and length.
 
-`EncodecModel` pads by branches that depend on the length, which torch.export cannot follow: here the samples that the
-padding mirrors are looked up instead. And torch.export takes an LSTM apart into the steps of its example: here each
-layer is one operator of ONNX.
+The padding of `EncodecModel` branches on the length, which torch.export cannot trace; here the samples that the
+padding mirrors are looked up by index. torch.export also unrolls an LSTM over the steps of the example input; here
+each layer becomes one ONNX operator.
 """
 
 import copy
@@ -18,7 +18,7 @@ class _LookupPaddedConv1d(nn.Module):
     """A causal convolution of EnCodec that pads without branches.
 
     Args:
-        source (`EncodecConv1d`): The convolution to copy, with weight norm and reflected padding; it stays untouched.
+        source (`EncodecConv1d`): The convolution to copy, with weight norm and reflect padding; it is not changed.
     """
 
     def __init__(self, source: EncodecConv1d):
@@ -27,39 +27,39 @@ class _LookupPaddedConv1d(nn.Module):
         self.conv = nn.Conv1d(
             conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, dilation=conv.dilation
         )
-        # Weight norm is multiplied out here. `remove_parametrizations` would take it from the original, too: a copy
-        # shares the class that holds it.
+        # This multiplies weight norm out. `remove_parametrizations` on a copy would remove it from the original too,
+        # because a deep copy shares the class that holds the parametrization.
         self.conv.load_state_dict({"weight": conv.weight.detach(), "bias": conv.bias.detach()})
         self.stride = self.conv.stride[0]
         self.padding = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0] + 1 - self.stride
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, length)` to `(batch, out_channels, length / stride, rounded up)`."""
+        """`(batch_size, in_channels, num_steps)` to `(batch_size, out_channels, ceil(num_steps / stride))`."""
         length = hidden_states.shape[-1]
         parts = [hidden_states]
         if self.padding:
             mirrored = torch.arange(self.padding, 0, -1, device=hidden_states.device)
             parts.insert(0, _look_up(hidden_states, mirrored, mirrored < length))
         if self.stride > 1:
-            # As many as could be needed: the convolution leaves alone what fills no whole step.
+            # As many as could be needed: the convolution ignores what does not fill a whole step.
             steps = torch.arange(self.stride - 1, device=hidden_states.device)
-            # EnCodec first lengthens a clip that is too short to be mirrored by zeros, and these fill the step.
+            # EnCodec extends a clip that is too short to mirror by zeros, which then also fill the step.
             long_enough = torch.full_like(steps, length) > self.padding
             parts.append(_look_up(hidden_states, length - 2 - steps, long_enough))
         return self.conv(torch.cat(parts, dim=-1))
 
 
 def _look_up(hidden_states: torch.Tensor, positions: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
-    """The values at `positions` in time, zero where they do not exist."""
+    """Values at `positions` in time, zero where `exists` is false."""
     positions = torch.where(exists, positions, torch.zeros_like(positions))
     return hidden_states.index_select(-1, positions) * exists.to(hidden_states.dtype)
 
 
 class _OnnxLSTM(nn.Module):
-    """EnCodec's LSTM, exported as one operator `LSTM` of ONNX for each layer.
+    """EnCodec's LSTM, exported as one ONNX operator `LSTM` per layer.
 
     Args:
-        source (`EncodecLSTM`): The module to take the place of; its weights are shared.
+        source (`EncodecLSTM`): The module to replace; its weights are shared.
     """
 
     def __init__(self, source: EncodecLSTM):
@@ -72,7 +72,7 @@ class _OnnxLSTM(nn.Module):
                 self.register_buffer(f"{name}{layer}", ordered[None])
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """`(batch, channels, frames)` to the same shape."""
+        """`(batch_size, hidden_size, num_frames)` to the same shape."""
         if not torch.onnx.is_in_onnx_export():
             return self.source(hidden_states)
         inputs = outputs = hidden_states.permute(2, 0, 1)
@@ -90,28 +90,28 @@ class _OnnxLSTM(nn.Module):
 
 
 def _onnx_gates(parameter: torch.Tensor) -> torch.Tensor:
-    """From torch's order of the gates (input, forget, cell, output) to that of ONNX (input, output, forget, cell)."""
+    """Reorder the gates from torch (input, forget, cell, output) to ONNX (input, output, forget, cell)."""
     gate_in, gate_forget, gate_cell, gate_out = parameter.detach().chunk(4)
     return torch.cat([gate_in, gate_out, gate_forget, gate_cell])
 
 
 class ExportableEncodecEncoder(nn.Module):
-    """The way from waveforms to codes of a causal, mono, unchunked `EncodecModel`.
+    """Encoder and quantizer of a causal, mono, unchunked `EncodecModel`: waveforms to codes.
 
     Args:
-        model (`EncodecModel`): The codec, as an extractor has checked it. It is copied, never changed.
-        rows (sequence of `int`): The codebooks to return, from 0, in this order.
+        model (`EncodecModel`): The codec, already checked by an extractor. It is copied, not changed.
+        codebooks (sequence of `int`): Indices of the codebooks to return, in this order.
     """
 
-    def __init__(self, model: EncodecModel, rows: Sequence[int]):
+    def __init__(self, model: EncodecModel, codebooks: Sequence[int]):
         super().__init__()
-        self.rows = list(rows)
+        self.codebooks = list(codebooks)
         self.encoder = copy.deepcopy(model.encoder).float()
         replacements = {EncodecConv1d: _LookupPaddedConv1d, EncodecLSTM: _OnnxLSTM}
         for name, module in list(self.encoder.named_modules()):
             if type(module) in replacements:
                 self.encoder.set_submodule(name, replacements[type(module)](module))
-        layers = model.quantizer.layers[: max(self.rows) + 1]
+        layers = model.quantizer.layers[: max(self.codebooks) + 1]
         self.quantizer_layers = copy.deepcopy(layers).float()
         self.eval().requires_grad_(False)
 
@@ -119,11 +119,11 @@ class ExportableEncodecEncoder(nn.Module):
         """Encode clips of one length.
 
         Args:
-            waveform (`torch.FloatTensor` of shape `(batch, samples)`): Mono sound at the codec's rate.
+            waveform (`torch.FloatTensor` of shape `(batch_size, num_samples)`): Mono sound at the codec's rate.
 
         Returns:
-            `torch.LongTensor` of shape `(batch, frames, rows)`, frames being the samples over the hop length, rounded
-            up.
+            `torch.LongTensor` of shape `(batch_size, num_frames, num_codebooks)`, with `num_frames = ceil(num_samples
+            / hop_length)`.
         """
         residual = self.encoder(waveform[:, None])
         codes = []
@@ -131,4 +131,4 @@ class ExportableEncodecEncoder(nn.Module):
             indices = layer.encode(residual)
             residual = residual - layer.decode(indices)
             codes.append(indices)
-        return torch.stack([codes[row] for row in self.rows], dim=-1)
+        return torch.stack([codes[codebook] for codebook in self.codebooks], dim=-1)

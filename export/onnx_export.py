@@ -1,4 +1,4 @@
-"""ONNX files of a classifier and of the encoder of its codec, each compared with PyTorch before it is kept."""
+"""Export of a classifier and of its codec's encoder to ONNX; a file is kept only if it agrees with PyTorch."""
 
 import copy
 import importlib.util
@@ -32,20 +32,20 @@ from .onnx_check import (
 from .onnx_encoder import ExportableEncodecEncoder
 
 OPSET = 20
-"""Version of ONNX's operators: the first that has GELU as one of them."""
+"""ONNX operator set: the first with a GELU operator."""
 
 _TIMED_S = 10.0
 
 
 @dataclass(frozen=True)
 class OnnxReport:
-    """What was written and how it compares.
+    """What was written, and how it compares with PyTorch.
 
     Args:
         file (`Path`): The ONNX file.
         signature (`str`): Its inputs and outputs with their shapes.
-        check (`OnnxCheck`): What the comparison with PyTorch found.
-        seconds (`dict[str, float]`): Median time for ten seconds of sound, by what computed it.
+        check (`OnnxCheck`): Result of the comparison with PyTorch.
+        seconds (`dict[str, float]`): Median time in seconds for ten seconds of sound, by implementation.
     """
 
     file: Path
@@ -54,7 +54,7 @@ class OnnxReport:
     seconds: dict[str, float]
 
     def to_text(self) -> str:
-        """For the terminal."""
+        """The report as text for the terminal."""
         speed = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in self.seconds.items())
         how = f"one clip of {_TIMED_S:.0f} s, threads: {torch.get_num_threads()}, median of {RUNS} runs"
         return "\n".join(
@@ -68,10 +68,10 @@ class OnnxReport:
 
 
 def require_onnx() -> None:
-    """Make sure that the optional packages are there.
+    """Check that the optional packages are installed.
 
     Raises:
-        ValueError: Naming those that are missing.
+        ValueError: If packages are missing; the message names them.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
@@ -79,7 +79,7 @@ def require_onnx() -> None:
 
 
 class _Logits(nn.Module):
-    """The classifier with exactly the inputs and the output that the file has."""
+    """The classifier with exactly the inputs and the output of the file."""
 
     def __init__(self, classifier: AudioFormerForAudioClassification):
         super().__init__()
@@ -91,18 +91,23 @@ class _Logits(nn.Module):
 
 @torch.no_grad()
 def export_classifier(model: AudioFormerForAudioClassification, file: Path) -> OnnxReport:
-    """Write a classifier: `input_ids` and `attention_mask`, int64 `(batch, length)`, to float32 `logits`
-    `(batch, num_labels)`, calibrated if the model is.
+    """Export a classifier.
+
+    The file maps `input_ids` and `attention_mask`, int64 of shape `(batch_size, sequence_length)`, to `logits`,
+    float32 of shape `(batch_size, num_labels)`, calibrated if the model is.
 
     Args:
         model (`AudioFormerForAudioClassification`): The classifier; a copy of it in float32 is exported.
-        file (`Path`): Where to; its folder exists. A file that is there is replaced, if the check is passed.
+        file (`Path`): The file to write, in an existing folder. An existing file is replaced if the check passes.
+
+    Returns:
+        `OnnxReport`: What was written, and how it compares with PyTorch.
 
     Raises:
         ValueError: If a package is missing, or logits differ from PyTorch's by more than 1e-4; no file is left then.
     """
     require_onnx()
-    # Attention in plain products is faster in onnxruntime than what `sdpa` turns into.
+    # Eager attention is faster in onnxruntime than what `sdpa` is exported to.
     module = _Logits(_float_copy(model, "eager"))
     reference = _float_copy(model, "sdpa")
     axes = {0: "batch", 1: "length"}
@@ -124,16 +129,22 @@ def export_classifier(model: AudioFormerForAudioClassification, file: Path) -> O
 
 @torch.no_grad()
 def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> OnnxReport:
-    """Write the encoder of an extractor's codec: `waveform`, float32 `(batch, samples)` at the codec's rate, to int64
-    `codes` `(batch, frames, rows)`, the rows being those of the extractor. The clips of a batch have one length.
+    """Export the encoder of an extractor's codec.
+
+    The file maps `waveform`, float32 of shape `(batch_size, num_samples)` at the codec's rate, to `codes`, int64 of
+    shape `(batch_size, num_frames, num_codebooks)`, for the extractor's codebooks. All clips of a batch have the same
+    length.
 
     Args:
-        extractor (`AudioFormerFeatureExtractor`): Its codec is an EnCodec.
-        file (`Path`): Where to; its folder exists. A file that is there is replaced, if the check is passed.
+        extractor (`AudioFormerFeatureExtractor`): Its codec must be an `EncodecModel`.
+        file (`Path`): The file to write, in an existing folder. An existing file is replaced if the check passes.
+
+    Returns:
+        `OnnxReport`: What was written, and how it compares with PyTorch.
 
     Raises:
-        ValueError: If a package is missing, the codec is no `EncodecModel`, or more than 0.1 % of the frames differ
-            from `EncodecModel.encode`; no file is left then.
+        ValueError: If a package is missing, the codec is not an `EncodecModel`, or more than 0.1 % of the frames
+            differ from `EncodecModel.encode`; no file is left then.
     """
     require_onnx()
     extractor = copy.deepcopy(extractor).to("cpu")
@@ -142,9 +153,8 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
         raise ValueError(
             f"The codec must be an `EncodecModel`, got {type(codec).__name__}: only its encoder can be exported."
         )
-    codebooks = extractor.codebooks
-    rows = [codebooks] if isinstance(codebooks, int) else list(codebooks)
-    module = ExportableEncodecEncoder(codec, rows)
+    codebooks = [extractor.codebooks] if isinstance(extractor.codebooks, int) else extractor.codebooks
+    module = ExportableEncodecEncoder(codec, codebooks)
     axes = {0: "batch", 1: "samples"}
     with _kept_if_checked(file) as draft:
         example = {"waveform": torch.from_numpy(some_sound(2, 16 * extractor.hop_length + 1))}
@@ -159,7 +169,7 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
             "onnxruntime": lambda: session.run(["codes"], {"waveform": waveform}),
         }
     )
-    signature = f"waveform (batch, samples) at {extractor.sampling_rate} Hz -> codes (batch, frames, {len(rows)})"
+    signature = f"waveform (batch, samples) at {extractor.sampling_rate} Hz -> codes (batch, frames, {len(codebooks)})"
     return OnnxReport(file, signature, check, seconds)
 
 
@@ -171,7 +181,7 @@ def _float_copy(model: AudioFormerForAudioClassification, attention: str) -> Aud
 
 @contextmanager
 def _kept_if_checked(file: Path) -> Iterator[Path]:
-    """A file to write and check, which takes its name only if nothing was raised."""
+    """A draft file that is renamed to `file` only if nothing was raised."""
     draft = file.with_name(f".{file.name}.draft")
     try:
         yield draft
@@ -182,21 +192,21 @@ def _kept_if_checked(file: Path) -> Iterator[Path]:
 
 def _require(check: OnnxCheck, file: Path) -> OnnxCheck:
     if not check.passed:
-        raise ValueError(f"{file} was not kept, because it does not compute what PyTorch does: {check.finding}.")
+        raise ValueError(f"{file} was not kept because its results are not those of PyTorch: {check.finding}.")
     return check
 
 
 def write_onnx(
     module: nn.Module, example: Mapping[str, torch.Tensor], output: str, axes: Mapping[int, str], file: Path
 ) -> None:
-    """Export a module by torch.export and write it as one file.
+    """Export a module with torch.export and write it as a single file.
 
     Args:
-        module (`nn.Module`): In evaluation mode, with one output.
-        example (mapping of `str` to `torch.Tensor`): Its inputs by name, of any size.
+        module (`nn.Module`): A module with one output; it is put into evaluation mode.
+        example (mapping of `str` to `torch.Tensor`): Example inputs by name, of any size.
         output (`str`): Name of the output.
-        axes (mapping of `int` to `str`): The axes of every input that may have any size, with their names.
-        file (`Path`): Where to.
+        axes (mapping of `int` to `str`): Names of the axes, the same for all inputs, that may have any size.
+        file (`Path`): The file to write.
     """
     import onnx_ir.passes.common as passes
 
@@ -213,7 +223,7 @@ def write_onnx(
             dynamo=True,
             verbose=False,
         )
-    # Each node carries the lines of source that it came from, with the paths of this machine.
+    # Each node carries the source lines that it came from, with local paths.
     passes.ClearMetadataAndDocStringPass()(program.model)
     program.save(file, external_data=False)
 
@@ -221,7 +231,7 @@ def write_onnx(
 def _slice_scatter(
     self: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Any:
-    """`aten.slice_scatter` as a concatenation: onnxscript scatters by index, which takes most of the time.
+    """Translate `aten.slice_scatter` into a concatenation, because onnxscript's scatter by index is very slow.
 
     The rotary embedding writes into halves of the last axis, whose size is known.
     """
@@ -243,7 +253,7 @@ def _slice_scatter(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on torchvision and on names of axes: what counts is checked afterwards."""
+    """Silence the exporter's remarks on torchvision and axis names; the results are checked afterwards."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -12,8 +12,4 @@ ESC-10. Its reconstructions are not meant for listening."""
 TINY_ESC10 = Path(__file__).parent / "audioformer-tiny-esc10"
 """A small `AudioFormerForAudioClassification` for the ten classes of ESC-10, with its feature extractor and codec."""
 
-TINY_ESC10_CARD = TEMPLATES / "tiny_esc10_card.md"
-CLASSIFIER_CARD = TEMPLATES / "classifier_card.md"
-ONNX_SECTION = TEMPLATES / "onnx_section.md"
-
-__all__ = ["CLASSIFIER_CARD", "ONNX_SECTION", "TEMPLATES", "TINY_CODEC", "TINY_ESC10", "TINY_ESC10_CARD"]
+__all__ = ["TEMPLATES", "TINY_CODEC", "TINY_ESC10"]

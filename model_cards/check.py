@@ -1,11 +1,11 @@
-"""What must not be uploaded: pickles, paths of this machine, tokens, cards without a licence or with other numbers."""
+"""Finds what must not be published: pickles, paths of this machine, tokens, and cards that state the wrong things."""
 
 import json
 import math
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from huggingface_hub import ModelCard
 from audioformer.files import (
     ARROW_CACHE,
     CARD,
-    CARD_FACTS,
     CONFIG,
     EMPTY_PATTERN,
     ENCODING_SETTINGS,
@@ -36,12 +35,11 @@ LEFTOVERS = (
     ENCODING_SETTINGS,
     EMPTY_PATTERN,
     UNFINISHED_PATTERN,
-    ".cache/*",
-    ".git/*",
-    "__pycache__/*",
-    "*/__pycache__/*",
 )
-"""What a run leaves in its folder and nobody needs to load the result: never uploaded."""
+"""What a run leaves in its folder and nobody needs in order to use the result. Never uploaded."""
+
+TOOL_FOLDERS = {".git", ".cache", "__pycache__"}
+"""Folders that other tools make, at any depth. Never uploaded."""
 
 PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".th", ".npy", ".npz"}
 TEXT_SUFFIXES = {".json", ".jsonl", ".md", ".py", ".txt", ".yaml", ".yml", ".csv", ".cfg", ".toml"}
@@ -54,38 +52,79 @@ _USUAL_ROOTS = {
     *("content", "kaggle", "lustre", "gpfs", "nfs", "fsx", "srv"),
 }
 ROUNDING = 5e-5
-"""A metric of a card may be rounded to four digits."""
-_NUMBER = re.compile(r"(\d+\.\d)\s?%")
+"""Cards may round metrics to four digits."""
+_PERCENTAGE = re.compile(r"(\d+\.\d)\s?%")
 
 
 def files_to_upload(folder: Path) -> list[Path]:
-    """The files of a folder without what a run leaves behind."""
+    """List the files of a folder that are checked and uploaded: all but `LEFTOVERS` and `TOOL_FOLDERS`.
+
+    Args:
+        folder (`Path`): A folder with a model or with codes.
+
+    Returns:
+        `list[Path]`: Their paths, which begin with `folder`, in order.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [path for path in files if not _matches(path.relative_to(folder).as_posix(), LEFTOVERS)]
+    return [path for path in files if not _is_leftover(path.relative_to(folder))]
 
 
 def check_folder(folder: str | Path) -> list[str]:
-    """Look for what must not be published.
+    """Look for what must not be published, in all files that would be uploaded.
 
     Args:
-        folder (`str` or `Path`): A folder of `audioformer finetune`, `pretrain` or `encode`, or any model folder.
+        folder (`str` or `Path`): A folder of `audioformer finetune`, `pretrain` or `encode`, or any with a model.
 
     Returns:
-        `list[str]`: What is wrong, one sentence a finding with the file's name; empty if nothing is.
+        `list[str]`: One sentence per finding, with the name of the file. Empty if there is nothing to object to.
     """
-    folder = Path(folder)
+    return check_files(Path(folder), files_to_upload(Path(folder)))
+
+
+def check_files(folder: Path, files: Sequence[Path]) -> list[str]:
+    """Look for what must not be published, see [`check_folder`].
+
+    Args:
+        folder (`Path`): The folder.
+        files (`Sequence[Path]`): Files in it that are to be uploaded.
+    """
     findings: list[str] = []
-    for path in files_to_upload(folder):
+    for path in files:
         name = path.relative_to(folder).as_posix()
         if is_pickle(path):
-            findings.append(f"{name} is a pickle, which runs code when it is loaded: save safetensors.")
+            findings.append(f"{name} is a pickle, which can run code when it is loaded: save it as safetensors.")
         elif path.suffix in TEXT_SUFFIXES:
             findings += [f"{name} {finding}" for finding in _check_text(path.read_text(encoding="utf-8"))]
-    return [*findings, *_check_codec(folder), *_check_card(folder)]
+    code = [f"{name} is missing, which `auto_map` names: save the model again." for name in missing_code(folder)]
+    return [*findings, *code, *_check_codec(folder), *_check_card(folder)]
+
+
+def missing_code(folder: Path) -> list[str]:
+    """List the code files that `config.json` and `preprocessor_config.json` name in `auto_map` and that are missing.
+
+    References to the code of another repository (`user/name--module.Class`) do not count.
+
+    Args:
+        folder (`Path`): A folder with a model.
+
+    Returns:
+        `list[str]`: File names, such as `"modeling_audioformer.py"`, in order.
+    """
+    named: set[str] = set()
+    for settings_file in (folder / CONFIG, folder / PREPROCESSOR_CONFIG):
+        if not settings_file.is_file():
+            continue
+        references = json.loads(settings_file.read_text(encoding="utf-8")).get("auto_map") or {}
+        for reference in references.values():
+            # Classes with a slow and a fast implementation come as a list, in which one may be absent.
+            for entry in [reference] if isinstance(reference, str) else reference:
+                if entry is not None and "--" not in entry:
+                    named.add(f"{entry.split('.')[0]}.py")
+    return sorted(name for name in named if not (folder / name).is_file())
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is one that Python would unpickle, by its name or its first bytes."""
+    """Whether Python would unpickle a file in order to load it, judged by its name and its first bytes."""
     if path.suffix in PICKLE_SUFFIXES:
         return True
     with path.open("rb") as file:
@@ -98,13 +137,19 @@ def is_pickle(path: Path) -> bool:
     return False
 
 
+def _is_leftover(name: Path) -> bool:
+    if not TOOL_FOLDERS.isdisjoint(name.parts[:-1]):
+        return True
+    return any(fnmatch(name.as_posix(), pattern) for pattern in LEFTOVERS)
+
+
 def _check_text(text: str) -> Iterator[str]:
     token = TOKENS.search(text)
     if token:
-        yield f"holds what looks like a token ({token.group()[:6]}...)."
+        yield f"contains what looks like a token ({token.group()[:6]}...)."
     paths = sorted({match.group() for match in _PATH.finditer(text) if _is_machine_path(match)})
     if paths:
-        yield f"names paths of this machine: {', '.join(paths[:3])}."
+        yield f"contains paths of this machine: {', '.join(paths[:3])}."
 
 
 def _is_machine_path(match: re.Match[str]) -> bool:
@@ -119,36 +164,38 @@ def _check_codec(folder: Path) -> Iterator[str]:
     settings = json.loads(file.read_text(encoding="utf-8"))
     if settings.get("codec") and not settings.get("codec_revision"):
         yield (
-            f"preprocessor_config.json refers to the codec {settings['codec']!r} without a revision: codes could "
-            "change with it. Say it with --codec-revision."
+            f"{PREPROCESSOR_CONFIG} refers to the codec {settings['codec']!r} without a revision, so the codes could "
+            "change with it: state one with --codec-revision."
         )
-    if settings.get("codec_subfolder") and not (folder / settings["codec_subfolder"] / CONFIG).is_file():
-        yield f"preprocessor_config.json refers to a codec in {settings['codec_subfolder']}/, which is not there."
+    subfolder = settings.get("codec_subfolder")
+    if subfolder and not (folder / subfolder / CONFIG).is_file():
+        yield f"{PREPROCESSOR_CONFIG} refers to a codec in {subfolder}/, which is missing."
 
 
 def _check_card(folder: Path) -> Iterator[str]:
     file = folder / CARD
     if not file.is_file():
-        yield "README.md is missing: a model or data set needs a card."
+        yield f"{CARD} is missing: a model or data set needs a card."
         return
     card = ModelCard.load(file)
     license = card.data.get("license")
     if not license or (license == "other" and not card.data.get("license_name")):
-        yield "README.md states no licence: say it with --license, for example cc-by-4.0 or apache-2.0."
+        yield f"{CARD} states no licence: state one with --license, for example cc-by-4.0 or apache-2.0."
     results_file = folder / EVAL_RESULTS
     stated = [result.metric_value for result in card.data.eval_results or []]
     if not results_file.is_file():
-        if stated or (folder / CARD_FACTS).is_file():
-            yield "eval_results.json is missing, which the card's numbers come from."
+        if stated:
+            yield f"{EVAL_RESULTS} is missing, from which the numbers in {CARD} must come."
         return
     measured = list(_numbers(json.loads(results_file.read_text(encoding="utf-8"))))
     for value in stated:
         if not any(math.isclose(value, number, abs_tol=ROUNDING) for number in measured):
-            yield f"README.md states the metric {value} in its metadata, which eval_results.json does not contain."
+            yield f"{CARD} states the metric {value} in its metadata, which {EVAL_RESULTS} does not contain."
+    # 95 % is the level of the confidence interval.
     shown = {f"{100 * number:.1f}" for number in measured} | {"95.0"}
-    unknown = [number for number in _NUMBER.findall(_section(card.text, "Results")) if number not in shown]
+    unknown = [number for number in _PERCENTAGE.findall(_section(card.text, "Results")) if number not in shown]
     if unknown:
-        yield f"README.md states {unknown[0]} % among its results, which eval_results.json does not contain."
+        yield f"{CARD} states {unknown[0]} % in its results, which {EVAL_RESULTS} does not contain."
 
 
 def _numbers(value: Any) -> Iterator[float]:
@@ -167,7 +214,3 @@ def _numbers(value: Any) -> Iterator[float]:
 def _section(text: str, title: str) -> str:
     match = re.search(rf"^## {title}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     return match.group(1) if match else ""
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch(name, pattern) for pattern in patterns)

@@ -18,9 +18,7 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_audioformer.AudioFormerForAudioClassification",
 }
 
-TRAVELLING_FILES = sorted(
-    {f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"}
-)
+CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"})
 """What the classes above are made of: the files of this folder that a saved folder carries."""
 
 CODE_OFFSET = 3
@@ -274,7 +272,7 @@ class AudioFormerConfig(PreTrainedConfig):
         if self._auto_class is not None:
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
-            for name in TRAVELLING_FILES:
+            for name in CODE_FILES:
                 # Of a configuration that was downloaded alone, the other files are not there to copy.
                 source = Path(__file__).with_name(name)
                 if source.is_file() and source.parent.resolve() != folder.resolve():

@@ -22,6 +22,8 @@ from transformers import (
 import audioformer
 from audioformer.model_cards import TINY_ESC10
 
+from .saved_code import CODE
+
 # Stands in for a machine where the package was never installed.
 WITHOUT_AUDIOFORMER = """
 import sys
@@ -100,7 +102,6 @@ def test_import_prints_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_import_takes_hardly_longer_than_what_it_needs():
     needed = (
         "from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForMaskedLM, BatchFeature, "
@@ -150,7 +151,7 @@ def test_a_saved_folder_works_where_the_package_cannot_be_imported(tmp_path):
     assert there["vocabulary"] == 1028
 
 
-def test_the_bundled_folder_is_what_would_be_pushed():
+def test_the_bundled_folder_is_whole_and_small():
     files = {str(path.relative_to(TINY_ESC10)) for path in TINY_ESC10.rglob("*") if path.is_file()}
     assert files >= {
         "README.md",
@@ -158,11 +159,8 @@ def test_the_bundled_folder_is_what_would_be_pushed():
         "codec/config.json",
         "codec/model.safetensors",
         "config.json",
-        "configuration_audioformer.py",
         "eval_results.json",
-        "feature_extraction_audioformer.py",
         "model.safetensors",
-        "modeling_audioformer.py",
         "preprocessor_config.json",
     }
     assert sum(path.stat().st_size for path in TINY_ESC10.rglob("*")) < 20e6
@@ -170,15 +168,39 @@ def test_the_bundled_folder_is_what_would_be_pushed():
     assert f"{results['accuracy']:.1%}" in (TINY_ESC10 / "README.md").read_text()
 
 
-@pytest.mark.parametrize("folder", ["modeling_audioformer", "feature_extraction"])
-def test_the_bundled_code_is_the_code_of_this_version(folder):
-    package = Path(sys.modules[f"audioformer.{folder}"].__file__).parent
-    carried = [path for path in TINY_ESC10.glob("*.py") if (package / path.name).exists()]
-    assert carried
-    for path in carried:
-        assert path.read_text() == (package / path.name).read_text(), (
-            f"{path.name} is out of date: save the folder again"
-        )
+def test_saving_the_bundled_classifier_writes_the_code_of_this_version(tmp_path):
+    assert not list(TINY_ESC10.glob("*.py")), "the package itself is the code of the bundled classifier"
+    AutoModelForAudioClassification.from_pretrained(TINY_ESC10).save_pretrained(tmp_path)
+    AutoFeatureExtractor.from_pretrained(TINY_ESC10).save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.py")} == set(CODE)
+    for name, source in CODE.items():
+        assert (tmp_path / name).read_bytes() == source.read_bytes(), name
+    settings = [json.loads((tmp_path / name).read_text()) for name in ("config.json", "preprocessor_config.json")]
+    references = settings[0]["auto_map"] | settings[1]["auto_map"]
+    assert set(references) == {
+        "AutoConfig",
+        "AutoFeatureExtractor",
+        "AutoModel",
+        "AutoModelForMaskedLM",
+        "AutoModelForAudioClassification",
+    }
+    for reference in references.values():
+        module, class_name = reference.split(".")
+        assert f"class {class_name}(" in CODE[f"{module}.py"].read_text()
+
+
+def test_a_folder_of_an_earlier_version_loads(tmp_path):
+    """It says `codebooks` in its config.json, and brings its own code, which gives way to the package's."""
+    AutoModelForAudioClassification.from_pretrained(TINY_ESC10).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["codebook"]
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "codebooks": 2}))
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path)
+    assert type(model) is audioformer.AudioFormerForAudioClassification
+    assert model.config.codebook == 2
+    model.save_pretrained(tmp_path / "again")
+    saved = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert saved["codebook"] == 2 and "codebooks" not in saved
 
 
 def test_pipeline_takes_a_file_name_where_there_is_an_ffmpeg(tmp_path, monkeypatch):

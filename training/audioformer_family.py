@@ -10,6 +10,7 @@ from audioformer.export.onnx_export import OnnxReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
+from audioformer.model_cards.facts import AUDIOFORMER_CITATION
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
@@ -19,13 +20,6 @@ from .pretraining.masked_lm import pretrain_codebooks
 
 SHOWN_CODEBOOKS = 4
 """Most codebooks that a picture shows; the paper uses four."""
-
-CITATION = """@article{li2023audioformer,
-  title={AudioFormer: Audio Transformer learns audio feature representations from discrete acoustic codes},
-  author={Li, Zhaohui and Wang, Haitao and Jiang, Xinghua},
-  journal={arXiv preprint arXiv:2308.07221},
-  year={2023}
-}"""
 
 
 def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
@@ -44,14 +38,15 @@ def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExt
 def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> Mapping[str, Any]:
     """What a card says about the codes that a model reads."""
     saved = extractor.to_dict()
-    return {
-        "codebook": config.codebook,
+    codec = {
         "codec": saved["codec"],
         "codec_revision": saved["codec_revision"],
         "codec_fingerprint": codec_fingerprint(extractor.codec),
+        "sampling_rate": extractor.sampling_rate,
         "frame_rate": extractor.frame_rate,
         "codebook_size": extractor.codebook_size,
     }
+    return {"codebook": config.codebook, "codec": codec}
 
 
 def view_codes(
@@ -105,7 +100,7 @@ FAMILY = Family(
     card=CardText(
         title="AudioFormer",
         paper="arXiv 2308.07221",
-        citation=CITATION,
+        citation=AUDIOFORMER_CITATION,
         description="Sound is turned into codes by a neural audio codec; the codes are read as text by a "
         "RoFormer-style encoder.",
     ),

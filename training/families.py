@@ -109,7 +109,8 @@ class Family:
         recipes (`Path`, *optional*): Folder of its recipes.
         pretrain (function, *optional*): Pre-trains models for some settings and writes their folders.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
-        describe_input (function, *optional*): What the card says a model reads, from its configuration and extractor.
+        describe_input (function, *optional*): Fields of [`CardFacts`] about the input of a model, from its
+            configuration and extractor: `reads`, or `codebook` and `codec`.
         view (function, *optional*): A waveform as a model receives it, for pictures.
         exporters (mapping): Functions that write a part of a model folder in another format, by the part's name; each
             takes the model's location, its revision and the file to write.

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel, set_seed
 
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
-from audioformer.files import EVAL_RESULTS
+from audioformer.files import CARD, EVAL_RESULTS, TRAINING_PICTURE
 from audioformer.model_cards.callback import CardFactsCallback
 from audioformer.model_cards.facts import CardFacts
 from audioformer.model_cards.render import render_model_card
@@ -80,7 +80,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
         summary.save(output)
         facts = card_facts(settings, classifier, extractor, summary, collector.collected)
         facts.save(output)
-        render_model_card(facts).save(output / "README.md")
+        render_model_card(facts).save(output / CARD)
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
@@ -123,10 +123,8 @@ def card_facts(
         title=family.card.title,
         paper=family.card.paper,
         citation=family.card.citation,
-        description=family.card.description,
-        method=getattr(settings.options, "method", "fine-tuning").upper(),
+        method=settings.options.method.upper() if hasattr(settings.options, "method") else None,
         base_model=publishable(settings.model.model),
-        reads={} if describe is None else dict(describe(classifier.config, extractor)),
         sampling_rate=extractor.sampling_rate,
         labels=labels_of(classifier.config),
         num_parameters=classifier.num_parameters(),
@@ -134,5 +132,6 @@ def card_facts(
         recipe=describe_recipe(settings),
         results=summary.to_dict(),
         training=training,
-        has_curves=(output / "training.png").is_file(),
+        has_curves=(output / TRAINING_PICTURE).is_file(),
+        **({"reads": "the audio itself"} if describe is None else describe(classifier.config, extractor)),
     )

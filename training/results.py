@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from audioformer.data.audio.windows import listed_clip_of
+from audioformer.data.audio.windows import clip_id_of
 from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, merge_windows
 
@@ -57,7 +57,7 @@ def summarize(
     seconds = {"testing": time.perf_counter() - started}
     if train_seconds is not None:
         seconds = {"training": train_seconds, **seconds}
-    names = [listed_clip_of(name) for name in clips.ids]
+    names = [clip_id_of(name) for name in clips.ids]
     targets, groups = clips.targets, clips.groups
     durations_s = np.asarray(clips.dataset["duration_s"][:], dtype=float)
     merged = merge_windows(names, scores, targets, durations_s, multi_label=clips.multi_label)

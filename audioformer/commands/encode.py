@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from audioformer.data.codes import ClipShards, EncodingSettings, encode_shards, shards_of_listing
-from audioformer.data.codes.encoded import read_manifest
+from audioformer.data.codes.encoded import read_codes_info
 from audioformer.data.codes.run import process_of_job
 from audioformer.data.readers import LAYOUTS, read_listing
 from audioformer.data.readers.streams import is_tar_source, read_stream
@@ -169,7 +169,7 @@ def encode(arguments: argparse.Namespace) -> int:
 
 def summary(output: Path, seconds: float) -> str:
     """What the folder holds, for the terminal."""
-    manifest = read_manifest(output)
+    manifest = read_codes_info(output)
     report = DataReport(**manifest["report"])
     encoded_s = sum(manifest["statistics"]["counts"][0]) / manifest["frame_rate"]
     files = sorted(output.glob(CODES_PATTERN))
@@ -186,9 +186,13 @@ def summary(output: Path, seconds: float) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `audioformer encode`."""
-    arguments = build_parser().parse_args(argv)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Arguments of the command."""
+    return build_parser().parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encode, and report what the folder holds once it is complete."""
     quiet_loading()
     started = time.perf_counter()
     missing = encode(arguments)

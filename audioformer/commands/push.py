@@ -27,9 +27,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `audioformer push`."""
-    arguments = build_parser().parse_args(argv)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Arguments of the command."""
+    return build_parser().parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check a folder and upload it.
+
+    Raises:
+        ValueError: If the folder must not be published, or the Hub cannot be reached or refuses it.
+    """
     try:
         commit = push_folder(
             arguments.folder,

@@ -1,48 +1,41 @@
-"""Reading the audio of one listed clip, or of its windows, or saying why it cannot be read."""
+"""Reading listed clips one after the other, long ones a few windows at a time."""
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
-import soundfile
-import soxr
 
-from audioformer.feature_extraction import load_audio
-
-from ..codes.settings import EncodingSettings
 from ..listing import ListedClip
+from ..rejections import SILENT, UNREADABLE, Rejection
+from .reading import OpenAudio, open_audio
+from .windows import (
+    READING_ERRORS,
+    ReadingSettings,
+    Window,
+    make_rejection,
+    plan_open_audio,
+    read_samples,
+    to_waveform,
+)
 
 WINDOWS_AT_ONCE = 32
 """Windows of a long file that one call reads, which bounds what is in memory."""
 
-MIN_REST_S = 1.0
-"""A rest behind the last whole window is a window of its own from this many seconds on (or half a window)."""
-
 SILENCE = 1 / 32768
-"""A clip is silent if no sample reaches one step of 16-bit audio."""
-
-_UNKNOWN_LENGTH = 1 << 40
-
-UNREADABLE, EMPTY, SILENT, TOO_LONG = "unreadable", "empty", "silent", "too long"
-COUNTED_KINDS = (UNREADABLE, EMPTY)
-"""Kinds of rejections that `max_rejected_share` limits; the others were asked for."""
+"""Audio is silent if no sample reaches one step of 16-bit audio."""
 
 
 @dataclass(frozen=True)
 class ReadClip:
-    """A clip or a window of one with its waveform, or with the reason why it has none.
+    """A clip, or a window of one, with its waveform or with the reason why it has none.
 
     Args:
         id (`str`): Name of the clip; of a window `clip#start`, with the start in seconds.
-        listed (`ListedClip`): The clip that was read.
-        waveform (`np.ndarray` of shape `(samples,)`, *optional*): Mono, at the rate that was asked for.
-        duration_s (`float`): Of the window, or of the clip before it is cut to the longest length, in seconds.
-        sampling_rate (`int`): Of the file, in Hz.
-        is_window (`bool`): Whether the clip was longer and cut into windows.
-        rejection (`dict`, *optional*): `id`, `path`, `kind` and `reason`.
+        listed ([`ListedClip`]): The clip that was read.
+        waveform (`np.ndarray` of shape `(num_samples,)`, *optional*): Mono float32, at the rate that was asked for.
+        duration_s (`float`): Length in seconds; of a clip that is cut, its length before.
+        sampling_rate (`int`): Sampling rate of the file in Hz.
+        is_window (`bool`): Whether the clip is longer and divided into windows.
+        rejection ([`Rejection`], *optional*): Why there is no waveform.
     """
 
     id: str
@@ -51,159 +44,51 @@ class ReadClip:
     duration_s: float = 0.0
     sampling_rate: int = 0
     is_window: bool = False
-    rejection: dict[str, str] | None = None
-
-
-class _Rejected(ValueError):
-    """A clip that is readable and not wanted, or empty."""
-
-    def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-
-
-class _Audio(Protocol):
-    """Audio that can be read in parts."""
-
-    sampling_rate: int
-    num_samples: int
-
-    def read(self, start: int, stop: int) -> np.ndarray: ...
+    rejection: Rejection | None = None
 
 
 def read_clip(
-    clip: ListedClip, sampling_rate: int, settings: EncodingSettings, first_window: int = 0
+    clip: ListedClip, sampling_rate: int, settings: ReadingSettings, first_window: int = 0
 ) -> tuple[list[ReadClip], int | None]:
-    """Read a clip, or the next windows of a long one, resampled to `sampling_rate`; never raises.
+    """Read a clip, or the next windows of a long one; never raises for audio that cannot be read.
 
     Args:
-        clip (`ListedClip`): What to read.
-        sampling_rate (`int`): Rate in Hz of the result.
-        settings (`EncodingSettings`): Lengths and windows.
+        clip ([`ListedClip`]): What to read.
+        sampling_rate (`int`): Sampling rate of the waveforms in Hz.
+        settings ([`ReadingSettings`]): Lengths, windows and silence.
         first_window (`int`, defaults to 0): Where an earlier call left off.
 
     Returns:
-        `tuple[list[ReadClip], int | None]`: What was read, and the first window of the next call, if windows are left.
+        `tuple[list[ReadClip], int | None]`: What was read, and the first window of the next call if any are left.
     """
     try:
-        with _open(clip.audio) as audio:
-            return _read_windows(clip, audio, sampling_rate, settings, first_window)
-    except (ValueError, OSError, RuntimeError) as error:
-        kind = error.kind if isinstance(error, _Rejected) else UNREADABLE
-        return [_reject(clip, clip.id, kind, str(error))], None
+        with open_audio(clip.audio) as audio:
+            planned = plan_open_audio(clip, audio, settings)
+            if isinstance(planned, dict):
+                return [ReadClip(clip.id, clip, rejection=planned)], None
+            following = first_window + WINDOWS_AT_ONCE
+            chosen = planned[first_window:following]
+            read = [_read(window, audio, sampling_rate, settings.keep_silent) for window in chosen]
+            return read, following if following < len(planned) else None
+    except READING_ERRORS as error:
+        return [ReadClip(clip.id, clip, rejection=make_rejection(clip, clip.id, UNREADABLE, str(error)))], None
 
 
-def _read_windows(
-    clip: ListedClip, audio: _Audio, sampling_rate: int, settings: EncodingSettings, first_window: int
-) -> tuple[list[ReadClip], int | None]:
-    rate = audio.sampling_rate
-    start = round((clip.start_s or 0.0) * rate)
-    end = audio.num_samples if clip.end_s is None else min(round(clip.end_s * rate), audio.num_samples)
-    if end <= start:
-        part = "" if clip.start_s is None and clip.end_s is None else f" between {clip.start_s} s and {clip.end_s} s"
-        raise _Rejected(EMPTY, f"no samples{part}")
-    limit = settings.max_duration_s
-    if limit is not None and end - start > limit * rate:
-        raise _Rejected(TOO_LONG, f"{(end - start) / rate:.1f} s, longer than {limit:g} s")
-    window = max(1, round(settings.max_length_s * rate))
-    if settings.long_files == "cut" or end - start <= window:
-        samples = audio.read(start, min(end, start + window))
-        return [_finish(clip, clip.id, samples, (end - start) / rate, rate, sampling_rate, settings)], None
-    starts = _window_starts(start, end, window, rate)
-    read = []
-    for begin in starts[first_window : first_window + WINDOWS_AT_ONCE]:
-        name = f"{clip.id}#{round(begin / rate, 3):.12g}"
-        samples = audio.read(begin, min(begin + window, end))
-        read.append(_finish(clip, name, samples, len(samples) / rate, rate, sampling_rate, settings, is_window=True))
-    following = first_window + WINDOWS_AT_ONCE
-    return read, following if following < len(starts) else None
-
-
-def _window_starts(start: int, end: int, window: int, rate: int) -> range:
-    num_windows, rest = divmod(end - start, window)
-    num_windows += rest >= min(MIN_REST_S * rate, window / 2)
-    return range(start, start + num_windows * window, window)
-
-
-def _finish(
-    clip: ListedClip,
-    name: str,
-    samples: np.ndarray,
-    duration_s: float,
-    rate: int,
-    sampling_rate: int,
-    settings: EncodingSettings,
-    is_window: bool = False,
-) -> ReadClip:
-    """Check the samples of a clip or window, and resample them."""
-    if not len(samples):
-        return _reject(clip, name, UNREADABLE, "the file ends before the length that it states")
-    if not np.isfinite(samples).all():
-        return _reject(clip, name, UNREADABLE, "NaN or infinite samples")
-    if not settings.keep_silent and np.abs(samples).max() < SILENCE:
-        return _reject(clip, name, SILENT, "no sample reaches one step of 16-bit audio")
-    if rate != sampling_rate:
-        resampled = soxr.resample(samples, rate, sampling_rate, quality="HQ")
-        samples = resampled if len(resampled) else samples[:1]
-    return ReadClip(name, clip, samples.astype(np.float32, copy=False), duration_s, rate, is_window)
-
-
-def _reject(clip: ListedClip, name: str, kind: str, reason: str) -> ReadClip:
-    return ReadClip(name, clip, rejection={"id": name, "path": _path(clip.audio), "kind": kind, "reason": reason})
-
-
-class _FileAudio:
-    """A file that soundfile reads, in parts."""
-
-    def __init__(self, file: soundfile.SoundFile) -> None:
-        self.file = file
-        self.sampling_rate, self.num_samples = file.samplerate, file.frames
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        if start != self.file.tell():
-            self.file.seek(start)
-        samples = self.file.read(stop - start, dtype="float32", always_2d=True)
-        return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-
-
-class _ArrayAudio:
-    """Mono audio in memory."""
-
-    def __init__(self, samples: np.ndarray, sampling_rate: int) -> None:
-        self.samples = samples
-        self.sampling_rate, self.num_samples = sampling_rate, len(samples)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self.samples[start:stop]
-
-
-@contextmanager
-def _open(audio: str | dict[str, Any]) -> Iterator[_Audio]:
-    if isinstance(audio, dict) and audio.get("array") is not None:
-        samples = np.asarray(audio["array"], dtype=np.float32)
-        yield _ArrayAudio(samples if samples.ndim == 1 else samples.mean(axis=0), int(audio["sampling_rate"]))
-        return
-    if isinstance(audio, dict):
-        if audio.get("bytes") is None and not audio.get("path"):
-            raise ValueError("neither a path nor bytes nor samples")
-        source = audio["path"] if audio.get("bytes") is None else io.BytesIO(audio["bytes"])
-    else:
-        source = audio
+def _read(window: Window, audio: OpenAudio, sampling_rate: int, keep_silent: bool) -> ReadClip:
+    clip = window.clip
     try:
-        file = soundfile.SoundFile(source)
-    except soundfile.LibsndfileError:
-        # It knows other decoders, and says what is wrong where they don't help.
-        if not isinstance(source, str):
-            source.seek(0)
-        yield _ArrayAudio(*load_audio(source))
-        return
-    with file:
-        if file.frames < _UNKNOWN_LENGTH:
-            yield _FileAudio(file)
-        else:
-            samples = file.read(dtype="float32", always_2d=True)
-            yield _ArrayAudio(samples.mean(axis=1), file.samplerate)
-
-
-def _path(audio: str | dict[str, Any]) -> str:
-    return audio if isinstance(audio, str) else str(audio.get("path"))
+        samples = read_samples(window, audio)
+    except ValueError as error:
+        return ReadClip(window.id, clip, rejection=make_rejection(clip, window.id, UNREADABLE, str(error)))
+    if not keep_silent and np.abs(samples).max() < SILENCE:
+        reason = "no sample reaches one step of 16-bit audio"
+        return ReadClip(window.id, clip, rejection=make_rejection(clip, window.id, SILENT, reason))
+    return ReadClip(
+        id=window.id,
+        listed=clip,
+        waveform=to_waveform(samples, audio.sampling_rate, sampling_rate),
+        # A file that ends before the length that it states has a shorter last window.
+        duration_s=len(samples) / audio.sampling_rate if window.is_part else window.duration_s,
+        sampling_rate=window.sampling_rate,
+        is_window=window.is_part,
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audioformer.feature_extraction import load_audio
+from .reading import load_audio
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
 

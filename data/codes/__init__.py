@@ -1,4 +1,4 @@
-"""From listed clips to files of codes: shard by shard, on any number of processes, whatever is killed in between."""
+"""From listed clips to files of codes: shard by shard, on any number of processes, any of which may be killed."""
 
 from ..shards import ClipShards, shards_of_listing
 from .run import encode_shards, finish_if_whole

@@ -11,12 +11,16 @@ from huggingface_hub import constants
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
 
+from ..audio.windows import ReadingSettings
 from ..listing import Listing
-from . import EncodingSettings, encode_shards, finish_if_whole, shards_of_listing
-from .encoded import EncodedData, load_codes
+from ..shards import ClipShards, shards_of_listing
+from .encoded import EncodedClips, load_codes
+from .run import encode_shards, finish_if_whole
+from .settings import EncodingSettings
 
 
 def default_cache_dir() -> Path:
+    """`audioformer/codes` in the Hugging Face home folder."""
     return Path(constants.HF_HOME) / "audioformer" / "codes"
 
 
@@ -24,46 +28,67 @@ def encode_listing(
     listing: Listing,
     extractor: AudioFormerFeatureExtractor,
     cache_dir: str | Path | None = None,
+    reading: ReadingSettings | None = None,
     *,
     num_codebooks: int = 4,
-    max_length_s: float = 10.0,
     max_rejected_share: float = 0.01,
     clips_per_shard: int = 500,
     progress: bool = True,
-) -> EncodedData:
+) -> EncodedClips:
     """Encode every clip of a data set, or open what was encoded before.
 
-    Codes are kept in a folder of `cache_dir` whose name follows from the clips (names, files with their sizes and
-    times, labels), the codec's weights and the settings: a change of any of them encodes anew. A killed run loses the
-    open shard only, see [`encode_shards`]. Several processes (`accelerate launch`) divide the shards; all must see
-    `cache_dir`.
+    Codes are kept in a folder of `cache_dir` whose name depends on the clips (names, labels, sizes and times of the
+    files), the weights of the codec, and the settings; if any of them changes, the data set is encoded anew. A run
+    that is killed loses only the shard that is open, see [`encode_shards`]. Several processes (`accelerate launch`)
+    divide the shards among themselves; all of them must see `cache_dir`.
 
-    A clip that cannot be read is left out, counted and reported with its reason.
+    A clip that cannot be read is left out, counted, and reported with the reason.
 
     Args:
-        listing (`Listing`): What to encode.
-        extractor (`AudioFormerFeatureExtractor`): Its codec encodes; its `codebooks` don't matter.
-        cache_dir (`str` or `Path`, *optional*): By default `audioformer/codes` in the Hugging Face home folder.
-        num_codebooks (`int`, defaults to 4): Rows to keep, C1 to C4.
-        max_length_s (`float`, defaults to 10.0): Seconds of a clip that are encoded.
-        max_rejected_share (`float`, defaults to 0.01): Share of the clips that may be unreadable.
-        clips_per_shard (`int`, defaults to 500): Clips a file.
-        progress (`bool`, defaults to `True`): Whether to show a bar.
+        listing ([`Listing`]): What to encode.
+        extractor (`AudioFormerFeatureExtractor`): Its codec encodes; its own `codebooks` do not matter.
+        cache_dir (`str` or `Path`, *optional*): Defaults to `audioformer/codes` in the Hugging Face home folder.
+        reading ([`ReadingSettings`], *optional*): How audio is read; by default, long clips become windows of 10 s,
+            and silence is left out.
+        num_codebooks (`int`, defaults to 4): Number of codebooks to keep, from the first on.
+        max_rejected_share (`float`, defaults to 0.01): Share of the clips that may be unreadable, in [0, 1].
+        clips_per_shard (`int`, defaults to 500): Clips per file.
+        progress (`bool`, defaults to `True`): Whether to show a progress bar.
+
+    Returns:
+        [`EncodedClips`]: One entry per window.
 
     Raises:
-        ValueError: If more than `max_rejected_share` of the clips are unreadable (with the first of them; all are in
-            `rejected.jsonl`), or the codec has fewer rows.
+        ValueError: If more than `max_rejected_share` of the clips are unreadable (the message shows the first of them;
+            `rejected.jsonl` lists all), or the codec has fewer codebooks.
     """
     settings = EncodingSettings(
-        num_codebooks, max_length_s, max_rejected_share=max_rejected_share, clips_per_shard=clips_per_shard
+        **asdict(reading or ReadingSettings()),
+        num_codebooks=num_codebooks,
+        max_rejected_share=max_rejected_share,
+        clips_per_shard=clips_per_shard,
     )
     shards = shards_of_listing(listing, clips_per_shard)
-    deciding = {**asdict(settings), "max_rejected_share": None, "codec": codec_fingerprint(extractor.codec)}
-    key = hashlib.sha256(f"{shards.fingerprint} {json.dumps(deciding)}".encode()).hexdigest()
-    folder = Path(cache_dir or default_cache_dir()) / f"{listing.name}-{key[:16]}"
+    folder = Path(cache_dir or default_cache_dir()) / cache_folder_name(
+        shards, settings, codec_fingerprint(extractor.codec)
+    )
     missing = encode_shards(shards, extractor, folder, settings, progress=progress)
     while missing:
         # Other processes are still at work. A collective would give up on them after half an hour.
         time.sleep(0.5)
         missing = finish_if_whole(shards, folder, settings)
     return load_codes(folder)
+
+
+def cache_folder_name(shards: ClipShards, settings: EncodingSettings, fingerprint: str) -> str:
+    """Name of the folder in the cache, which differs for other clips, settings, or another codec.
+
+    Args:
+        shards ([`ClipShards`]): What to encode.
+        settings ([`EncodingSettings`]): All of them count, apart from `max_rejected_share`.
+        fingerprint (`str`): SHA-256 of the codec.
+    """
+    # The JSON text is what is hashed: its order and names must never change.
+    deciding = {**settings.to_stored(), "max_rejected": None, "codec": fingerprint}
+    key = hashlib.sha256(f"{shards.fingerprint} {json.dumps(deciding)}".encode()).hexdigest()
+    return f"{shards.name}-{key[:16]}"

@@ -1,4 +1,4 @@
-"""How the entries of each codebook are used: a codec that fits the audio uses many of them evenly."""
+"""How the entries of each codebook are used: a codec that suits the audio uses many of them, evenly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ class CodeStatistics:
     """Use of the codebooks over a data set.
 
     Args:
-        counts (`list[list[int]]`): For each row of codes how often each entry occurs.
-        entries_used (`list[int]`): Entries that occur, for each row.
-        entropy_bits (`list[float]`): Entropy of each row in bits; log2 of the codebook's size at most.
+        counts (`list[list[int]]` of shape `(num_codebooks, codebook_size)`): How often each entry occurs.
+        entries_used (`list[int]`): Number of entries that occur, per codebook.
+        entropy_bits (`list[float]`): Entropy of the codes in bits, per codebook; at most log2 of the codebook's size.
     """
 
     counts: list[list[int]]
@@ -22,7 +22,7 @@ class CodeStatistics:
 
     @classmethod
     def of_counts(cls, parts: Sequence[Sequence[Sequence[int]]]) -> "CodeStatistics":
-        """Statistics of counts `(parts, rows, codebook_size)`."""
+        """Add up the counts of several files, of shape `(num_parts, num_codebooks, codebook_size)`."""
         counts = np.zeros_like(np.asarray(parts[0], dtype=np.int64))
         for part in parts:
             counts += np.asarray(part, dtype=np.int64)
@@ -36,13 +36,15 @@ class CodeStatistics:
 
     @property
     def codebook_size(self) -> int:
+        """Number of entries per codebook."""
         return len(self.counts[0])
 
     @property
     def perplexity(self) -> list[float]:
-        """Entries that an even use of the same entropy would have, for each row."""
+        """Number of entries that, used evenly, would have the same entropy, per codebook."""
         return [round(2**bits, 1) for bits in self.entropy_bits]
 
     @property
     def num_frames(self) -> int:
+        """Number of frames of all clips."""
         return sum(self.counts[0])

@@ -1,8 +1,9 @@
-"""Puts the files of an encoding together: report, statistics, manifest and what `datasets` wants to know."""
+"""Completes a folder of codes: report, statistics, `codes.json`, and what `datasets` needs to know."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +15,50 @@ from datasets.splits import SplitDict, SplitInfo
 
 from audioformer.files import CODES_MANIFEST, CODES_PATTERN, REJECTED, remove_unfinished, write_whole
 
+from ..rejections import Rejection, Rejections, relative_rejection
 from ..report import DataReport
 from ..shards import ClipShards
 from .code_statistics import CodeStatistics
 from .parquet_parts import (
     SCHEMA,
-    Account,
+    PartMetadata,
     all_parts,
     parts_of_shard,
-    read_account,
+    read_part_metadata,
 )
-from .rejections import Rejections, write_rejected
+from .rejected_file import write_rejected
 from .settings import EncodingSettings
 
 REPORT_COLUMNS = ["duration_s", "sampling_rate", "labels", "split"]
 
 
 def missing_shards(folder: Path, num_shards: int) -> list[int]:
-    """Shards whose last part is not there."""
+    """Return the shards whose last part is missing."""
     return [
         shard
         for shard in range(num_shards)
-        if not any(account.is_last for _, account in parts_of_shard(folder, shard))
+        if not any(metadata.is_last for _, metadata in parts_of_shard(folder, shard))
     ]
 
 
 def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) -> None:
-    """Write everything that follows from all files; the manifest last, which says that the folder is whole.
+    """Write what depends on all files; `codes.json` comes last and says that the folder is complete.
 
-    Any process may do it, and several at once: all write the same.
+    Any process may call this, even several at once: all of them write the same content.
+
+    Args:
+        shards ([`ClipShards`]): What was encoded.
+        folder (`Path`): Contains all parts of all shards.
+        settings ([`EncodingSettings`]): What it was encoded with.
 
     Raises:
         ValueError: If too many clips were unreadable, or none is left.
     """
     files = sorted(folder.glob(CODES_PATTERN))
-    accounts = [read_account(file) for file in all_parts(folder)]
-    rejected = [_relative(entry, shards.root) for entry in _rejections_of(accounts)]
-    num_listed = sum(account.num_listed for account in accounts)
-    judge = Rejections(settings.max_rejected_share, num_listed, folder)
-    judge.check(rejected, final=True)
+    parts = [read_part_metadata(file) for file in all_parts(folder)]
+    rejected = [relative_rejection(entry, shards.root) for entry in _rejections_of(parts)]
+    num_listed = sum(part.num_listed for part in parts)
+    Rejections(settings.max_rejected_share, num_listed, partial(write_rejected, folder)).check(rejected, final=True)
     write_rejected(folder, rejected)
     if not files:
         raise ValueError(f"None of the {num_listed} clips was encoded: {folder / REJECTED} says why.")
@@ -72,12 +78,12 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         windows=settings.long_files == "windows",
     )
     report.count_rejected(rejected).measure(*columns, all_labels=labels)
-    statistics = CodeStatistics.of_counts([account.code_counts for account in accounts])
+    statistics = CodeStatistics.of_counts([part.code_counts for part in parts])
     manifest: dict[str, Any] = {
         "format": "audioformer codes 1",
         "source": shards.name,
-        **accounts[0].codec,
-        "settings": asdict(settings),
+        **parts[0].codec,
+        "settings": settings.to_stored(),
         "labels": labels,
         "label_ids": shards.label_ids,
         "multi_label": shards.multi_label,
@@ -94,16 +100,8 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
     remove_unfinished(folder)
 
 
-def _rejections_of(accounts: list[Account]) -> Iterator[dict[str, str]]:
-    return (entry for account in accounts for entry in account.rejected)
-
-
-def _relative(entry: dict[str, str], root: str | None) -> dict[str, str]:
-    """Without the way to the data on this machine, which is nobody's business where the codes are published."""
-    if root is None:
-        return entry
-    prefix = root.rstrip("/") + "/"
-    return {name: value.replace(prefix, "") for name, value in entry.items()}
+def _rejections_of(parts: list[PartMetadata]) -> Iterator[Rejection]:
+    return (entry for part in parts for entry in part.rejected)
 
 
 def _duration_histogram(durations_s: np.ndarray) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""The files of codes: Parquet, written whole or not at all, each with the account of how it came about."""
+"""The files of codes: Parquet, written as a whole or not at all, with metadata on how they were made."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 
 from audioformer.files import CODES_PATTERN, EMPTY_PATTERN, codes_part_name, write_whole
 
+from ..rejections import Rejection
+
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -26,73 +28,74 @@ SCHEMA = pa.schema(
         "sampling_rate": pa.int32(),
     }
 )
-
-_ACCOUNT = b"audioformer"
+_FOOTER_KEY = b"audioformer"
 
 
 @dataclass
-class Account:
-    """What a file says about itself, in its footer: one write makes the rows and the account, or neither.
+class PartMetadata:
+    """What a file says about itself in its footer, so that one write makes both the codes and their metadata.
 
     Args:
-        num_listed (`int`): Listed clips that this file covers; the next part of the shard begins behind them.
-        is_last (`bool`): Whether the shard ends with it.
-        codec (`dict`): Where the codec came from, its fingerprint, rates and sizes.
-        rejected (`list[dict]`): Clips and windows that are left out, with `id`, `path`, `kind` and `reason`.
-        code_counts (`list[list[int]]`): For each row of codes how often each entry occurs.
+        num_listed (`int`): Listed clips that the file covers; the next part of the shard begins after them.
+        is_last (`bool`): Whether the shard ends with this part.
+        codec (`dict`): Where the codec comes from, its fingerprint, rates and sizes.
+        rejected (`list[Rejection]`): Clips and windows that are left out.
+        code_counts (`list[list[int]]` of shape `(num_codebooks, codebook_size)`): How often each code occurs.
     """
 
     num_listed: int
     is_last: bool
     codec: dict[str, Any]
-    rejected: list[dict[str, str]] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     code_counts: list[list[int]] = field(default_factory=list)
 
 
 def part_path(folder: Path, shard: int, part: int, is_empty: bool = False) -> Path:
-    """A shard has more than one part where its clips become many windows, or are not known beforehand."""
+    """Return the path of a part. A shard has several parts if its clips become many windows, or if it is a stream."""
     return folder / codes_part_name(shard, part, is_empty)
 
 
-def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, Account]]:
-    """The parts of a shard that are there, in their order."""
+def parts_of_shard(folder: Path, shard: int) -> Iterator[tuple[Path, PartMetadata]]:
+    """Iterate over the existing parts of a shard in order."""
     for part in count():
         candidates = (part_path(folder, shard, part, is_empty) for is_empty in (False, True))
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             return
-        yield path, read_account(path)
+        yield path, read_part_metadata(path)
 
 
 def all_parts(folder: Path) -> list[Path]:
-    """Every part that is there, in the order of shards and parts."""
+    """List all existing parts in the order of shards and parts."""
     files = [*folder.glob(CODES_PATTERN), *folder.glob(EMPTY_PATTERN)]
     return sorted(files, key=lambda path: path.name.partition("-")[2])
 
 
-def read_account(path: Path) -> Account:
-    """The account in the footer of a file; its rows are not read."""
-    return Account(**json.loads(pq.read_metadata(path).metadata[_ACCOUNT]))
+def read_part_metadata(path: Path) -> PartMetadata:
+    """Read the metadata in the footer of a file, without its codes."""
+    return PartMetadata(**json.loads(pq.read_metadata(path).metadata[_FOOTER_KEY]))
 
 
-def write_part(path: Path, rows: Sequence[dict[str, Any]], account: Account) -> None:
+def write_part(path: Path, clips: Sequence[dict[str, Any]], metadata: PartMetadata) -> None:
     """Write a file of codes.
 
     Args:
         path (`Path`): From [`part_path`].
-        rows (sequence of `dict`): Columns of `SCHEMA`; `codes` are uint16 arrays of shape `(rows, frames)`.
-        account (`Account`): `code_counts` is filled in here.
+        clips (sequence of `dict`): Columns of `SCHEMA`; `codes` are uint16 of shape `(num_codebooks, num_frames)`.
+        metadata ([`PartMetadata`]): `code_counts` is filled in here.
     """
-    num_rows, codebook_size = account.codec["num_codebooks"], account.codec["codebook_size"]
-    codes = np.concatenate([row["codes"] for row in rows], axis=1) if rows else np.empty((num_rows, 0), np.uint16)
-    account.code_counts = [np.bincount(row, minlength=codebook_size).tolist() for row in codes]
-    table = pa.Table.from_pylist([{**row, "codes": list(row["codes"])} for row in rows], schema=SCHEMA)
-    write_whole(path, lambda unfinished: _write_table(unfinished, table, json.dumps(asdict(account))))
+    num_codebooks, codebook_size = metadata.codec["num_codebooks"], metadata.codec["codebook_size"]
+    codes = [clip["codes"] for clip in clips] or [np.empty((num_codebooks, 0), np.uint16)]
+    metadata.code_counts = [
+        np.bincount(codebook, minlength=codebook_size).tolist() for codebook in np.concatenate(codes, axis=1)
+    ]
+    table = pa.Table.from_pylist([{**clip, "codes": list(clip["codes"])} for clip in clips], schema=SCHEMA)
+    write_whole(path, lambda unfinished: _write_table(unfinished, table, json.dumps(asdict(metadata))))
 
 
-def _write_table(path: Path, table: pa.Table, account: str) -> None:
-    # Codes are indices of a dictionary: ten bits each for 1,024 entries, which zstd could hardly make less. Arrow's
-    # own copy of the schema would hold the account a second time; Parquet's types say the same.
+def _write_table(path: Path, table: pa.Table, metadata: str) -> None:
+    # Codes are stored as indices of a dictionary: ten bits each for 1,024 entries, which zstd hardly improves on.
+    # Arrow's own copy of the schema would contain the metadata a second time; Parquet's types say the same.
     with pq.ParquetWriter(path, table.schema, compression="zstd", store_schema=False) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({_ACCOUNT: account})
+        writer.add_key_value_metadata({_FOOTER_KEY: metadata})

@@ -1,4 +1,4 @@
-"""Decoding and resampling in threads, ahead of the encoder, by a bounded number of clips."""
+"""Reads clips in threads, a bounded number of them ahead of the encoder."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -6,8 +6,8 @@ from concurrent.futures import Executor, Future
 from typing import NamedTuple
 
 from ..audio.clip_reading import ReadClip, read_clip
+from ..audio.windows import ReadingSettings
 from ..listing import ListedClip
-from .settings import EncodingSettings
 
 
 class ReadPart(NamedTuple):
@@ -15,7 +15,7 @@ class ReadPart(NamedTuple):
 
     Args:
         clips (`list[ReadClip]`): One clip, or some windows of a long one.
-        is_whole (`bool`): Whether the listed clip ends with it.
+        is_whole (`bool`): Whether the listed clip ends with this part.
         is_last (`bool`): Whether no other part follows.
     """
 
@@ -25,19 +25,22 @@ class ReadPart(NamedTuple):
 
 
 def read_ahead(
-    clips: Iterable[ListedClip], pool: Executor, depth: int, sampling_rate: int, settings: EncodingSettings
+    clips: Iterable[ListedClip], pool: Executor, depth: int, sampling_rate: int, settings: ReadingSettings
 ) -> Iterator[ReadPart]:
-    """Read clips in their order, at most `depth` before they are asked for.
+    """Read clips in order, at most `depth` of them before they are needed.
 
-    A long file comes in parts of a few minutes; the next is read while the last is encoded, so that memory does not
-    depend on how long files are.
+    A long file is read in parts of a few minutes, each while the one before is encoded, so that memory does not depend
+    on the length of files.
 
     Args:
-        clips (iterable of `ListedClip`): What to read.
+        clips (iterable of [`ListedClip`]): What to read.
         pool (`concurrent.futures.Executor`): Threads that read.
-        depth (`int`): Clips that may wait, decoded.
-        sampling_rate (`int`): Rate in Hz to resample to.
-        settings (`EncodingSettings`): Lengths and windows.
+        depth (`int`): Number of decoded clips that may wait.
+        sampling_rate (`int`): Sampling rate of the waveforms in Hz.
+        settings ([`ReadingSettings`]): Lengths and windows.
+
+    Yields:
+        [`ReadPart`]: One per clip, or several per long clip.
     """
     waiting: deque[tuple[ListedClip, Future]] = deque()
     listed = iter(clips)

@@ -1,9 +1,8 @@
-"""Encodes all shards, each process its own part of them, and puts the result together when all are there."""
+"""Encodes shards on any number of processes, and completes the folder once all shards are there."""
 
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ from .shard_writer import ShardWriter
 
 
 def process_of_job() -> tuple[int, int]:
-    """Index of this process and how many there are, as `accelerate launch` and `torchrun` tell them.
+    """Return the index of this process and the number of processes, as set by `accelerate launch` or `torchrun`.
 
-    No process group is made: the processes of an encoding never talk to each other, so that one may end hours before
-    another, die alone, or be started again alone.
+    There is no process group: the processes never communicate, so each may end hours before the others, be killed, or
+    be restarted alone.
     """
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
@@ -40,27 +39,28 @@ def encode_shards(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> int:
-    """Encode this process's shards into `folder`, and finish the folder if no other process has shards left.
+    """Encode the shards of this process into `folder`, and complete the folder if no other process has shards left.
 
-    Files are written under another name and renamed, and those that are there are never made again: a killed run
-    loses the open files only, and a second run on the same folder, even at the same time, makes the same files.
+    Files are written under a temporary name and then renamed, and existing files are never written again: a run that
+    is killed loses only the files that are open, and a second run on the same folder, even at the same time, makes the
+    same files.
 
     Args:
-        shards (`ClipShards`): What to encode.
-        extractor (`AudioFormerFeatureExtractor`): Its codec encodes, on its device; its `codebooks` don't matter.
-        folder (`Path`): Made if missing.
-        settings (`EncodingSettings`): Lengths, windows and sizes.
-        num_workers (`int`, *optional*): Threads that decode and resample; by default as many as there are cores for
-            each process of this machine, 8 at most.
-        batch_size (`int`, *optional*): Clips that are encoded in one call; by default 16 on a CPU, 256 on a GPU.
-        progress (`bool`, defaults to `True`): Whether the first process shows a bar.
+        shards ([`ClipShards`]): What to encode.
+        extractor (`AudioFormerFeatureExtractor`): Its codec encodes on its device; its own `codebooks` do not matter.
+        folder (`Path`): Created if missing.
+        settings ([`EncodingSettings`]): Lengths, windows and sizes.
+        num_workers (`int`, *optional*): Threads that decode and resample; by default the cores of this machine divided
+            by its processes, 8 at most.
+        batch_size (`int`, *optional*): Clips per call of the codec; by default 16 on a CPU, 256 on a GPU.
+        progress (`bool`, defaults to `True`): Whether the first process shows a progress bar.
 
     Returns:
-        `int`: Shards that are not there yet; 0 once the folder is whole.
+        `int`: Number of shards that are missing; 0 once the folder is complete.
 
     Raises:
-        ValueError: If the folder was begun with other clips, another codec or other settings, if too many clips are
-            unreadable (with the first of them), or the codec has fewer rows.
+        ValueError: If the folder was started with other clips, another codec or other settings; if too many clips are
+            unreadable (the message shows the first of them); or if the codec has fewer codebooks.
     """
     if (folder / CODES_MANIFEST).is_file():
         check_begun(shards, extractor, folder, settings)
@@ -77,7 +77,7 @@ def encode_shards(
     bar = tqdm(total=shards.num_clips, desc="encoding", unit="clip", disable=not (progress and rank == 0))
 
     def advance(num_clips: int) -> None:
-        # The other processes are about as far.
+        # The other processes have made about the same progress.
         step = num_clips * world_size
         bar.update(step if bar.total is None else min(step, bar.total - bar.n))
 
@@ -89,10 +89,10 @@ def encode_shards(
 
 
 def finish_if_whole(shards: ClipShards, folder: Path, settings: EncodingSettings) -> int:
-    """Finish a folder whose last shard has been written, whichever process wrote it.
+    """Complete a folder if all its shards are there, whichever process wrote them.
 
     Returns:
-        `int`: Shards that are not there yet.
+        `int`: Number of shards that are missing.
     """
     if (folder / CODES_MANIFEST).is_file():
         return 0
@@ -103,7 +103,7 @@ def finish_if_whole(shards: ClipShards, folder: Path, settings: EncodingSettings
 
 
 def describe_codec(extractor: AudioFormerFeatureExtractor, num_codebooks: int) -> dict[str, Any]:
-    """Where the codes come from, for whoever finds a file of them."""
+    """Describe where codes come from, for the footer of their files."""
     saved = extractor.to_dict()
     return {
         "codec": saved["codec"],
@@ -120,15 +120,15 @@ def describe_codec(extractor: AudioFormerFeatureExtractor, num_codebooks: int) -
 def check_begun(
     shards: ClipShards, extractor: AudioFormerFeatureExtractor, folder: Path, settings: EncodingSettings
 ) -> None:
-    """Note what a folder is begun with, or compare with what it was begun with.
+    """Record what the encoding of a folder is started with, or compare it with what is recorded there.
 
     Raises:
-        ValueError: If something differs, or there are codes without such a note.
+        ValueError: If something differs, or the folder has codes but no such record.
     """
     own = {
         "clips": shards.fingerprint,
         "codec": codec_fingerprint(extractor.codec),
-        **{name: value for name, value in asdict(settings).items() if name != "max_rejected_share"},
+        **{name: value for name, value in settings.to_stored().items() if name != "max_rejected"},
     }
     file = folder / ENCODING_SETTINGS
     if not file.is_file():

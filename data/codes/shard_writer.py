@@ -1,8 +1,9 @@
-"""Encodes the clips of a shard into its files, going on where an earlier run was stopped."""
+"""Encodes the clips of a shard into its files, continuing where an earlier run stopped."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,20 @@ import numpy as np
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
 from ..audio.clip_reading import ReadClip
+from ..rejections import Rejection, Rejections
 from ..shards import ClipShards
-from .parquet_parts import Account, part_path, parts_of_shard, write_part
+from .parquet_parts import PartMetadata, part_path, parts_of_shard, write_part
 from .read_ahead import read_ahead
-from .rejections import Rejections
+from .rejected_file import write_rejected
 from .settings import EncodingSettings
 
 
 @dataclass
 class _OpenPart:
-    """What has been encoded since the last file was written."""
+    """What was encoded since the last file was written."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    rejected: list[dict[str, str]] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     num_listed: int = 0
 
 
@@ -32,14 +34,14 @@ class ShardWriter:
     """Encodes shards, one at a time.
 
     Args:
-        shards (`ClipShards`): What there is to encode.
-        extractor (`AudioFormerFeatureExtractor`): Encodes all rows that are kept.
-        settings (`EncodingSettings`): Lengths, windows and sizes.
+        shards ([`ClipShards`]): What to encode.
+        extractor (`AudioFormerFeatureExtractor`): Encodes all codebooks that are kept.
+        settings ([`EncodingSettings`]): Lengths, windows and sizes.
         folder (`Path`): Where the files go.
-        codec (`dict`): What files say about the codec.
-        pool (`concurrent.futures.Executor`): Threads that read.
-        batch_size (`int`): Clips that are encoded in one call.
-        on_progress (function): Told how many listed clips were done.
+        codec (`dict`): What the files say about the codec.
+        pool (`concurrent.futures.Executor`): Threads that read audio.
+        batch_size (`int`): Clips per call of the codec.
+        on_progress (`Callable[[int], object]`): Called with the number of listed clips that were finished.
     """
 
     def __init__(
@@ -56,14 +58,14 @@ class ShardWriter:
         self.shards, self.extractor, self.settings = shards, extractor, settings
         self.folder, self.codec, self.pool, self.batch_size = folder, codec, pool, batch_size
         self.on_progress = on_progress
-        self.rejections = Rejections(settings.max_rejected_share, shards.num_clips, folder)
+        self.rejections = Rejections(settings.max_rejected_share, shards.num_clips, partial(write_rejected, folder))
 
     def write(self, shard: int) -> None:
-        """Write the parts of a shard that are not there."""
+        """Write the missing parts of a shard."""
         part, num_listed, is_last = 0, 0, False
-        for _, account in parts_of_shard(self.folder, shard):
-            part, num_listed, is_last = part + 1, num_listed + account.num_listed, account.is_last
-            self.rejections.add(account.rejected, account.num_listed)
+        for _, metadata in parts_of_shard(self.folder, shard):
+            part, num_listed, is_last = part + 1, num_listed + metadata.num_listed, metadata.is_last
+            self.rejections.add(metadata.rejected, metadata.num_listed)
         self.on_progress(num_listed)
         if not is_last:
             self._encode_rest(shard, part, num_listed)
@@ -93,12 +95,12 @@ class ShardWriter:
                 self._close(shard, part, opened, is_last)
                 part, opened, batch = part + 1, _OpenPart(), []
         if not is_last:
-            # A shard without clips, or without any behind what was written before.
+            # The shard has no clips, or none after those that were written before.
             self._close(shard, part, opened, True)
 
     def _close(self, shard: int, part: int, opened: _OpenPart, is_last: bool) -> None:
-        account = Account(opened.num_listed, is_last, self.codec, rejected=opened.rejected)
-        write_part(part_path(self.folder, shard, part, is_empty=not opened.rows), opened.rows, account)
+        metadata = PartMetadata(opened.num_listed, is_last, self.codec, rejected=opened.rejected)
+        write_part(part_path(self.folder, shard, part, is_empty=not opened.rows), opened.rows, metadata)
         self.rejections.add(opened.rejected, opened.num_listed)
 
     def _encode(self, clips: Sequence[ReadClip]) -> list[dict[str, Any]]:

@@ -10,7 +10,11 @@ from transformers import pipeline
 
 from audioformer.classify import classify_file, read_windows
 from audioformer.cli import main
+from audioformer.data.audio import ReadingSettings, plan_windows
+from audioformer.data.listing import ListedClip
 from audioformer.model_cards import TINY_ESC10
+
+from ..data.audio.test_reading import M4A, install_decoder
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +68,62 @@ def test_the_shortest_files_get_scores(tmp_path, classifier, samples):
 
 
 def test_windows_cover_the_file_without_gap_or_overlap(tmp_path):
-    file, waveform = tmp_path / "ramp.wav", np.linspace(-0.5, 0.5, 24000 * 3 + 123)
+    file, waveform = tmp_path / "ramp.wav", np.linspace(-0.5, 0.5, 24000 * 3 + 12345)
     soundfile.write(file, waveform, 24000, subtype="FLOAT")
     windows = list(read_windows(file, 1.0, 24000))
-    assert [len(w) for _, w in windows] == [24000, 24000, 24000, 123]
+    assert [len(w) for _, w in windows] == [24000, 24000, 24000, 12345]
     np.testing.assert_allclose(np.concatenate([w for _, w in windows]), waveform, atol=1e-6)
+
+
+def test_a_short_remainder_is_left_out_as_it_is_in_training(tmp_path, classifier):
+    file, settings = tmp_path / "clip.wav", ReadingSettings(max_length_s=2.0)
+    for seconds in (1.9, 4.9, 5.0):
+        soundfile.write(file, noise(seconds, 24000), 24000)
+        result = classify_file(file, classifier, window_s=2.0)
+        planned = plan_windows(ListedClip("clip", str(file)), settings)
+        assert [(w.start_s, w.end_s) for w in result.windows] == [(w.start_s, w.end_s) for w in planned]
+        assert len(planned) == max(1, int((seconds + 1) // 2)) and result.duration_s == pytest.approx(seconds)
+
+
+def test_a_long_file_is_read_one_window_at_a_time(tmp_path, monkeypatch, classifier):
+    file, lengths = tmp_path / "long.wav", []
+    soundfile.write(file, noise(12.0, 8000), 8000)
+    read = soundfile.SoundFile.read
+
+    def read_and_note(self, frames=-1, *arguments, **options):
+        lengths.append(frames)
+        return read(self, frames, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read_and_note)
+    assert len(classify_file(file, classifier, window_s=1.0).windows) == 12
+    assert lengths == [8000] * 12
+
+
+def test_audio_in_memory_has_the_scores_of_its_file(tmp_path, classifier):
+    file, waveform = tmp_path / "clip.wav", noise(1.5, 24000)[:, 0].astype(np.float32)
+    soundfile.write(file, waveform, 24000, subtype="FLOAT")
+    expected = classify_file(file, classifier)
+    for source in ({"bytes": file.read_bytes()}, {"array": waveform, "sampling_rate": 24000}, file.open("rb")):
+        result = classify_file(source, classifier)
+        assert result.scores == expected.scores and result.windows == expected.windows
+
+
+def test_what_soundfile_cannot_read_is_classified_where_torchcodec_can(tmp_path, monkeypatch, classifier, capsys):
+    waveform = noise(13.0, 24000)[:, 0].astype(np.float32)
+    soundfile.write(tmp_path / "same.wav", waveform, 24000, subtype="FLOAT")
+    file = tmp_path / "sound.m4a"
+    file.write_bytes(M4A)
+    install_decoder(monkeypatch, np.stack([waveform, waveform]), 24000)
+    assert classify_file(file, classifier).windows == classify_file(tmp_path / "same.wav", classifier).windows
+    assert main(["classify", str(file)]) == 0 and "13.00 s" in capsys.readouterr().out
+
+
+def test_samples_that_are_not_numbers_are_refused(tmp_path, classifier):
+    file, waveform = tmp_path / "nan.wav", noise(1.0, 24000)
+    waveform[5000] = np.nan
+    soundfile.write(file, waveform, 24000, subtype="FLOAT")
+    with pytest.raises(ValueError, match="nan.wav holds NaN or infinite samples"):
+        classify_file(file, classifier)
 
 
 def test_files_that_cannot_be_read_are_named_and_the_others_are_done(tmp_path, capsys):

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForAudioClassification, pipeline
 
 from audioformer.cli import main
+from audioformer.data.audio import load_audio
 from audioformer.evaluation import compute_mean_average_precision
-from audioformer.feature_extraction import load_audio
 
 SIZES = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2", "--intermediate-size", "64"]
 SHORT = ["--num-train-epochs", "2", "--seed", "3", "--disable-tqdm", "true"]

@@ -1,4 +1,4 @@
-"""The comparison with PyTorch: what it lets pass, and that it refuses what it must."""
+"""The comparison with PyTorch: what passes and what is refused."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from ..modeling_audioformer.common import tiny_config
 
 
 class Session:
-    """Stands in for onnxruntime: what `compute` gives for the inputs."""
+    """Stands in for onnxruntime and returns what `compute` makes of the inputs."""
 
     def __init__(self, compute):
         self.compute = compute

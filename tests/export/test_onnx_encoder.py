@@ -1,4 +1,4 @@
-"""The encoder that is exported, still in PyTorch: the codes of `EncodecModel.encode` for clips of all lengths."""
+"""The module that is exported, run in PyTorch, against `EncodecModel.encode` for clips of all lengths."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from audioformer.export.onnx_encoder import ExportableEncodecEncoder
 
 from ..feature_extraction.common import assert_same_codes, make_clip, make_codec, reference_codes
 
-# Below and above what each convolution mirrors, whole frames and others.
+# Just below and above what each convolution mirrors, whole and partial frames.
 LENGTHS = [1, 2, 3, 4, 6, 7, 8, 9, 16, 39, 40, 41, 319, 320, 321, 640, 1919, 1921, 2240, 2241, 7000, 24000]
 
 
@@ -25,13 +25,13 @@ def test_codes_are_those_of_encodec(config):
         assert_same_codes(codec, clips, list(codes.numpy()))
 
 
-def test_rows_come_in_the_order_that_was_asked_for():
+def test_codebooks_come_in_the_order_asked_for():
     codec, clip = make_codec(), make_clip(4000)
     codes = ExportableEncodecEncoder(codec, [2, 0])(torch.from_numpy(clip)[None])
     assert np.array_equal(codes[0].numpy(), reference_codes(codec, clip)[:, [2, 0]])
 
 
-def test_the_codec_stays_as_it_was():
+def test_the_codec_is_not_changed():
     codec, clip = make_codec(), make_clip(4000)
     before = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
     expected = reference_codes(codec, clip)

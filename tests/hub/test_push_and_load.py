@@ -12,12 +12,12 @@ from audioformer import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_ESC10
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 
+from ..saved_code import CODE
 from .client import WITHOUT_THE_PACKAGE, ask_client
 from .server import TOKEN, HubServer
 
 # What a repository needs in order to stand on its own.
-CODE = {path.name for path in TINY_ESC10.glob("*.py")}
-FILES = CODE | {"config.json", "model.safetensors", "preprocessor_config.json"}
+FILES = set(CODE) | {"config.json", "model.safetensors", "preprocessor_config.json"}
 FILES |= {"codec/config.json", "codec/model.safetensors"}
 
 SOUND = """
@@ -192,8 +192,9 @@ def test_a_repository_holds_all_that_is_needed_and_nothing_else(server: HubServe
     assert {path for path, file in files.items() if file.is_large} == {"model.safetensors", "codec/model.safetensors"}
     assert server.model(f"tester/{name}").private is (name == "private")
     if name in ("by-folder", "private"):
-        for path in CODE | {"model.safetensors", "codec/model.safetensors"}:
-            assert files[path].content == (TINY_ESC10 / path).read_bytes(), path
+        weights = {path: TINY_ESC10 / path for path in ("model.safetensors", "codec/model.safetensors")}
+        for path, source in {**CODE, **weights}.items():
+            assert files[path].content == source.read_bytes(), path
 
 
 def test_the_storage_of_large_files_is_sent_no_token(server: HubServer, pushed):

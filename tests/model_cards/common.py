@@ -1,6 +1,10 @@
 """Facts of a made-up run."""
 
+import json
+from pathlib import Path
+
 from audioformer.model_cards.facts import CardFacts
+from audioformer.model_cards.render import render_model_card
 
 
 def make_facts(**changes) -> CardFacts:
@@ -55,3 +59,10 @@ def make_facts(**changes) -> CardFacts:
         "has_curves": True,
     }
     return CardFacts(**{**facts, **changes})
+
+
+def write_folder(folder: Path, facts: CardFacts, license: str | None = None) -> None:
+    """Facts, results and card, as `audioformer finetune` writes them."""
+    facts.save(folder)
+    (folder / "eval_results.json").write_text(json.dumps(facts.results))
+    render_model_card(facts, license=license).save(folder / "README.md")

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from audioformer.model_cards import TINY_ESC10
-from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle
-from audioformer.model_cards.render import render_model_card
+from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle, missing_code
 
-from .common import make_facts
+from ..saved_code import CODE
+from .common import make_facts, write_folder
 
 
 @pytest.fixture
@@ -20,10 +20,9 @@ def folder(tmp_path) -> Path:
     """A folder as `audioformer finetune` leaves it, with a licence."""
     folder = tmp_path / "model"
     shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("README.md", "attribution.csv"))
-    facts = make_facts()
-    facts.save(folder)
-    (folder / "eval_results.json").write_text(json.dumps(facts.results))
-    render_model_card(facts, license="cc-by-4.0").save(folder / "README.md")
+    for source in CODE.values():
+        shutil.copy(source, folder)
+    write_folder(folder, make_facts(), license="cc-by-4.0")
     assert check_folder(folder) == []
     return folder
 
@@ -55,12 +54,12 @@ def test_pickles(folder, name, write):
 def test_paths_of_the_machine(folder, path):
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "note": f"trained from {path}"}))
-    assert one_finding(folder).startswith("config.json names paths of this machine: ")
+    assert one_finding(folder).startswith("config.json contains paths of this machine: ")
 
 
 def test_a_folder_of_this_very_machine(folder, tmp_path):
     (folder / "notes.txt").write_text(f"see {tmp_path}/run")
-    assert "notes.txt names paths of this machine" in one_finding(folder)
+    assert "notes.txt contains paths of this machine" in one_finding(folder)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_what_only_looks_like_it(folder, text):
 def test_tokens_are_found_and_not_repeated(folder, token):
     (folder / "summary.md").write_text(f"token={token}")
     finding = one_finding(folder)
-    assert finding.startswith("summary.md holds what looks like a token") and token not in finding
+    assert finding.startswith("summary.md contains what looks like a token") and token not in finding
 
 
 def test_licences(folder):
@@ -105,7 +104,7 @@ def test_numbers_that_were_not_measured(folder):
     readme.write_text(text.replace("value: 0.7125", "value: 0.8125"))
     assert "states the metric 0.8125 in its metadata" in one_finding(folder)
     readme.write_text(text.replace("accuracy 71.2%", "accuracy 81.2%"))
-    assert "states 81.2 % among its results" in one_finding(folder)
+    assert "states 81.2 % in its results" in one_finding(folder)
     readme.write_text(text)
     (folder / "eval_results.json").unlink()
     assert "eval_results.json is missing" in one_finding(folder)
@@ -118,7 +117,21 @@ def test_a_codec_is_pinned_or_there(folder):
     assert "'facebook/encodec_24khz' without a revision" in one_finding(folder)
     file.write_text(json.dumps(settings))
     shutil.rmtree(folder / "codec")
-    assert "codec in codec/, which is not there" in one_finding(folder)
+    assert "codec in codec/, which is missing" in one_finding(folder)
+
+
+def test_code_that_is_named_is_there(folder):
+    assert missing_code(folder) == []
+    (folder / "modeling_audioformer.py").unlink()
+    (folder / "feature_extraction_audioformer.py").unlink()
+    assert missing_code(folder) == ["feature_extraction_audioformer.py", "modeling_audioformer.py"]
+    assert [finding.split()[0] for finding in check_folder(folder)] == missing_code(folder)
+    # Code of another repository is loaded from there.
+    for name in ("config.json", "preprocessor_config.json"):
+        settings = json.loads((folder / name).read_text())
+        elsewhere = {key: f"user/name--{reference}" for key, reference in settings["auto_map"].items()}
+        (folder / name).write_text(json.dumps({**settings, "auto_map": elsewhere}))
+    assert missing_code(folder) == [] and check_folder(folder) == []
 
 
 def test_leftovers_of_a_run_are_not_uploaded(folder):
@@ -129,6 +142,10 @@ def test_leftovers_of_a_run_are_not_uploaded(folder):
         "predictions.npz",
         "teachers/a.npy",
         "runs/x/events",
+        ".unfinished-host-1-2-README.md",
+        ".git/config",
+        "codec/.cache/huggingface/x.json",
+        "codec/__pycache__/x.pyc",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("/home/ann")

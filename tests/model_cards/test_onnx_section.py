@@ -12,10 +12,10 @@ from transformers import pipeline
 
 from audioformer.cli import main
 from audioformer.model_cards import TINY_ESC10
-from audioformer.model_cards.push import prepare_folder
-from audioformer.model_cards.render import onnx_section, render_model_card
+from audioformer.model_cards.prepare import prepare_folder
+from audioformer.model_cards.render import render_model_card
 
-from .common import make_facts
+from .common import make_facts, write_folder
 
 WITHOUT_TORCH = "import sys\nfor name in ('torch', 'transformers', 'audioformer'):\n    sys.modules[name] = None\n"
 
@@ -26,16 +26,14 @@ def test_the_snippet_runs_without_pytorch(tmp_path):
     pytest.importorskip("onnxscript", reason="pip install '.[onnx]'")
     folder = tmp_path / "model"
     shutil.copytree(TINY_ESC10, folder)
-    render_model_card(make_facts()).save(folder / "README.md")
+    write_folder(folder, make_facts())
     prepare_folder(folder, "user/name", "cc-by-4.0")
     assert "onnxruntime" not in (folder / "README.md").read_text()
     assert main(["export", "--onnx", "--model", str(folder), "--output", str(folder / "onnx")]) == 0
     for _ in range(2):
         prepare_folder(folder, "user/name", "cc-by-4.0")
     text = (folder / "README.md").read_text()
-    (snippet,) = re.findall(
-        r"^## How to run it without PyTorch$.*?```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL
-    )
+    (snippet,) = re.findall(r"^## Run it without PyTorch$.*?```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
     waveform = (0.1 * np.random.default_rng(0).standard_normal(30000)).astype(np.float32)
     soundfile.write(folder / "dog.wav", waveform, 24000, subtype="FLOAT")
@@ -48,5 +46,16 @@ def test_the_snippet_runs_without_pytorch(tmp_path):
 
 
 def test_several_labels_have_sigmoids():
-    assert "1 / (1 + np.exp(-logits[0]))" in onnx_section(True) and "scores.sum()" in onnx_section(False)
-    assert "scores_of_logits" not in onnx_section(True)
+    one_label = render_model_card(make_facts(has_onnx=True)).text
+    results = {key: value for key, value in make_facts().results.items() if key != "accuracy"} | {"mAP": 0.35}
+    several = render_model_card(make_facts(has_onnx=True, results=results)).text
+    assert "scores.sum()" in one_label and "1 / (1 + np.exp(-logits[0]))" not in one_label
+    assert "1 / (1 + np.exp(-logits[0]))" in several and "scores.sum()" not in several
+
+
+def test_it_is_there_for_models_that_read_codes_and_are_exported():
+    assert "onnxruntime" not in render_model_card(make_facts()).text
+    waveforms = make_facts(
+        has_onnx=True, codec=None, codebook=None, reads="a log-mel spectrogram", sampling_rate=16000
+    )
+    assert "onnxruntime" not in render_model_card(waveforms).text

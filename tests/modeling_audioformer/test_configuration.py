@@ -116,6 +116,18 @@ def test_model_and_extractor_mean_the_same_ids():
     }
 
 
+def test_the_field_of_earlier_versions_is_read_and_checked(tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["codebook"]
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "codebooks": 3}))
+    loaded = AudioFormerConfig.from_pretrained(tmp_path)
+    assert loaded.codebook == 3 and "codebooks" not in loaded.to_dict()
+    for wrong in (-1, [0, 1]):
+        with pytest.raises(StrictDataclassError, match="codebook"):
+            tiny_config(codebooks=wrong)
+
+
 def test_round_trip_keeps_every_field(tmp_path):
     config = tiny_config(codebook=2, classifier_dropout=0.3, rope_theta=500.0, problem_type="regression")
     config.save_pretrained(tmp_path)

@@ -12,8 +12,9 @@ from transformers import set_seed
 from audioformer.data.codes.encoded import EncodedClips
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
-from audioformer.files import PRETRAIN_RESULTS
-from audioformer.model_cards.render import render_plain_card
+from audioformer.files import CARD, PRETRAIN_RESULTS
+from audioformer.model_cards.facts import PretrainedFacts
+from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
 from ..classifiers import fresh_config
@@ -85,9 +86,16 @@ def pretrain_codebook(
     results["peak_memory_gb"] = peak_memory_gb()
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
-        facts = _facts(results, extractor)
-        card = render_plain_card(f"{folder.resolve().parent.name}-{folder.name}", settings.family.card, facts=facts)
-        card.save(folder / "README.md")
+        card = settings.family.card
+        facts = PretrainedFacts(
+            name=f"{folder.resolve().parent.name}-{folder.name}",
+            title=card.title,
+            paper=card.paper,
+            citation=card.citation,
+            known=_facts(results, extractor),
+        )
+        facts.save(folder)
+        render_pretrained_card(facts).save(folder / CARD)
         results_file.write_text(json.dumps(results, indent=2) + "\n")
     trainer.accelerator.wait_for_everyone()
     return results

@@ -1,5 +1,6 @@
 """Encoding a data set once: what is stored, what survives a kill, what is rejected, what is encoded anew."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioformer.data.codes.cache import encode_listing
+from audioformer.data.audio import ReadingSettings
+from audioformer.data.codes import EncodingSettings, shards_of_listing
+from audioformer.data.codes.cache import cache_folder_name, encode_listing
 from audioformer.data.codes.encoded import load_codes
-from audioformer.data.listing import ListedClip
+from audioformer.data.listing import ListedClip, Listing
 from audioformer.data.readers import read_listing
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.model_cards import TINY_CODEC
 
 from ...feature_extraction.common import make_codec
@@ -70,7 +74,7 @@ def test_what_was_encoded_is_not_encoded_again(tmp_path, extractor):
     changed = encode_listing(read_listing(folder), extractor, tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("*/codes.json"))) == 2
     assert changed.codes[2].shape != first.codes[2].shape
-    encode_listing(read_listing(folder), extractor, tmp_path / "cache", max_length_s=0.1)
+    encode_listing(read_listing(folder), extractor, tmp_path / "cache", ReadingSettings(max_length_s=0.1))
     encode_listing(read_listing(folder), extractor, tmp_path / "cache", num_codebooks=2)
     assert len(list((tmp_path / "cache").glob("*/codes.json"))) == 4
 
@@ -85,7 +89,7 @@ def test_unreadable_clips_are_reported_and_do_not_stop_the_run(tmp_path, extract
     assert len(data) == 8 and data.report.found == 8 and data.report.listed == 10
     reasons = {Path(entry["path"]).name: entry["reason"] for entry in data.report.rejected}
     assert set(reasons) == {"00.wav", "02.wav"} and "NaN" in reasons["02.wav"] and "00.wav" in reasons["00.wav"]
-    assert "00.wav" in data.report.to_text() and "8 of 10 listed" in data.report.to_text()
+    assert "00.wav" in data.report.to_text() and "8 windows and clips of 10 listed" in data.report.to_text()
     assert data.report.clips_per_label == {"noise": 5, "tone": 3}
 
 
@@ -117,7 +121,7 @@ def test_part_of_a_file_bytes_and_samples(tmp_path, extractor):
         ListedClip("bytes", {"bytes": path.read_bytes(), "path": None}, ("tone",)),
         ListedClip("samples", {"array": samples[6000:12000], "sampling_rate": 24000}, ("tone",)),
     ]
-    data = encode_listing(listing, extractor, tmp_path / "cache", max_length_s=0.5)
+    data = encode_listing(listing, extractor, tmp_path / "cache", ReadingSettings(max_length_s=0.5, long_files="cut"))
     assert [row.shape[1] for row in data.codes] == [19, 38, 19]
     assert np.array_equal(data.codes[0], data.codes[2])
     assert data.report.truncated == 1 and "1 clips are longer than 0.5 s" in data.report.to_text()
@@ -127,7 +131,7 @@ KILLED = """
 import os, signal, sys
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
-from audioformer.data import code_store
+from audioformer.data.codes.cache import encode_listing
 from audioformer.data.readers import read_listing
 
 from audioformer.data.codes.shard_writer import ShardWriter
@@ -140,8 +144,8 @@ def encode_and_die(self, clips):
         os.kill(os.getpid(), signal.SIGKILL)
     return encode(self, clips)
 ShardWriter._encode = encode_and_die
-code_store.encode_listing(read_listing(sys.argv[1]), AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), sys.argv[2],
-                          clips_per_shard=3, max_rejected_share=0.2)
+encode_listing(read_listing(sys.argv[1]), AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), sys.argv[2],
+               clips_per_shard=3, max_rejected_share=0.2)
 """
 
 
@@ -174,6 +178,101 @@ def test_two_processes_share_the_work(tmp_path, extractor):
     (cache,) = (tmp_path / "cache").iterdir()
     whole = encode_listing(read_listing(folder), extractor, tmp_path / "whole", clips_per_shard=3, progress=False)
     assert load_codes(cache).dataset.to_list() == whole.dataset.to_list()
+
+
+def in_memory_listing() -> Listing:
+    """A listing whose fingerprint is the same on every machine."""
+
+    def sound(num_samples: int) -> dict:
+        return {"array": (np.arange(num_samples, dtype=np.float32) % 100 - 50) / 128, "sampling_rate": 24000}
+
+    clips = [
+        ListedClip("a", sound(6000), ("x",), fold=1),
+        ListedClip("b", sound(9000), ("y",), split="train", group="g", start_s=0.125),
+    ]
+    return Listing("pinned", "datasets", "memory", clips, ["x", "y"], False)
+
+
+RELEASED = [
+    (
+        EncodingSettings(long_files="cut", keep_silent=True),
+        "pinned-34ed32af035829ad",
+        "f4ba37d2d47b2789f49ca85da508c54b18cd9cbe961ee80158e711b2634dd815",
+        """{
+  "num_codebooks": 4,
+  "max_length_s": 10.0,
+  "long_files": "cut",
+  "max_duration_s": null,
+  "keep_silent": true,
+  "clips_per_shard": 500
+}""",
+    ),
+    (
+        EncodingSettings(
+            num_codebooks=2,
+            max_length_s=0.25,
+            long_files="cut",
+            keep_silent=True,
+            max_rejected_share=0.5,
+            clips_per_shard=1,
+        ),
+        "pinned-eb0a67210a33f115",
+        "5bd3264d88a4006f8dfecbdf1d4dea6822af86b72aa6f4b6b08a8141db064e57",
+        """{
+  "num_codebooks": 2,
+  "max_length_s": 0.25,
+  "long_files": "cut",
+  "max_duration_s": null,
+  "keep_silent": true,
+  "clips_per_shard": 1
+}""",
+    ),
+]
+"""Settings, and what version 0.1.0 made of them for `in_memory_listing` and the bundled codec: the name of the folder
+in the cache, the fingerprint of the clips, and the settings in `encoding.json`."""
+CODEC = "ab6ef2bdfb42d573a96baac2db5ab9dca2097d58199d659acae690b89e62596b"
+
+
+@pytest.mark.parametrize("settings, name, clips, stored", RELEASED)
+def test_folders_of_earlier_versions_are_still_found_and_continued(tmp_path, extractor, settings, name, clips, stored):
+    shards = shards_of_listing(in_memory_listing(), settings.clips_per_shard)
+    assert shards.fingerprint == clips and codec_fingerprint(extractor.codec) == CODEC
+    assert cache_folder_name(shards, settings, CODEC) == name
+    (tmp_path / name).mkdir()
+    begun = json.dumps({"clips": clips, "codec": CODEC, **json.loads(stored)}, indent=2) + "\n"
+    (tmp_path / name / "encoding.json").write_text(begun)
+    reading = ReadingSettings(
+        max_length_s=settings.max_length_s, long_files=settings.long_files, keep_silent=settings.keep_silent
+    )
+    data = encode_listing(
+        in_memory_listing(),
+        extractor,
+        tmp_path,
+        reading,
+        num_codebooks=settings.num_codebooks,
+        max_rejected_share=settings.max_rejected_share,
+        clips_per_shard=settings.clips_per_shard,
+        progress=False,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [name] and data.ids == ["a", "b"]
+    assert (tmp_path / name / "encoding.json").read_text() == begun
+    info = json.loads((tmp_path / name / "codes.json").read_text())
+    assert info["settings"] == {**json.loads(stored), "max_rejected": settings.max_rejected_share}
+
+
+def test_every_setting_but_the_share_of_rejected_clips_gives_another_folder():
+    shards = shards_of_listing(in_memory_listing(), 500)
+    changes = [
+        {"num_codebooks": 3},
+        {"max_length_s": 5.0},
+        {"long_files": "cut"},
+        {"max_duration_s": 60.0},
+        {"keep_silent": True},
+        {"clips_per_shard": 7},
+    ]
+    names = {cache_folder_name(shards, EncodingSettings(**change), CODEC) for change in [{}, *changes]}
+    assert len(names) == 7 and cache_folder_name(shards, EncodingSettings(max_rejected_share=0.5), CODEC) in names
+    assert cache_folder_name(shards, EncodingSettings(), "other") not in names
 
 
 def test_codes_of_another_codec_are_refused(tmp_path, extractor):

@@ -133,7 +133,7 @@ def test_silence_that_was_asked_for_does_not_stop_a_run_and_unreadable_files_do(
 def test_cut_keeps_the_beginning(tmp_path):
     (tmp_path / "sounds").mkdir()
     write_noise(tmp_path / "sounds" / "a.wav", 2.0)
-    data = encode_folder(tmp_path / "sounds", tmp_path / "codes", EncodingSettings(max_length_s=0.5))
+    data = encode_folder(tmp_path / "sounds", tmp_path / "codes", EncodingSettings(max_length_s=0.5, long_files="cut"))
     assert data.dataset["id"][:] == ["a.wav"] and data.codes[0].shape == (4, 38)
     assert data.dataset["duration_s"][0] == 2.0 and data.report.truncated == 1
 
@@ -155,7 +155,7 @@ def test_wrong_settings_are_named():
     for wrong, message in (
         ({"num_codebooks": 0}, "`num_codebooks` must be at least 1, got 0"),
         ({"max_length_s": 0.0}, "`max_length_s` must be more than 0 seconds, got 0.0"),
-        ({"long_files": "drop"}, "`long_files` must be 'cut' or 'windows', got 'drop'"),
+        ({"long_files": "drop"}, "`long_files` must be 'windows' or 'cut', got 'drop'"),
         ({"max_rejected_share": 1.5}, r"`max_rejected_share` must be in \[0, 1\], got 1.5"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,193 @@
+"""Which part of each clip is used: one set of defaults and one rule for all commands."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..listing import ListedClip
+from ..rejections import EMPTY, TOO_LONG, UNREADABLE, Rejection
+from .reading import OpenAudio, open_audio, resample
+
+MIN_REMAINDER_S = 1.0
+"""What remains after the last whole window is used if it is at least this long in seconds, or half a window."""
+
+READING_ERRORS = (ValueError, OSError, RuntimeError)
+"""What decoders raise for audio that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingSettings:
+    """How the audio of a data set is read.
+
+    Args:
+        max_length_s (`float`, defaults to 10.0): Length of the longest clip or window in seconds.
+        long_files (`"windows"` or `"cut"`, defaults to `"windows"`): What happens to longer clips: they are divided
+            into windows of `max_length_s`, named `id#start`, or only their first `max_length_s` seconds are used.
+        max_duration_s (`float`, *optional*): Clips longer than this, in seconds, are rejected.
+        keep_silent (`bool`, defaults to `False`): Whether clips and windows without any sound are kept.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    max_length_s: float = 10.0
+    long_files: Literal["windows", "cut"] = "windows"
+    max_duration_s: float | None = None
+    keep_silent: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_length_s", "max_duration_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"`{name}` must be more than 0 seconds, got {value}.")
+        if self.long_files not in ("windows", "cut"):
+            raise ValueError(f"`long_files` must be 'windows' or 'cut', got {self.long_files!r}.")
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a clip that a model sees at once: the whole clip, its beginning, or one of its windows.
+
+    Args:
+        clip ([`ListedClip`]): The clip that it belongs to. Labels, split and fold of the clip are those of the window.
+        id (`str`): The clip's name; `clip#start`, with the start in seconds, for one window of several.
+        start_s (`float`): Beginning in the file, in seconds.
+        end_s (`float`): End in the file, in seconds.
+        duration_s (`float`): Length in seconds; of a clip that is cut, its length before.
+        sampling_rate (`int`): Sampling rate of the file in Hz.
+        is_part (`bool`): Whether the clip is longer and divided into windows.
+    """
+
+    clip: ListedClip
+    id: str
+    start_s: float
+    end_s: float
+    duration_s: float
+    sampling_rate: int
+    is_part: bool = False
+
+    @property
+    def group(self) -> str | None:
+        """Group of the clip, or its name for one window of several: windows of a clip are not independent."""
+        return self.clip.id if self.is_part and self.clip.group is None else self.clip.group
+
+
+def clip_id_of(window_id: str) -> str:
+    """The name of the clip that a window belongs to; of a clip that is its own window, its own name."""
+    return re.sub(r"#\d+(\.\d+)?$", "", window_id)
+
+
+def window_starts(start: int, end: int, window_length: int, sampling_rate: int) -> range:
+    """Decide where the windows of some audio begin.
+
+    Windows follow each other without gaps. What remains after the last whole window is a window of its own if it is at
+    least 1 s or half a window long; otherwise it is left out. Audio shorter than a window is one window.
+
+    Args:
+        start (`int`): First sample.
+        end (`int`): Sample after the last one.
+        window_length (`int`): Samples per window.
+        sampling_rate (`int`): In Hz.
+
+    Returns:
+        `range`: First sample of each window, at least one.
+    """
+    num_windows, remainder = divmod(end - start, window_length)
+    num_windows += remainder >= min(MIN_REMAINDER_S * sampling_rate, window_length / 2)
+    return range(start, start + max(1, num_windows) * window_length, window_length)
+
+
+def plan_windows(clip: ListedClip, settings: ReadingSettings) -> list[Window] | Rejection:
+    """Decide which windows of a clip are used, from the header of its file; nothing is decoded.
+
+    Formats that soundfile does not read, and files that do not state their length, are decoded as a whole.
+
+    Args:
+        clip ([`ListedClip`]): A clip of a data set.
+        settings ([`ReadingSettings`]): Lengths and what happens to long clips.
+
+    Returns:
+        `list[Window]` or [`Rejection`]: At least one window, or the reason why the clip cannot be used. Whether audio
+        is silent or damaged shows only when it is decoded.
+    """
+    try:
+        with open_audio(clip.audio) as audio:
+            return plan_open_audio(clip, audio, settings)
+    except READING_ERRORS as error:
+        return make_rejection(clip, clip.id, UNREADABLE, str(error))
+
+
+def plan_open_audio(clip: ListedClip, audio: OpenAudio, settings: ReadingSettings) -> list[Window] | Rejection:
+    """Do the work of [`plan_windows`] for a clip whose file is open."""
+    rate = audio.sampling_rate
+    start = round((clip.start_s or 0.0) * rate)
+    end = audio.num_samples if clip.end_s is None else min(round(clip.end_s * rate), audio.num_samples)
+    if end <= start:
+        part = "" if clip.start_s is None and clip.end_s is None else f" between {clip.start_s} s and {clip.end_s} s"
+        return make_rejection(clip, clip.id, EMPTY, f"no samples{part}")
+    duration_s, limit_s = (end - start) / rate, settings.max_duration_s
+    if limit_s is not None and end - start > limit_s * rate:
+        return make_rejection(clip, clip.id, TOO_LONG, f"{duration_s:.1f} s, longer than {limit_s:g} s")
+    window_length = max(1, round(settings.max_length_s * rate))
+    if settings.long_files == "cut" or end - start <= window_length:
+        return [Window(clip, clip.id, start / rate, min(end, start + window_length) / rate, duration_s, rate)]
+    windows = []
+    for first in window_starts(start, end, window_length, rate):
+        last = min(first + window_length, end)
+        name = f"{clip.id}#{round(first / rate, 3):.12g}"
+        windows.append(Window(clip, name, first / rate, last / rate, (last - first) / rate, rate, is_part=True))
+    return windows
+
+
+def read_window(window: Window, sampling_rate: int) -> np.ndarray:
+    """Decode a window.
+
+    Args:
+        window ([`Window`]): From [`plan_windows`].
+        sampling_rate (`int`): Sampling rate of the result in Hz.
+
+    Returns:
+        `np.ndarray` of shape `(num_samples,)`: Mono float32 waveform.
+
+    Raises:
+        ValueError: If the file cannot be read, ends before the window, or holds NaN or infinite samples; the message
+            names the window.
+        FileNotFoundError: If the file is gone.
+    """
+    try:
+        with open_audio(window.clip.audio) as audio:
+            samples = read_samples(window, audio)
+    except FileNotFoundError:
+        raise
+    except READING_ERRORS as error:
+        raise ValueError(f"{window.id}: {error}") from error
+    return to_waveform(samples, audio.sampling_rate, sampling_rate)
+
+
+def read_samples(window: Window, audio: OpenAudio) -> np.ndarray:
+    """Read the samples of a window from open audio, at the sampling rate of the file.
+
+    Raises:
+        ValueError: If there are none, or some are NaN or infinite.
+    """
+    rate = audio.sampling_rate
+    samples = audio.read(round(window.start_s * rate), round(window.end_s * rate))
+    if not len(samples):
+        raise ValueError("the file ends before the length that it states")
+    if not np.isfinite(samples).all():
+        raise ValueError("NaN or infinite samples")
+    return samples
+
+
+def to_waveform(samples: np.ndarray, sampling_rate: int, target_sampling_rate: int) -> np.ndarray:
+    """Resample mono samples of shape `(num_samples,)`; the result is float32."""
+    return resample(samples, sampling_rate, target_sampling_rate).astype(np.float32, copy=False)
+
+
+def make_rejection(clip: ListedClip, name: str, kind: str, reason: str) -> Rejection:
+    """Describe why a clip, or one of its windows, is left out."""
+    audio: Any = clip.audio
+    path = audio if isinstance(audio, str) else str(audio.get("path"))
+    return Rejection(id=name, path=path, kind=kind, reason=reason)

@@ -1,0 +1,24 @@
+"""The code that a saved classifier carries: every file by name, with its source in the package."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+CODE: dict[str, Path] = {
+    name: ROOT / folder / name
+    for folder, names in {
+        "modeling_audioformer": ("classification_loss.py", "configuration_audioformer.py", "modeling_audioformer.py"),
+        "feature_extraction": (
+            "audio_tokenizers.py",
+            "codec.py",
+            "convert_encodec_checkpoint.py",
+            "encodec_encoder.py",
+            "encodec_package.py",
+            "feature_extraction_audioformer.py",
+            "sequences.py",
+            "token_ids.py",
+            "waveforms.py",
+        ),
+    }.items()
+    for name in names
+}
