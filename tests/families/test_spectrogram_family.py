@@ -50,7 +50,17 @@ def test_windows_of_a_long_file_are_one_tested_clip(finetuned, sounds, tmp_path)
 
 
 def test_another_run_starts_from_it(finetuned, sounds, tmp_path):
-    command = ["finetune", "--recipe", "toy", "--model", str(finetuned), "--data", str(sounds), "--learning-rate", "1e-5"]
+    command = [
+        "finetune",
+        "--recipe",
+        "toy",
+        "--model",
+        str(finetuned),
+        "--data",
+        str(sounds),
+        "--learning-rate",
+        "1e-5",
+    ]
     flags = ["--output", str(tmp_path / "more"), "--use-cpu", "--eval-strategy", "no", "--save-strategy", "no"]
     assert main([*command, *flags, "--load-best-model-at-end", "false"]) == 0
     assert json.loads((tmp_path / "more" / "eval_results.json").read_text())["accuracy"] >= 0.9
