@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-from audioformer.files import CONFIG, PREPROCESSOR_CONFIG
 from audioformer.model_cards.push import push_folder
+
+from ..files import CONFIG, PREPROCESSOR_CONFIG
 
 DESCRIPTION = (
     "Upload a folder of `finetune`, `pretrain` or `encode` in one commit: weights, configuration, feature extractor "
@@ -48,7 +49,7 @@ def save_code(folder: Path) -> None:
     # Imported here so that `--help` and wrong arguments answer at once.
     import transformers
 
-    from audioformer.registration import register_auto_classes
+    from ..registration import register_auto_classes
 
     register_auto_classes()
     with TemporaryDirectory() as scratch:
