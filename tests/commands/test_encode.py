@@ -101,7 +101,7 @@ def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, ca
     # The same codes for a checkpoint of EnCodec's.
     wrong = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "no"), "--model", str(TINY_ESC10), *run]
     assert main([*wrong, "--new-head"]) == 1
-    assert "made for 1024 entries a codebook, the codec has 256" in capsys.readouterr().err
+    assert "made for 1024 entries per codebook, the codec has 256" in capsys.readouterr().err
 
 
 def test_audio_without_labels_trains_no_classifier(tmp_path, capsys):
