@@ -1,30 +1,82 @@
-"""`audioformer push`: a finished folder to the Hub."""
+"""`audioformer push`: uploads a finished folder to the Hub."""
 
 import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
 
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
+from audioformer.files import CONFIG, PREPROCESSOR_CONFIG
 from audioformer.model_cards.push import push_folder
 
 DESCRIPTION = (
-    "Upload a folder of `finetune` or `encode` in one commit: weights, configuration, extractor with its codec, code, "
-    "card and curves. Pickles, paths of this machine, tokens, a missing licence and numbers that were not measured "
-    "are refused before anything is sent."
+    "Upload a folder of `finetune`, `pretrain` or `encode` in one commit: weights, configuration, feature extractor "
+    "with its codec, code, card and pictures. Nothing is sent if the folder contains pickles, paths of this machine "
+    "or tokens, states no licence, or states numbers that were not measured."
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `audioformer push`."""
+    """The options of `audioformer push`."""
     parser = argparse.ArgumentParser(prog="audioformer push", description=DESCRIPTION)
     parser.add_argument("folder", metavar="FOLDER", help="what to upload; a folder of codes becomes a data set")
-    parser.add_argument("repo_id", metavar="USER/NAME", help="repository; made if it is not there")
+    parser.add_argument("repo_id", metavar="USER/NAME", help="repository; created if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--license", metavar="ID", help="licence of the weights or codes, such as cc-by-4.0")
-    parser.add_argument("--codec-revision", metavar="REV", help="commit of the codec on the Hub that is referred to")
+    parser.add_argument("--codec-revision", metavar="REV", help="commit of the codec on the Hub that the model uses")
     parser.add_argument("--revision", metavar="BRANCH", help="branch (default: main)")
     parser.add_argument("--message", default="Upload with audioformer", metavar="TEXT", help="title of the commit")
     return parser
+
+
+def save_code(folder: Path) -> None:
+    """Save the code of a model and its feature extractor into their folder; nothing else in it changes.
+
+    They are loaded by the Auto classes that `auto_map` names, with the classes of the installed package, and saved
+    again elsewhere. Their code is copied from there.
+
+    Args:
+        folder (`Path`): A folder with a model.
+
+    Raises:
+        ValueError: If `auto_map` names a class that transformers does not have, or the package does not have the
+            classes of this model.
+    """
+    # Imported here so that `--help` and wrong arguments answer at once.
+    import transformers
+
+    from audioformer.registration import register_auto_classes
+
+    register_auto_classes()
+    with TemporaryDirectory() as scratch:
+        for name in _auto_classes(folder):
+            if not hasattr(transformers, name):
+                raise ValueError(f"`auto_map` names {name}, which transformers {transformers.__version__} lacks.")
+            try:
+                loaded = getattr(transformers, name).from_pretrained(folder, trust_remote_code=False)
+            except (ValueError, OSError, RuntimeError) as error:
+                raise ValueError(f"The code that `auto_map` names is missing and cannot be saved: {error}") from error
+            loaded.save_pretrained(scratch)
+        for path in Path(scratch).glob("*.py"):
+            if not (folder / path.name).exists():
+                copyfile(path, folder / path.name)
+
+
+def _auto_classes(folder: Path) -> list[str]:
+    """Auto classes that load everything in the folder, each part once."""
+    config, settings = (
+        json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
+        for name in (CONFIG, PREPROCESSOR_CONFIG)
+    )
+    references = config.get("auto_map") or {}
+    models = [name for name in references if name.startswith("AutoModel")]
+    # Of several heads, the one that the weights were saved with.
+    saved = [name for name in models if references[name].split(".")[-1] in (config.get("architectures") or [])]
+    others = [name for name in references if name not in models]
+    return [*others, *(saved or models)[:1], *(settings.get("auto_map") or {})]
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -47,14 +99,15 @@ def run(arguments: argparse.Namespace) -> int:
             codec_revision=arguments.codec_revision,
             revision=arguments.revision,
             commit_message=arguments.message,
+            complete=save_code,
         )
     except HfHubHTTPError as error:
         raise ValueError(f"The Hub refused {arguments.repo_id!r}: {error}") from error
     except (HTTPError, RuntimeError) as error:
-        # The client gives up an upload with a RuntimeError, after some attempts.
+        # After some attempts, the client gives up an upload with a RuntimeError.
         raise ValueError(
-            f"The connection to the Hub broke, or there is none ({error}). Run the same command again: what was "
-            "uploaded is not sent twice."
+            f"There is no connection to the Hub, or it broke ({error}). Run the same command again: files that were "
+            "uploaded are not sent twice."
         ) from error
     print(commit.commit_url)
     return 0

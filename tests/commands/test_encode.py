@@ -130,7 +130,7 @@ def test_a_tree_without_class_folders_has_no_labels(tmp_path):
     "flags, message",
     [
         (["{sounds}/gone"], "`data` '.*gone' does not exist"),
-        (["{sounds}", "--num-codebooks", "9"], "asks for row 8"),
+        (["{sounds}", "--num-codebooks", "9"], "`codebooks` contains 8"),
         (["{sounds}", "--window-s", "-1"], "`--window-s` must be more than 0, got -1.0"),
         (["{sounds}", "--num-codebooks", "0"], "`--num-codebooks` must be more than 0, got 0"),
         (["{sounds}", "--workers", "0"], "`--workers` must be more than 0, got 0"),

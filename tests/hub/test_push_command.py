@@ -1,5 +1,7 @@
 """`audioformer push`: a fine-tuned folder and a folder of codes in one commit each, and what is refused before any."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,12 @@ import soundfile
 from huggingface_hub import ModelCard
 
 from audioformer.cli import main
+from audioformer.commands.push import save_code
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.model_cards import TINY_ESC10
+from audioformer.model_cards.check import check_folder, files_to_upload
 from audioformer.model_cards.push import push_folder
+from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 
 from .client import WITHOUT_THE_PACKAGE, ask_client, run_client
 from .server import TOKEN, HubServer
@@ -82,8 +89,8 @@ def test_what_must_not_be_published_stays_here(server: HubServer, finetuned, tmp
     assert done.returncode == 1 and ("models", "tester/leak") not in server.repositories
     for finding in (
         "optimizer.pt is a pickle",
-        "notes.md names paths of this machine",
-        "notes.md holds what looks like a",
+        "notes.md contains paths of this machine",
+        "notes.md contains what looks like a",
     ):
         assert finding in done.stderr
 
@@ -124,7 +131,81 @@ def test_a_folder_of_rows_is_no_model(tmp_path):
     for row in ("C1", "C2"):
         (tmp_path / row).mkdir()
         (tmp_path / row / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="neither a model .* nor codes .* Push one of C1, C2 in it"):
+    with pytest.raises(ValueError, match="neither a model .* nor codes .* Push one of the models in it: C1, C2"):
         push_folder(tmp_path, "tester/rows")
     with pytest.raises(ValueError, match="`repo_id` must be USER/NAME, got 'rows'"):
         push_folder(tmp_path / "C1", "rows")
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    """The bundled classifier, as it would be in a checkout that does not keep a copy of its code."""
+    folder = tmp_path / "tiny"
+    shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def published(server: HubServer, repo_id: str, repo_type: str = "models") -> dict[str, bytes]:
+    files = server.repositories[repo_type, repo_id].head.files
+    return {path: file.content for path, file in files.items() if path != ".gitattributes"}
+
+
+@pytest.mark.slow
+def test_code_that_is_missing_is_saved_into_a_copy(server: HubServer, tiny, tmp_path):
+    assert any(finding.startswith("modeling_audioformer.py is missing") for finding in check_folder(tiny))
+    before = contents(tiny)
+    done = run_client(PUSH, str(tiny), "tester/tiny", server=server, home=tmp_path / "push", token=TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert contents(tiny) == before
+    files = published(server, "tester/tiny")
+    code = {name for name in files if name.endswith(".py")}
+    # All of the code and nothing else was added; weights and settings are those of the folder.
+    assert {name: content for name, content in files.items() if name not in code} == before
+    assert {"modeling_audioformer.py", "configuration_audioformer.py", "feature_extraction_audioformer.py"} <= code
+
+    script = WITHOUT_THE_PACKAGE + CLASSIFY.replace("tester/sounds", "tester/tiny")
+    answer = ask_client(script, server=server, home=tmp_path / "load", token=TOKEN)
+    assert len(answer) == 5 and {"score", "label"} <= set(answer[0])
+
+
+def test_code_of_an_unknown_model_cannot_be_saved(tiny):
+    config = json.loads((tiny / "config.json").read_text())
+    (tiny / "config.json").write_text(json.dumps({**config, "model_type": "nobody-knows-this"}))
+    before = contents(tiny)
+    with pytest.raises(ValueError, match="The code that `auto_map` names is missing and cannot be saved"):
+        push_folder(tiny, "tester/unknown", complete=save_code)
+    with pytest.raises(ValueError, match="modeling_audioformer.py is missing, which `auto_map` names"):
+        push_folder(tiny, "tester/unknown")
+    config["auto_map"]["AutoNothing"] = "modeling_audioformer.Nothing"
+    (tiny / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="`auto_map` names AutoNothing, which transformers .* lacks"):
+        push_folder(tiny, "tester/unknown", complete=save_code)
+    assert contents(tiny) == before | {"config.json": (tiny / "config.json").read_bytes()}
+
+
+@pytest.mark.slow
+def test_the_files_that_were_checked_are_the_files_of_the_repository(server: HubServer, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(TINY_ESC10, folder)
+    AudioFormerFeatureExtractor.from_pretrained(folder).save_pretrained(folder)
+    AudioFormerForAudioClassification.from_pretrained(folder).save_pretrained(folder)
+    # Leftovers, folders of tools at any depth, and names that a pattern could take for something else.
+    for name in (
+        *("checkpoint-3/optimizer.pt", "trainer_state.json", "predictions.npz", "runs/events", ".unfinished-a-1-x"),
+        *(".git/config", "codec/.git/config", "codec/.cache/huggingface/x", "onnx/__pycache__/x.pyc"),
+        *("notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text")
+    checked = {path.relative_to(folder).as_posix() for path in files_to_upload(folder)}
+    done = run_client(PUSH, str(folder), "tester/list", server=server, home=tmp_path / "push", token=TOKEN)
+    assert done.returncode == 0, done.stderr
+    assert published(server, "tester/list") == {name: (folder / name).read_bytes() for name in checked}
+    assert {"notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"} <= checked
+    assert not any(name.startswith(("checkpoint-", "runs/", ".git/", ".unfinished")) for name in checked)
+    assert not any("/." in name and name != "docs/.gitkeep" for name in checked)
+    assert len(server.model("tester/list").commits) == 2
