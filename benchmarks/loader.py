@@ -23,7 +23,7 @@ from timing import add_common_arguments, apply_common_arguments, machine, median
 from torch.utils.data import DataLoader
 
 from audioformer.data.codes import EncodingSettings
-from audioformer.data.codes.encoded import EncodedData, load_codes
+from audioformer.data.codes.encoded import EncodedClips, load_codes
 from audioformer.data.codes.finish import finish_folder
 from audioformer.data.codes.parquet_parts import PartMetadata, part_path, write_part
 from audioformer.data.codes.run import describe_codec
@@ -42,7 +42,7 @@ PEAK_TFLOPS, UTILISATION = 989, 0.45
 CORES_BESIDE_A_GPU = 16
 
 
-def write_codes(folder: Path, num_clips: int) -> EncodedData:
+def write_codes(folder: Path, num_clips: int) -> EncodedClips:
     """Random codes in the real format."""
     generator = np.random.default_rng(0)
     codec = describe_codec(AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), ROWS)
@@ -67,7 +67,7 @@ def write_codes(folder: Path, num_clips: int) -> EncodedData:
     return load_codes(folder)
 
 
-def clips_a_second(data: EncodedData, num_batches: int) -> float:
+def clips_a_second(data: EncodedClips, num_batches: int) -> float:
     examples = CodeExamples(data.codes, codebook=0)
     sampler = LengthGroupedSampler(examples.lengths, BATCH, buffer_size=16 * CLIPS_PER_SHARD)
     loader = DataLoader(examples, BATCH, sampler=sampler, collate_fn=DataCollatorForCodecMaskedLM())

@@ -1,7 +1,7 @@
-"""Other audio tokenizers of transformers (Mimi, DAC, X-Codec 2) behind the interface of the EnCodec one.
+"""Other audio tokenizers of transformers (Mimi, DAC, X-Codec 2) with the interface of the EnCodec one.
 
-What a codec is like is read off its configuration. Each clip is encoded by itself, by the model's own `encode`, so
-that its codes never depend on its neighbours in a batch.
+The properties of a codec are read from its configuration. Each clip is encoded on its own by the model's `encode`, so
+that its codes never depend on the other clips of a batch.
 """
 
 import copy
@@ -18,29 +18,29 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from .encodec_encoder import full_precision
 
 CODEC_CLASSES = {"encodec": "EncodecModel", "mimi": "MimiModel", "dac": "DacModel", "xcodec2": "Xcodec2Model"}
-"""Classes of transformers by the `model_type` of their configuration."""
+"""Names of classes of transformers by the `model_type` of their configuration."""
 
 
 def codec_class(codec_type: str) -> type[PreTrainedModel]:
-    """The class of a kind of codec. It is imported now: whoever uses one of them need not wait for the others."""
+    """The class of a type of codec, imported only now: the modules of the other codecs are not needed."""
     return getattr(transformers, CODEC_CLASSES[codec_type])
 
 
 def is_codec(model: Any) -> bool:
-    """Whether this is a loaded codec of transformers."""
+    """Whether `model` is a loaded codec of transformers."""
     return isinstance(model, PreTrainedModel) and model.config.model_type in CODEC_CLASSES
 
 
 @dataclass(frozen=True)
 class CodecFacts:
-    """What the ids of a codec are like.
+    """Properties of a codec that decide what its codes mean.
 
     Args:
         codec_type (`str`): A key of `CODEC_CLASSES`.
         sampling_rate (`int`): Rate in Hz of the audio it reads.
-        hop_length (`int`): Samples that become one frame.
-        codebook_size (`int`): Entries of a codebook.
-        num_codebooks (`int`): Rows of codes, at most.
+        hop_length (`int`): Number of samples per frame.
+        codebook_size (`int`): Number of entries per codebook.
+        num_codebooks (`int`): Largest number of codebooks.
     """
 
     codec_type: str
@@ -55,10 +55,10 @@ class CodecFacts:
 
 
 def codec_facts(config: PreTrainedConfig) -> CodecFacts:
-    """Read a configuration.
+    """Read the properties of a codec from its configuration.
 
     Raises:
-        ValueError: If it is that of another kind of model.
+        ValueError: If it is the configuration of another type of model.
     """
     codec_type = config.model_type
     if codec_type == "encodec":
@@ -68,28 +68,28 @@ def codec_facts(config: PreTrainedConfig) -> CodecFacts:
     elif codec_type == "dac":
         sizes = (config.hop_length, config.codebook_size, config.n_codebooks)
     elif codec_type == "xcodec2":
-        # Finite scalar quantization: one code stands for a level of every dimension.
+        # Finite scalar quantization: a single code combines the levels of all dimensions.
         sizes = (config.hop_length, math.prod(config.quantization_levels), 1)
     else:
-        raise ValueError(f"`codec` must be one of {', '.join(CODEC_CLASSES)}, got a {codec_type!r}.")
+        raise ValueError(f"`codec` must be one of {', '.join(CODEC_CLASSES)}, got {codec_type!r}.")
     return CodecFacts(codec_type, config.sampling_rate, *sizes)
 
 
 class ClipwiseCodec:
     """A codec that encodes one clip at a time.
 
-    Not every one of them is causal, and none is cut into segments here: memory grows with the longest clip.
+    Not all of these codecs are causal, and clips are not cut into segments: memory grows with the longest clip.
 
     Args:
-        model (`PreTrainedModel`): A `MimiModel`, `DacModel` or `Xcodec2Model`; it stays untouched.
-        num_rows (`int`): How many codebooks to use, beginning with the first.
-        device (`str`): Where to encode.
+        model (`PreTrainedModel`): A `MimiModel`, `DacModel` or `Xcodec2Model`; it is not changed.
+        num_codebooks (`int`): Number of codebooks to use, starting with the first.
+        device (`str`): Device to encode on.
     """
 
     is_causal = False
 
-    def __init__(self, model: PreTrainedModel, num_rows: int, device: str):
-        self.model, self.num_rows, self.device = model, num_rows, torch.device(device)
+    def __init__(self, model: PreTrainedModel, num_codebooks: int, device: str):
+        self.model, self.num_codebooks, self.device = model, num_codebooks, torch.device(device)
         self.hop_length = codec_facts(model.config).hop_length
         self._runner = model if model.device == self.device else copy.deepcopy(model).to(self.device)
         self._encode: Callable[[np.ndarray], torch.Tensor] = {
@@ -100,13 +100,13 @@ class ClipwiseCodec:
 
     @torch.no_grad()
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Encode mono float32 clips of shape `(samples,)` into int64 codes of shape `(frames, num_rows)`."""
+        """Encode mono float32 clips, `(num_samples,)`, into int64 codes, `(num_frames, num_codebooks)`."""
         training = self._runner.training
-        # In training mode DAC leaves out codebooks at random.
+        # In training mode DAC drops codebooks at random.
         self._runner.eval()
         try:
             with full_precision(self.device):
-                return [self._encode(waveform).T[:, : self.num_rows].cpu().numpy() for waveform in waveforms]
+                return [self._encode(waveform).T[:, : self.num_codebooks].cpu().numpy() for waveform in waveforms]
         finally:
             self._runner.train(training)
 
@@ -115,19 +115,19 @@ class ClipwiseCodec:
         return torch.from_numpy(np.pad(waveform, (0, padding)))[None, None].to(self.device)
 
     def _encode_mimi(self, waveform: np.ndarray) -> torch.Tensor:
-        return self._runner.encode(self._as_batch(waveform), num_quantizers=self.num_rows).audio_codes[0]
+        return self._runner.encode(self._as_batch(waveform), num_quantizers=self.num_codebooks).audio_codes[0]
 
     def _encode_dac(self, waveform: np.ndarray) -> torch.Tensor:
-        # As `DacFeatureExtractor` pads.
+        # The padding of `DacFeatureExtractor`.
         batch = self._as_batch(waveform, self.hop_length)
-        return self._runner.encode(batch, n_quantizers=self.num_rows).audio_codes[0]
+        return self._runner.encode(batch, n_quantizers=self.num_codebooks).audio_codes[0]
 
     def _encode_xcodec2(self, waveform: np.ndarray) -> torch.Tensor:
         inputs: Any = self._xcodec2_features(waveform)
         return self._runner.encode(**{name: value.to(self.device) for name, value in inputs.items()}).audio_codes[0]
 
     def _xcodec2_features(self, waveform: np.ndarray) -> Any:
-        # Its spectrogram is made by torchaudio, which has to be there, and says so if it is not.
+        # It computes its spectrogram with torchaudio, and raises an error that says so if torchaudio is missing.
         from transformers import Xcodec2FeatureExtractor
 
         config = self.model.config

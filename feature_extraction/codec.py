@@ -1,4 +1,4 @@
-"""The codec behind the feature extractor: where it comes from, whether it fits, and what encodes with it."""
+"""The codec of the feature extractor: loading, checking, and running it."""
 
 import hashlib
 import os
@@ -20,16 +20,16 @@ from .encodec_encoder import FoldedEncodecEncoder
 from .encodec_package import EncodecPackageCodec, is_encodec_package_model, load_encodec_package_model
 
 CODEC_SUBFOLDER = "codec"
-"""Name of the folder next to a saved extractor that holds its codec."""
+"""Subfolder of a saved extractor that holds its codec."""
 
 _IMPORTED_IN = os.getpid()
 
 
 def use_one_thread_after_fork() -> None:
-    """Keep a forked worker (`datasets.map(num_proc=...)`) from hanging.
+    """Limit torch to one thread in a forked worker (`datasets.map(num_proc=...)`), which could hang otherwise.
 
-    The threads of OpenMP do not survive a fork, so the first parallel loop of a child waits for ever if its parent had
-    run one; with one thread there is none. The workers of a `DataLoader` are limited in the same way.
+    OpenMP threads do not survive a fork: if the parent has run a parallel loop, the first one of the child waits
+    forever. The workers of a `DataLoader` are limited in the same way.
     """
     if os.getpid() != _IMPORTED_IN and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -37,16 +37,16 @@ def use_one_thread_after_fork() -> None:
 
 @dataclass
 class CodecSource:
-    """Where a codec is taken from.
+    """Where a codec comes from.
 
     Args:
-        location (`str`, *optional*): Hub id of a repository, or a local folder.
+        location (`str`, *optional*): Hub id or local folder.
         revision (`str`, *optional*): Branch, tag or commit, for a Hub id.
         subfolder (`str`, *optional*, defaults to `""`): Folder inside `location`.
-        bundled (`bool`, *optional*, defaults to `False`): Whether the codec came with a saved extractor.
-        codec_type (`str`, *optional*): Kind of a codec on the Hub, a key of `CODEC_CLASSES`.
+        bundled (`bool`, *optional*, defaults to `False`): Whether the codec was saved with the extractor.
+        codec_type (`str`, *optional*): Type of a codec on the Hub, a key of `CODEC_CLASSES`.
         backend (`str`, defaults to `"transformers"`): `"encodec"` for an original checkpoint, run by that package.
-        model (*optional*): A codec that is already loaded; nothing else is needed then.
+        model (*optional*): A loaded codec, which makes the other arguments unnecessary.
         hub_options (`dict`, *optional*): Arguments such as `cache_dir` or `token` for loading from the Hub.
     """
 
@@ -63,11 +63,14 @@ class CodecSource:
     def parse(
         cls, codec: Any, revision: str | None, codec_type: str | None = None, backend: str = "transformers"
     ) -> "CodecSource | None":
-        """Read the extractor's arguments.
+        """Interpret the extractor's arguments.
+
+        Returns:
+            `CodecSource`: Where the codec comes from, or `None` if `codec` is `None`.
 
         Raises:
-            ValueError: If `codec` is neither a Hub id, nor an existing folder, nor a loaded codec, or does not go with
-                `codec_type` or `backend`.
+            ValueError: If `codec` is not a Hub id, an existing folder or a loaded codec, or does not fit `codec_type`
+                or `backend`.
         """
         if backend not in ("transformers", "encodec"):
             raise ValueError(f"`codec_backend` must be 'transformers' or 'encodec', got {backend!r}.")
@@ -80,7 +83,7 @@ class CodecSource:
         if not isinstance(codec, (str, os.PathLike)):
             raise ValueError(
                 "`codec` must be a Hub id, a local folder or a loaded `EncodecModel`, got "
-                f"{type(codec).__name__} (`MimiModel`, `DacModel` and `Xcodec2Model` will do, too)."
+                f"{type(codec).__name__} (`MimiModel`, `DacModel` and `Xcodec2Model` are accepted, too)."
             )
         location = os.fspath(codec)
         if backend == "encodec":
@@ -101,12 +104,12 @@ class CodecSource:
         return self.location is not None and os.path.isdir(self.location)
 
     @property
-    def travels(self) -> bool:
-        """Whether saving the extractor writes the codec too: it does unless a Hub id says where to find it."""
+    def is_saved_with_extractor(self) -> bool:
+        """Whether saving the extractor also writes the codec: always, unless the codec is a Hub id."""
         return self.model is not None or self.bundled or self.is_local or self.backend == "encodec"
 
     def facts(self) -> CodecFacts | None:
-        """What the codec is like, as far as that is known without loading it; `None` stands for EnCodec's 24 kHz."""
+        """Properties of the codec, read without loading it; `None` means those of the 24 kHz EnCodec."""
         if self.model is not None:
             return None if is_encodec_package_model(self.model) else codec_facts(self.model.config)
         if self.backend == "encodec":
@@ -123,7 +126,7 @@ class CodecSource:
         return {"subfolder": self.subfolder, "revision": self.revision, **self.hub_options}
 
     def load(self) -> Any:
-        """Load the codec in float32 on the CPU, or hand out the loaded one."""
+        """Load the codec in float32 on the CPU, or return the loaded one."""
         if self.model is not None:
             return self.model
         if self.backend == "encodec":
@@ -139,7 +142,7 @@ class CodecSource:
         return model_class.from_pretrained(self.location, dtype=torch.float32, **self._on_the_hub).eval()
 
     def for_pickling(self) -> "CodecSource":
-        """The same codec by name: without weights, and without the token."""
+        """The same codec by location, without weights and without the token."""
         if is_encodec_package_model(self.model):
             return CodecSource(location=store_codec(convert_encodec_state_dict(self.model.state_dict())))
         if self.model is not None:
@@ -152,7 +155,7 @@ def _has_config(folder: str) -> bool:
 
 
 def codec_fingerprint(model: Any) -> str:
-    """SHA-256 over the settings and weights of a codec: equal fingerprints give equal codes."""
+    """SHA-256 of the settings and weights of a codec: equal fingerprints mean equal codes."""
     settings = f"encodec package, {model.sample_rate} Hz" if is_encodec_package_model(model) else None
     digest = hashlib.sha256((settings or model.config.to_json_string()).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -162,7 +165,7 @@ def codec_fingerprint(model: Any) -> str:
 
 
 def store_codec(model: PreTrainedModel) -> str:
-    """Write a loaded codec to the local cache once, under a name made from its content.
+    """Write a loaded codec to the local cache, once, under a name derived from its content.
 
     Other processes (workers of a `DataLoader` or of `datasets.map`) then load it by name, and two pickles of the same
     codec are equal.
@@ -180,7 +183,7 @@ def store_codec(model: PreTrainedModel) -> str:
         scratch = tempfile.mkdtemp(dir=root)
         model.save_pretrained(scratch)
         try:
-            # A rename is atomic: no process ever sees half a codec.
+            # A rename is atomic: no process sees an incomplete codec.
             os.rename(scratch, folder)
         except OSError:
             # Another process was first.
@@ -215,17 +218,17 @@ def check_codebooks(codebooks: Any) -> int | list[int]:
 def check_codec(
     model: Any, *, sampling_rate: int, codebook_size: int, bandwidth: float, codebooks: Sequence[int]
 ) -> None:
-    """Refuse a codec whose codes would not be what the extractor promises.
+    """Refuse a codec that does not fit the extractor's settings.
 
     Args:
         model: The codec.
         sampling_rate (`int`): Rate in Hz that the extractor resamples to.
-        codebook_size (`int`): Entries of a codebook that the model's vocabulary has room for.
-        bandwidth (`float`): Bandwidth of an EnCodec in kb/s, which sets the number of rows.
-        codebooks (sequence of `int`): The rows asked for, from 0.
+        codebook_size (`int`): Number of entries per codebook that the model's vocabulary has room for.
+        bandwidth (`float`): Bandwidth of an EnCodec in kb/s, which decides how many codebooks it has.
+        codebooks (sequence of `int`): Indices of the codebooks to read.
 
     Raises:
-        ValueError: If something does not fit; the message says what.
+        ValueError: If the codec does not fit; the message says why.
     """
     if is_encodec_package_model(model):
         EncodecPackageCodec.check(model, sampling_rate, codebook_size, bandwidth, max(codebooks))
@@ -236,43 +239,45 @@ def check_codec(
             f"The codec works at {facts.sampling_rate} Hz, the extractor at {sampling_rate} Hz: they must be equal."
         )
     if facts.codebook_size != codebook_size:
-        raise ValueError(f"The codec has {facts.codebook_size} entries a codebook, {codebook_size} are expected.")
+        raise ValueError(f"The codec has {facts.codebook_size} entries per codebook, expected are {codebook_size}.")
     if isinstance(model, EncodecModel):
         _check_encodec(model, bandwidth, max(codebooks))
     elif max(codebooks) >= facts.num_codebooks:
         raise ValueError(
-            f"`codebooks` asks for row {max(codebooks)}, but the codec has the rows 0 to {facts.num_codebooks - 1}."
+            f"`codebooks` contains {max(codebooks)}, but the codec has the codebooks 0 to {facts.num_codebooks - 1}."
         )
 
 
-def _check_encodec(model: EncodecModel, bandwidth: float, last_row: int) -> None:
-    """What the folded encoder needs, and that the rows are there and trained."""
+def _check_encodec(model: EncodecModel, bandwidth: float, last_codebook: int) -> None:
+    """Check what the folded encoder needs, and that the codebooks exist and were trained."""
     config = model.config
     unsupported = {
-        "`use_causal_conv=False` (codes would depend on the future)": not config.use_causal_conv,
-        f"`norm_type={config.norm_type!r}` (only 'weight_norm' can be folded)": config.norm_type != "weight_norm",
-        f"`pad_mode={config.pad_mode!r}` (only 'reflect' is)": config.pad_mode != "reflect",
-        f"`chunk_length_s={config.chunk_length_s}` (chunks overlap)": config.chunk_length_s is not None,
+        "`use_causal_conv=False` (codes would depend on later samples)": not config.use_causal_conv,
+        f"`norm_type={config.norm_type!r}` (must be 'weight_norm')": config.norm_type != "weight_norm",
+        f"`pad_mode={config.pad_mode!r}` (must be 'reflect')": config.pad_mode != "reflect",
+        f"`chunk_length_s={config.chunk_length_s}` (must be `None`, because chunks overlap)": config.chunk_length_s
+        is not None,
         "`normalize=True` (codes would depend on the whole clip)": config.normalize,
-        f"`audio_channels={config.audio_channels}` (only mono is)": config.audio_channels != 1,
+        f"`audio_channels={config.audio_channels}` (must be 1)": config.audio_channels != 1,
     }
     reasons = [reason for reason, applies in unsupported.items() if applies]
     if reasons:
-        raise ValueError(f"The codec is of a kind that is not supported: {'; '.join(reasons)}.")
+        raise ValueError(f"The codec is not supported: {'; '.join(reasons)}.")
     if bandwidth not in config.target_bandwidths:
         raise ValueError(
             f"The codec has no bandwidth of {bandwidth} kb/s, only {', '.join(map(str, config.target_bandwidths))}."
         )
-    num_rows = min(model.quantizer.get_num_quantizers_for_bandwidth(bandwidth), len(model.quantizer.layers))
-    if last_row >= num_rows:
+    num_codebooks = min(model.quantizer.get_num_quantizers_for_bandwidth(bandwidth), len(model.quantizer.layers))
+    if last_codebook >= num_codebooks:
         raise ValueError(
-            f"`codebooks` asks for row {last_row}, but {bandwidth} kb/s give the rows 0 to {num_rows - 1}."
+            f"`codebooks` contains {last_codebook}, but at {bandwidth} kb/s the codec has the codebooks 0 to "
+            f"{num_codebooks - 1}."
         )
-    for row in range(last_row + 1):
-        if not model.quantizer.layers[row].codebook.embed.any():
+    for codebook in range(last_codebook + 1):
+        if not model.quantizer.layers[codebook].codebook.embed.any():
             raise ValueError(
-                f"Codebook {row} of the codec is all zeros, so every code would be 0: the codec was never trained, or "
-                "is no EnCodec (for another one on the Hub say its `codec_type`)."
+                f"Codebook {codebook} of the codec is all zeros, so every code would be 0: the codec was never "
+                "trained, or is not an EnCodec (for another codec on the Hub give its `codec_type`)."
             )
 
 
@@ -280,30 +285,30 @@ class EncodecCodec:
     """A loaded, checked `EncodecModel`, ready to encode.
 
     Args:
-        model (`EncodecModel`): The codec; it stays untouched.
-        num_rows (`int`): How many codebooks to search, beginning with the first.
-        device (`str`): Where to encode.
+        model (`EncodecModel`): The codec; it is not changed.
+        num_codebooks (`int`): Number of codebooks to search, starting with the first.
+        device (`str`): Device to encode on.
     """
 
     is_causal = True
 
-    def __init__(self, model: EncodecModel, num_rows: int, device: str):
+    def __init__(self, model: EncodecModel, num_codebooks: int, device: str):
         self.model = model
         self.hop_length = model.config.hop_length
-        self._encoder = FoldedEncodecEncoder(model, num_rows, device)
+        self._encoder = FoldedEncodecEncoder(model, num_codebooks, device)
 
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Encode mono float32 clips of shape `(samples,)` into int64 codes of shape `(frames, num_rows)`."""
+        """Encode mono float32 clips, `(num_samples,)`, into int64 codes, `(num_frames, num_codebooks)`."""
         return self._encoder.encode(waveforms)
 
 
 Codec = EncodecCodec | ClipwiseCodec | EncodecPackageCodec
-"""What encodes: all have `model`, `hop_length`, `is_causal` (no code depends on what follows it) and `encode`."""
+"""All have `model`, `hop_length`, `is_causal` (no code depends on later samples) and `encode`."""
 
 
-def open_codec(model: Any, num_rows: int, bandwidth: float, device: str) -> Codec:
-    """The codec that encodes with a loaded, checked model."""
+def open_codec(model: Any, num_codebooks: int, bandwidth: float, device: str) -> Codec:
+    """Set up a loaded, checked codec for encoding."""
     if is_encodec_package_model(model):
-        return EncodecPackageCodec(model, num_rows, bandwidth, device)
+        return EncodecPackageCodec(model, num_codebooks, bandwidth, device)
     codec_class = EncodecCodec if isinstance(model, EncodecModel) else ClipwiseCodec
-    return codec_class(model, num_rows, device)
+    return codec_class(model, num_codebooks, device)

@@ -1,4 +1,4 @@
-"""Original EnCodec checkpoints (`.th`) as `EncodecModel` folders.
+"""Conversion of original EnCodec checkpoints (`.th`) to `EncodecModel` folders.
 
 python -m audioformer.feature_extraction.convert_encodec_checkpoint encodec_24khz-d7cc33bc.th codec/
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-# What the package calls a module, and what transformers does, in the order in which they apply.
+# Names of modules in the package `encodec` and in transformers, in the order in which they are replaced.
 _RENAMED = (
     (r"^(encoder|decoder)\.model\.", r"\1.layers."),
     (r"\.(conv|convtr)\.\1\.", ".conv."),
@@ -23,21 +23,24 @@ _RENAMED = (
 
 
 def read_encodec_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read the weights of an original checkpoint; nothing but tensors and plain containers is unpickled.
+    """Read the weights of an original checkpoint; only tensors and plain containers are unpickled.
 
     Args:
-        path (`str` or `Path`): A file of weights, or of a training state that has them under `best_state`.
+        path (`str` or `Path`): A file of weights, or of a training state with the weights under `best_state`.
+
+    Returns:
+        `dict[str, torch.Tensor]`: The weights by name.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything else.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it contains anything else.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
+        raise FileNotFoundError(f"The checkpoint {str(path)!r} does not exist.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{str(path)!r} cannot be read as weights alone: {error}") from error
+        raise ValueError(f"{str(path)!r} cannot be read with `weights_only=True`: {error}") from error
     if isinstance(state, Mapping) and "best_state" in state:
         state = state["best_state"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -46,12 +49,19 @@ def read_encodec_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def convert_encodec_state_dict(state_dict: Mapping[str, torch.Tensor]) -> EncodecModel:
-    """Build the `EncodecModel` of weights in the names of the package `encodec`.
+    """Build an `EncodecModel` from weights with the names of the package `encodec`.
 
-    Sizes are read off the weights: both published codecs (24 kHz mono, 48 kHz stereo) and smaller ones of their kind.
+    Sizes are read from the weights: those of both published codecs (24 kHz mono, 48 kHz stereo), or smaller ones of
+    the same architecture.
+
+    Args:
+        state_dict (mapping of `str` to `torch.Tensor`): The weights.
+
+    Returns:
+        `EncodecModel`: The codec, in evaluation mode.
 
     Raises:
-        ValueError: If weights are missing or left over.
+        ValueError: If weights are missing, left over or of another shape.
     """
     model = EncodecModel(_read_config(state_dict))
     converted = {_rename(name): tensor for name, tensor in state_dict.items()}
@@ -60,24 +70,24 @@ def convert_encodec_state_dict(state_dict: Mapping[str, torch.Tensor]) -> Encode
         name for name, tensor in converted.items() if tensor.shape != expected[name].shape
     )
     if wrong:
-        raise ValueError(f"These weights are not those of an EnCodec: {', '.join(wrong[:5])} (of {len(wrong)}).")
+        raise ValueError(f"These are not the weights of an EnCodec, {len(wrong)} do not fit: {', '.join(wrong[:5])}.")
     model.load_state_dict(converted)
     return model.eval()
 
 
 def convert_encodec_checkpoint(checkpoint_path: str | Path, output_dir: str | Path) -> EncodecModel:
-    """Turn an original checkpoint into a folder that `EncodecModel.from_pretrained` and the extractor load.
+    """Convert an original checkpoint to a folder that `EncodecModel.from_pretrained` and the extractor can load.
 
     Args:
         checkpoint_path (`str` or `Path`): A `.th` file, read with `weights_only=True`.
-        output_dir (`str` or `Path`): The folder, with `config.json` and `model.safetensors`.
+        output_dir (`str` or `Path`): The folder to write `config.json` and `model.safetensors` to.
 
     Returns:
-        `EncodecModel`: What was saved.
+        `EncodecModel`: The saved codec.
 
     Raises:
-        FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it is no EnCodec.
+        FileNotFoundError: If the checkpoint does not exist.
+        ValueError: If it is not an EnCodec.
     """
     model = convert_encodec_state_dict(read_encodec_checkpoint(checkpoint_path))
     model.save_pretrained(output_dir)
@@ -95,7 +105,7 @@ def _read_config(state_dict: Mapping[str, torch.Tensor]) -> EncodecConfig:
     codebook = _first(state_dict, r"^quantizer\.vq\.layers\.0\._codebook\.embed$")
     if first is None or codebook is None:
         raise ValueError(
-            "These weights are not those of an EnCodec: `encoder.model.0` or `quantizer.vq.layers.0` is missing."
+            "These are not the weights of an EnCodec: `encoder.model.0` or `quantizer.vq.layers.0` is missing."
         )
     sizes = {
         "num_filters": first.shape[0],
@@ -106,7 +116,7 @@ def _read_config(state_dict: Mapping[str, torch.Tensor]) -> EncodecConfig:
     }
     if first.shape[1] == 1:
         return EncodecConfig(**sizes)
-    # The stereo codec of 48 kHz.
+    # The 48 kHz stereo codec.
     return EncodecConfig(
         **sizes,
         sampling_rate=48_000,
@@ -125,7 +135,7 @@ def _first(state_dict: Mapping[str, torch.Tensor], pattern: str) -> torch.Tensor
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `python -m audioformer.feature_extraction.convert_encodec_checkpoint`."""
-    parser = argparse.ArgumentParser(description="Turn an original EnCodec checkpoint into an EncodecModel folder.")
+    parser = argparse.ArgumentParser(description="Convert an original EnCodec checkpoint to an EncodecModel folder.")
     parser.add_argument("checkpoint", type=Path, help="the .th file")
     parser.add_argument("output", type=Path, help="the folder to write")
     arguments = parser.parse_args(argv)

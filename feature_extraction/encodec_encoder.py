@@ -1,8 +1,8 @@
-"""EnCodec's encoder and residual quantizer for inference: weight norm folded in, time segments, micro-batches.
+"""EnCodec's encoder and residual quantizer for inference: folded weight norm, time segments, micro-batches.
 
-The convolutions before the LSTM are causal and see less than two frames of the past, so a clip can be cut into
+The convolutions before the LSTM are causal and depend on less than two frames of the past, so a clip can be cut into
 segments that overlap by two frames; the LSTM and the last convolution carry their state from one segment to the next.
-Memory then depends on the segment and the micro-batch, not on how long or how many the clips are.
+Memory then depends on the sizes of segment and micro-batch, not on the length or the number of clips.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,14 +21,14 @@ def _ceil_div(length: int, divisor: int) -> int:
 
 
 def _elu(hidden_states: torch.Tensor) -> torch.Tensor:
-    # On a CPU torch evaluates expm1 one by one in double the time; here one unit in the last place is nothing.
+    # On a CPU torch computes expm1 without vectorization, in twice the time; the last bit does not matter here.
     if hidden_states.device.type != "cpu":
         return functional.elu(hidden_states)
     return torch.maximum(hidden_states, hidden_states.clamp(max=0).exp_().sub_(1))
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add `left` (batch, time, in) times `right` (in, out) to `total` (batch, time, out)."""
+    """Add `left`, (batch_size, num_steps, in), times `right`, (in, out), to `total`, (batch_size, num_steps, out)."""
     if len(total) == 1:
         total[0].addmm_(left[0], right)
     else:
@@ -37,7 +37,7 @@ def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Keep autocast, TF32 and bfloat16 products away: codes must not depend on what surrounds the call."""
+    """Disable autocast, TF32 and bfloat16 products, so that codes do not depend on the caller's settings."""
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -48,13 +48,13 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 
 class FoldedConv1d(nn.Module):
-    """One causal convolution of EnCodec, its weight norm multiplied out once, as a sum of matrix products.
+    """One causal convolution of EnCodec as a sum of matrix products, with its weight norm multiplied out once.
 
-    With the channels last, `stride` consecutive steps lie side by side in memory: a convolution then is one product
-    for each `stride` taps of its kernel, without any copy.
+    With channels last, `stride` consecutive steps are adjacent in memory, so that the convolution is one product per
+    `stride` taps of its kernel, without any copy.
 
     Args:
-        source (`EncodecConv1d`): The convolution to copy; it stays untouched.
+        source (`EncodecConv1d`): The convolution to copy; it is not changed.
     """
 
     def __init__(self, source: EncodecConv1d):
@@ -63,7 +63,7 @@ class FoldedConv1d(nn.Module):
         self.in_channels, self.stride, self.dilation = conv.in_channels, conv.stride[0], conv.dilation[0]
         self.padding = (conv.kernel_size[0] - 1) * self.dilation + 1 - self.stride
         num_products = conv.kernel_size[0] // self.stride
-        # (out, in, taps) -> (products, steps of a stride x in, out)
+        # (out, in, taps) -> (num_products, stride * in, out)
         weight = conv.weight.detach().float().permute(2, 1, 0).reshape(num_products, -1, conv.out_channels)
         self.weight = nn.Buffer(weight.contiguous())
         self.bias = nn.Buffer(conv.bias.detach().float().clone())
@@ -75,13 +75,14 @@ class FoldedConv1d(nn.Module):
         """Convolve `hidden_states`.
 
         Args:
-            hidden_states (`torch.Tensor` of shape `(batch, time, channels)`): `time` is a multiple of the stride.
-            lengths (`list[int]`): How much of each row is valid; what follows may be overwritten.
-            left (`torch.Tensor` of shape `(batch, padding, channels)`, *optional*): What came before; a reflection of
-                the beginning if not given.
+            hidden_states (`torch.Tensor` of shape `(batch_size, num_steps, in_channels)`): Inputs; `num_steps` is a
+                multiple of the stride.
+            lengths (`list[int]`): Number of valid steps per clip; what follows may be overwritten.
+            left (`torch.Tensor` of shape `(batch_size, padding, in_channels)`, *optional*): The preceding steps; by
+                default a reflection of the beginning.
 
         Returns:
-            `torch.Tensor` of shape `(batch, time / stride, out_channels)`.
+            `torch.Tensor` of shape `(batch_size, num_steps / stride, out_channels)`.
         """
         if left is None and self.padding:
             self._extend(hidden_states, lengths)
@@ -103,24 +104,24 @@ class FoldedConv1d(nn.Module):
         return output
 
     def _extend(self, hidden_states: torch.Tensor, lengths: list[int]) -> None:
-        """Continue each row past its own end, in place, as `EncodecConv1d` would pad that row alone.
+        """Continue each clip beyond its own end, in place, as `EncodecConv1d` would pad it alone.
 
-        `EncodecConv1d._pad1d` reflects on both sides; a row no longer than the left padding is first extended by
-        zeros, and these zeros then also stand in for the reflection on the right.
+        `EncodecConv1d._pad1d` reflects on both sides. A clip that is not longer than the left padding is first
+        extended by zeros, which then also replace the reflection on the right.
         """
-        for row, length in enumerate(lengths):
+        for clip, length in zip(hidden_states, lengths, strict=True):
             end = _ceil_div(length, self.stride) * self.stride
             if length <= self.padding:
-                hidden_states[row, length : max(end, self.padding + 1)] = 0
+                clip[length : max(end, self.padding + 1)] = 0
             elif end > length:
-                hidden_states[row, length:end] = hidden_states[row, 2 * length - 1 - end : length - 1].flip(0)
+                clip[length:end] = clip[2 * length - 1 - end : length - 1].flip(0)
 
 
 class FoldedResnetBlock(nn.Module):
     """One residual block of EnCodec's encoder.
 
     Args:
-        source (`EncodecResnetBlock`): The block to copy; it stays untouched.
+        source (`EncodecResnetBlock`): The block to copy; it is not changed.
     """
 
     def __init__(self, source: EncodecResnetBlock):
@@ -136,17 +137,17 @@ class FoldedResnetBlock(nn.Module):
 
 
 class FoldedEncodecEncoder(nn.Module):
-    """The way from waveforms to codes of a causal, unchunked `EncodecModel`, arranged for speed and bounded memory.
+    """Encoder and quantizer of a causal, unchunked `EncodecModel`, arranged for speed and bounded memory.
 
-    Codes equal those of `EncodecModel.encode` called on each clip alone, up to entries that tie to rounding.
+    Codes equal those of `EncodecModel.encode` on each clip alone, except where two entries tie up to rounding.
 
     Args:
-        model (`EncodecModel`): The codec, already checked by `check_codec`. It is copied, never changed.
-        num_rows (`int`): How many codebooks to search, beginning with the first.
-        device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): Where to encode.
+        model (`EncodecModel`): The codec, already checked by `check_codec`. It is copied, not changed.
+        num_codebooks (`int`): Number of codebooks to search, starting with the first.
+        device (`torch.device` or `str`, *optional*, defaults to `"cpu"`): Device to encode on.
     """
 
-    def __init__(self, model: EncodecModel, num_rows: int, device: torch.device | str = "cpu"):
+    def __init__(self, model: EncodecModel, num_codebooks: int, device: torch.device | str = "cpu"):
         super().__init__()
         layers = list(model.encoder.layers)
         position = next(i for i, layer in enumerate(layers) if isinstance(layer, EncodecLSTM))
@@ -156,14 +157,14 @@ class FoldedEncodecEncoder(nn.Module):
         self.lstm.load_state_dict(source_lstm.state_dict())
         self.lstm.requires_grad_(False)
         self.last = FoldedConv1d(layers[-1])
-        embeddings = [layer.codebook.embed.detach().float() for layer in model.quantizer.layers[:num_rows]]
+        embeddings = [layer.codebook.embed.detach().float() for layer in model.quantizer.layers[:num_codebooks]]
         self.embeddings = nn.Buffer(torch.stack(embeddings))
         self.half_norms = nn.Buffer(self.embeddings.pow(2).sum(-1) / 2)
 
         self.hop_length = model.config.hop_length
         self.context_frames = self._count_context_frames()
         self.to(device)
-        # A core's cache holds the activations of about two seconds; a GPU wants all the work it can get.
+        # The activations of about two seconds fit into the cache of a core; a GPU needs larger batches.
         on_cpu = torch.device(device).type == "cpu"
         self.segment_frames = 150 if on_cpu else 750
         self.micro_batch_size = 1 if on_cpu else 32
@@ -178,7 +179,7 @@ class FoldedEncodecEncoder(nn.Module):
         return nn.ELU()
 
     def _count_context_frames(self) -> int:
-        """Frames of the past that the layers before the LSTM look at, rounded up."""
+        """Number of past frames that the layers before the LSTM depend on, rounded up."""
         samples, step = 0, 1
         for convolution in (module for module in self.front.modules() if isinstance(module, FoldedConv1d)):
             samples += convolution.padding * step
@@ -194,15 +195,15 @@ class FoldedEncodecEncoder(nn.Module):
         """Encode clips of any lengths.
 
         Args:
-            waveforms (sequence of `np.ndarray` of shape `(samples,)`): Mono float32 clips at the codec's rate, each of
-                at least one sample.
+            waveforms (sequence of `np.ndarray` of shape `(num_samples,)`): Mono float32 clips at the codec's rate,
+                each of at least one sample.
 
         Returns:
-            `list[np.ndarray]`: For each clip the int64 codes of shape `(frames, num_rows)`, `frames` being its samples
-            over the hop length, rounded up.
+            `list[np.ndarray]`: Per clip the int64 codes of shape `(num_frames, num_codebooks)`, with `num_frames =
+            ceil(num_samples / hop_length)`.
         """
         codes: list[np.ndarray] = [np.empty(0)] * len(waveforms)
-        # Longest first: the clips that are still running in a segment are then the first rows of the group.
+        # Longest first: the clips that reach into a segment are then the first of their group.
         order = sorted(range(len(waveforms)), key=lambda i: -len(waveforms[i]))
         with full_precision(self.device):
             for start in range(0, len(order), self.group_size):
@@ -212,7 +213,7 @@ class FoldedEncodecEncoder(nn.Module):
         return codes
 
     def _encode_group(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
-        """Encode clips sorted by falling length, segment after segment."""
+        """Encode clips, sorted by decreasing length, segment by segment."""
         num_frames = [_ceil_div(len(waveform), self.hop_length) for waveform in waveforms]
         pieces: list[list[np.ndarray]] = [[] for _ in waveforms]
         state, context = None, None
@@ -227,19 +228,19 @@ class FoldedEncodecEncoder(nn.Module):
             hidden_states = _elu((recurrent + hidden_states).transpose(0, 1))
             hidden_states, context = self._last_convolution(hidden_states, context, lengths)
             codes = self._quantize(hidden_states).cpu().numpy()
-            for piece, row, length in zip(pieces, codes, lengths, strict=False):
-                piece.append(row[:length])
+            for piece, clip_codes, length in zip(pieces, codes, lengths, strict=False):
+                piece.append(clip_codes[:length])
         return [np.concatenate(piece) for piece in pieces]
 
     def _convolve_segment(self, waveforms: list[np.ndarray], first: int, num_frames: int) -> torch.Tensor:
-        """Features (frames, batch, channels) before the LSTM for `num_frames` frames from frame `first` on."""
+        """Features (num_frames, batch_size, hidden_size) before the LSTM, from frame `first` on."""
         context = min(first, self.context_frames)
         start = (first - context) * self.hop_length
-        # Two frames at least, so that every layer is longer than what it reflects.
+        # At least two frames, so that the input of every layer is longer than what it reflects.
         size = max(context + num_frames, 2) * self.hop_length
         features = []
-        for row in range(0, len(waveforms), self.micro_batch_size):
-            pieces = [waveform[start : start + size] for waveform in waveforms[row : row + self.micro_batch_size]]
+        for i in range(0, len(waveforms), self.micro_batch_size):
+            pieces = [waveform[start : start + size] for waveform in waveforms[i : i + self.micro_batch_size]]
             lengths = [len(piece) for piece in pieces]
             batch = np.zeros((len(pieces), size, 1), dtype=np.float32)
             for target, piece in zip(batch, pieces, strict=True):
@@ -258,7 +259,7 @@ class FoldedEncodecEncoder(nn.Module):
     def _last_convolution(
         self, hidden_states: torch.Tensor, context: torch.Tensor | None, lengths: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings (batch, frames, channels), and the frames that the next segment has to put before its own."""
+        """Embeddings (batch_size, num_frames, codebook_dim), and the frames that precede the next segment."""
         padding, num_frames = self.last.padding, hidden_states.shape[1]
         if context is None:
             hidden_states = functional.pad(hidden_states, (0, 0, 0, max(0, padding + 1 - num_frames)))
@@ -268,12 +269,12 @@ class FoldedEncodecEncoder(nn.Module):
         return embeddings, hidden_states[:, hidden_states.shape[1] - padding :]
 
     def _quantize(self, residual: torch.Tensor) -> torch.Tensor:
-        """Codes (batch, frames, rows) of embeddings (batch, frames, channels)."""
+        """Codes (batch_size, num_frames, num_codebooks) of embeddings (batch_size, num_frames, codebook_dim)."""
         shape = residual.shape[:-1]
         residual = residual.reshape(-1, residual.shape[-1])
         codes = []
         for embedding, half_norm in zip(self.embeddings, self.half_norms, strict=True):
-            # The nearest entry has the largest inner product less half its squared norm.
+            # The nearest entry maximizes the inner product minus half its squared norm.
             indices = torch.addmm(half_norm, residual, embedding.t(), beta=-1).max(dim=-1).indices
             residual = residual - embedding[indices]
             codes.append(indices)

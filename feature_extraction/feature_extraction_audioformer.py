@@ -1,4 +1,4 @@
-"""Feature extractor of AudioFormer: waveforms become sequences of EnCodec codes."""
+"""Feature extractor of AudioFormer: waveforms to token ids of a neural audio codec."""
 
 import copy
 import os
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import BatchFeature
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.utils import PaddingStrategy, TensorType
 
 from .codec import (
@@ -22,63 +21,66 @@ from .codec import (
 )
 from .convert_encodec_checkpoint import convert_encodec_state_dict
 from .encodec_package import is_encodec_package_model
-from .sequences import check_max_length, round_up, stack, to_columns, to_numpy, truncate
+from .sequences import TokenIdFeatureExtractor, check_max_length, round_up
 from .token_ids import CODE_OFFSET, PAD_TOKEN_ID, codes_to_ids
 from .waveforms import prepare_waveforms
 
-# Left reflection and the convolutions see at most this much of a clip's beginning: with fewer frames than this, the
-# first codes of a cut clip would not be those of the whole clip.
+# The reflection at the start of a clip and the first convolutions read at most this many frames: if a clip were cut to
+# fewer, its first codes could differ from those of the whole clip.
 _MIN_FRAMES_TO_ENCODE = 16
 
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "token", "proxies")
 
 
-class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
+class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
     r"""
     Constructs an AudioFormer feature extractor: audio -> EnCodec codes -> token ids.
 
-    A clip of `samples` samples at 24 kHz becomes `ceil(samples / 320)` codes of each requested codebook (75 a second),
-    shifted by 3 and set between `<BOA>` (0) and `<EOA>` (2); shorter clips of a batch are filled up with `<PAD>` (1).
-    See AudioFormer (arXiv 2308.07221), sections 3.1 and 4.2. The ids of a clip are the same alone and in any batch.
+    A clip of `num_samples` samples at 24 kHz becomes `num_frames = ceil(num_samples / 320)` codes per codebook (75 per
+    second), shifted by 3 and placed between `<BOA>` (0) and `<EOA>` (2); shorter clips of a batch are padded with
+    `<PAD>` (1). See AudioFormer (arXiv 2308.07221), sections 3.1 and 4.2. A clip has the same ids alone and in any
+    batch.
 
-    The codec is loaded when it is first needed. It never enters a pickle: a loaded one is written to the Hugging Face
-    cache once, and its folder takes its place.
+    The codec is loaded when it is first needed. Pickles never contain it: a loaded codec is written to the Hugging
+    Face cache once, and the pickle refers to that folder.
 
     Args:
         codec (`str` or model, *optional*, defaults to `"facebook/encodec_24khz"`):
-            A Hub id, a local folder or a loaded model, which is taken as frozen and runs in float32: an EnCodec that
-            is causal, mono and unchunked, as the one of 24 kHz is, or a Mimi, DAC or X-Codec 2 of transformers.
+            A Hub id, a local folder or a loaded model, which must not change afterwards and runs in float32. It can
+            be an EnCodec that is causal, mono and unchunked (such as the 24 kHz one), or a Mimi, DAC or X-Codec 2
+            model of transformers.
         codebooks (`int` or `list[int]`, *optional*, defaults to 0):
-            Rows of residual quantization to return, from 0 (called C1 in the paper). An `int` gives `input_ids` of
-            shape `(batch, length)`, a list gives `(batch, length, rows)` in the order of the list.
+            Indices of the codebooks to read; index 0 is what the paper calls C1. An `int` gives `input_ids` of shape
+            `(batch_size, sequence_length)`, a list `(batch_size, sequence_length, num_codebooks)` in its order.
         bandwidth (`float`, *optional*, defaults to 3.0):
-            Bandwidth of an EnCodec in kb/s; 3.0 has four rows. It must be among the codec's `target_bandwidths`.
+            Bandwidth of an EnCodec in kb/s; 3.0 gives four codebooks. It must be among the codec's
+            `target_bandwidths`.
         sampling_rate (`int`, *optional*):
-            Rate in Hz that audio is resampled to, which must be the codec's. 24000 for EnCodec, that of the codec's
-            configuration for others.
+            Rate in Hz that audio is resampled to, which must be the codec's. By default 24000 for EnCodec, and the
+            rate in the codec's configuration for others.
         codec_revision (`str`, *optional*):
             Branch, tag or commit of a Hub id.
         padding_value (`int`, *optional*, defaults to 1):
-            Id to pad with.
+            Id used for padding.
         codebook_size (`int`, *optional*):
-            Entries of a codebook; a codec with any other number is refused. 1024 for EnCodec, that of the codec's
-            configuration for others.
+            Number of entries per codebook; a codec with another number is refused. By default 1024 for EnCodec, and
+            the number in the codec's configuration for others.
         codec_subfolder (`str`, *optional*):
-            Set by `save_pretrained` when the codec lies next to the extractor; `codec` is `None` then.
+            Set by `save_pretrained` when the codec is saved with the extractor; `codec` is then `None`.
         return_attention_mask (`bool`, *optional*, defaults to `True`):
             Whether to return `attention_mask`: 1 for BOA, codes and EOA, 0 for padding.
         padding_side (`str`, *optional*, defaults to `"right"`):
             `"right"` or `"left"`.
         codec_type (`str`, *optional*, defaults to `"encodec"`):
-            Kind of a codec on the Hub: `"encodec"`, `"mimi"`, `"dac"` or `"xcodec2"`. Of a folder or a loaded model it
-            is found out.
+            Type of a codec on the Hub: `"encodec"`, `"mimi"`, `"dac"` or `"xcodec2"`. For a folder or a loaded model
+            it is detected.
         codec_backend (`str`, *optional*, defaults to `"transformers"`):
-            `"encodec"` runs an original checkpoint (`codec` is its `.th` file) in the package `encodec`. Saving writes
-            it as an `EncodecModel`, so that what is saved needs that package no more.
+            `"encodec"` runs an original checkpoint (`codec` is its `.th` file) in the package `encodec`. It is saved
+            as an `EncodecModel`, which does not need that package.
 
     Raises:
-        ValueError: If `codebooks`, `bandwidth` or `codec` make no sense, or, when the codec is loaded, if its sampling
-            rate, codebook size, bandwidths or kind do not fit, or its codebooks were never trained.
+        ValueError: If `codebooks` or `codec` is invalid, or, when the codec is loaded, if its sampling rate, codebook
+            size, bandwidths, number of codebooks or architecture do not fit, or its codebooks were never trained.
 
     Example:
 
@@ -90,8 +92,6 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
     >>> inputs["input_ids"].shape  # 10 s: BOA, 750 codes, EOA
     torch.Size([2, 752])
     ```"""
-
-    model_input_names = ["input_ids", "attention_mask"]
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             self._check(self._source.model)
 
     def _fill_in(self, sampling_rate: int | None, codebook_size: int | None) -> tuple[int, int]:
-        """What was given, else what the codec's configuration says, else what EnCodec has."""
+        """The given values, else those of the codec's configuration, else those of EnCodec."""
         if sampling_rate is not None and codebook_size is not None:
             return sampling_rate, codebook_size
         facts = None if self._source is None else self._source.facts()
@@ -143,26 +143,26 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def codec(self) -> Any:
-        """The codec in float32, loaded when first asked for. Take it as frozen."""
+        """The codec in float32, loaded on first use. It must not be changed."""
         return self._load_codec().model
 
     @property
     def hop_length(self) -> int:
-        """Samples that become one frame; the codec is loaded to find out."""
+        """Number of samples per frame. Loads the codec."""
         return self._load_codec().hop_length
 
     @property
     def frame_rate(self) -> float:
-        """Frames a second; the codec is loaded to find out."""
+        """Number of frames per second. Loads the codec."""
         return self.sampling_rate / self.hop_length
 
     @property
     def device(self) -> str:
-        """Where the codec runs."""
+        """Device that the codec runs on."""
         return self._device
 
     def model_config(self) -> dict[str, int]:
-        """Arguments of an `AudioFormerConfig` that reads these ids: vocabulary, special ids, rates and row."""
+        """Arguments of an `AudioFormerConfig` that fits these ids: vocabulary, rates and codebook."""
         return {
             "codebook_size": self.codebook_size,
             "mask_token_id": self.codebook_size + CODE_OFFSET,
@@ -173,7 +173,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         }
 
     def to(self, device: Any) -> "AudioFormerFeatureExtractor":
-        """Encode on `device` (`str`, `int` or `torch.device`) from now on; ids are still returned on the CPU."""
+        """Encode on `device` (`str`, `int` or `torch.device`) from now on. Ids are still returned on the CPU."""
         self._device = str(torch.device(device))
         return self
 
@@ -191,16 +191,16 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         )
 
     def _load_codec(self) -> Codec:
-        """The codec for the present settings: made once, and again only if they were changed."""
+        """The codec for the current settings, set up again only if they have changed."""
         use_one_thread_after_fork()
         settings = (max(self._codebooks), self.bandwidth, self.sampling_rate, self.codebook_size, self._device)
         if self._codec is None or self._codec_settings != settings:
             if self._source is None:
                 raise ValueError(
                     "This feature extractor has no codec: pass `codec=...`, or load it with `from_pretrained` from the"
-                    " folder that it was saved to."
+                    " folder it was saved to."
                 )
-            # A codec loaded in inference mode could not be trained or saved later.
+            # Weights loaded in inference mode could not be trained or saved later.
             with torch.inference_mode(False):
                 model = self._source.load() if self._codec is None else self._codec.model
                 self._check(model)
@@ -224,34 +224,36 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             raw_speech (`np.ndarray`, `torch.Tensor`, `list[float]`, `dict`, decoder, or a list of these):
-                A clip is of shape `(samples,)`, or `(channels, samples)`, which is averaged: floating point, or
-                integer PCM (uint8, int8, int16, int32), which is scaled to [-1, 1). Also a dict with `"array"` (or
-                `"raw"`) and `"sampling_rate"`, or an item that `datasets` decoded. Several clips make a list; a single
-                array is always one clip, and gives a batch of one.
+                A clip has the shape `(num_samples,)`, or `(num_channels, num_samples)`, of which the mean is taken. It
+                holds floating-point samples, or integer PCM (uint8, int8, int16, int32), which is scaled to [-1, 1).
+                It can also be a dict with `"array"` (or `"raw"`) and `"sampling_rate"`, or an item decoded by
+                `datasets`. Pass several clips as a list; a single array is always one clip, and gives a batch of one.
+                Read files with `audioformer.load_audio`.
             sampling_rate (`float`, *optional*):
                 Rate in Hz of the clips that do not carry their own. Without it the extractor's rate is assumed, with a
-                warning. Any other rate is resampled (soxr, high quality).
+                warning. Clips of another rate are resampled (soxr, high quality).
             padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `True`):
                 `True` or `"longest"`, `"max_length"`, or `False`.
             max_length (`int`, *optional*):
                 Length in ids, BOA and EOA included, to pad to with `padding="max_length"` and to cut to with
                 `truncation=True`.
             truncation (`bool`, *optional*, defaults to `False`):
-                Whether to cut longer clips. The codes that stay are those of the uncut clip, and EOA stays last.
+                Whether to cut longer clips. The remaining codes are those of the uncut clip, followed by EOA.
             pad_to_multiple_of (`int`, *optional*):
                 Round lengths that are padded or cut to up to a multiple of this.
             return_tensors (`str` or [`~utils.TensorType`], *optional*):
                 `"pt"` or `"np"`; `None` gives NumPy arrays, in a list if their lengths differ.
             return_attention_mask (`bool`, *optional*):
-                Whether to return `attention_mask`; the extractor's setting if not given.
+                Whether to return `attention_mask`; by default the extractor's setting.
 
         Returns:
-            [`BatchFeature`]: `input_ids` of shape `(batch, length)`, or `(batch, length, rows)` for a list of
-            codebooks, and `attention_mask` of shape `(batch, length)`, both int64.
+            [`BatchFeature`]: `input_ids` of shape `(batch_size, sequence_length)`, or `(batch_size, sequence_length,
+            num_codebooks)` for a list of codebooks, and `attention_mask` of shape `(batch_size, sequence_length)`;
+            both are int64.
 
         Raises:
-            ValueError: If a clip is empty, not finite, of a wrong rank, type or rate (the message names the clip), or
-                `max_length` leaves no room for a code.
+            ValueError: If a clip is empty, is not finite, or has a wrong rank, type or rate (the message names the
+                clip), or if `max_length` leaves no room for a code.
         """
         max_frames = None
         if truncation:
@@ -287,7 +289,7 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             num_codebooks)`, with `num_codebooks` 1 if `codebooks` is an `int`.
 
         Raises:
-            ValueError: If a clip is empty, not finite, or of a wrong rank, type or rate; the message names the clip.
+            ValueError: If a clip is empty, is not finite, or has a wrong rank, type or rate; the message names it.
         """
         return self._encode(waveforms, sampling_rate)
 
@@ -302,16 +304,16 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
 
     def with_codebooks(self, codebooks: int | Sequence[int]) -> "AudioFormerFeatureExtractor":
         """
-        Make an extractor that differs in its codebooks only and shares the codec, if it is loaded.
+        Make a copy that reads other codebooks and shares the codec, if it is loaded.
 
         Args:
             codebooks (`int` or `list[int]`): Codebook indices, as in the constructor.
 
         Returns:
-            `AudioFormerFeatureExtractor`: The other extractor; this one stays as it is.
+            `AudioFormerFeatureExtractor`: The copy; this extractor is not changed.
 
         Raises:
-            ValueError: If `codebooks` makes no sense, or the codec is loaded and does not have them.
+            ValueError: If `codebooks` is invalid, or the codec is loaded and does not have them.
         """
         other = copy.deepcopy(self)
         other.codebooks = check_codebooks(codebooks)
@@ -321,86 +323,15 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
             other._check(other._source.model)
         return other
 
-    def pad(
-        self,
-        processed_features: Any,
-        padding: bool | str | PaddingStrategy = True,
-        max_length: int | None = None,
-        truncation: bool = False,
-        pad_to_multiple_of: int | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | TensorType | None = None,
-    ) -> BatchFeature:
-        """
-        Pad sequences of ids to one length, as a collator does.
-
-        Args:
-            processed_features ([`BatchFeature`], `dict` of lists, or list of `dict`):
-                Sequences `input_ids` of shape `(length,)` or `(length, rows)`, and optionally `attention_mask` of
-                shape `(length,)`. Any other entry, such as labels, is passed on with one value a sequence.
-            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `True`): As in `__call__`.
-            max_length (`int`, *optional*): As in `__call__`.
-            truncation (`bool`, *optional*, defaults to `False`): Whether to cut longer sequences; a last EOA stays.
-            pad_to_multiple_of (`int`, *optional*): As in `__call__`.
-            return_attention_mask (`bool`, *optional*): As in `__call__`.
-            return_tensors (`str` or [`~utils.TensorType`], *optional*):
-                As in `__call__`; `None` gives tensors if `input_ids` were tensors.
-
-        Returns:
-            [`BatchFeature`]: The padded batch.
-
-        Raises:
-            ValueError: If there are no `input_ids`, entries differ in number, or `max_length` is missing.
-        """
-        features = to_columns(processed_features)
-        name = self.model_input_names[0]
-        if name not in features:
-            raise ValueError(f"The features to pad must have {name!r}, got only {sorted(features)}.")
-        if return_tensors is None and len(features[name]) and torch.is_tensor(features[name][0]):
-            return_tensors = TensorType.PYTORCH
-        if return_attention_mask is None:
-            return_attention_mask = self.return_attention_mask
-        strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
-
-        sequences = [to_numpy(sequence) for sequence in features.pop(name)]
-        masks = features.pop("attention_mask", None)
-        masks = [np.ones(len(x), np.int64) for x in sequences] if masks is None else [to_numpy(x) for x in masks]
-        for key, values in {"attention_mask": masks, **features}.items():
-            if len(values) != len(sequences):
-                raise ValueError(f"{key!r} has {len(values)} entries for {len(sequences)} sequences of {name!r}.")
-
-        if truncation:
-            limit = round_up(check_max_length(max_length), pad_to_multiple_of)
-            sequences = [truncate(sequence, limit) for sequence in sequences]
-            masks = [mask[:limit] for mask in masks]
-        if strategy != PaddingStrategy.DO_NOT_PAD and sequences:
-            longest = max(len(sequence) for sequence in sequences)
-            target = round_up(longest if strategy == PaddingStrategy.LONGEST else max_length, pad_to_multiple_of)
-            sequences = [self._pad_to(sequence, target, self.padding_value) for sequence in sequences]
-            masks = [self._pad_to(mask, target, 0) for mask in masks]
-
-        batch = {name: sequences}
-        if return_attention_mask:
-            batch["attention_mask"] = masks
-        batch.update(features)
-        if return_tensors is None:
-            batch = {key: stack(values) for key, values in batch.items()}
-        return BatchFeature(batch, tensor_type=return_tensors)
-
-    def _pad_to(self, sequence: np.ndarray, length: int, value: float) -> np.ndarray:
-        missing = max(0, length - len(sequence))
-        widths = (0, missing) if self.padding_side == "right" else (missing, 0)
-        return np.pad(sequence, [widths] + [(0, 0)] * (sequence.ndim - 1), constant_values=value)
-
     def to_dict(self) -> dict[str, Any]:
-        """The settings, as they are saved: plain values, no weights, no path of this machine."""
+        """The settings as they are saved: plain values without weights or local paths."""
         output = copy.deepcopy({key: value for key, value in self.__dict__.items() if not key.startswith("_")})
         source = self._source
-        by_name = source is not None and not source.travels
+        by_name = source is not None and not source.is_saved_with_extractor
         output["codec"] = source.location if by_name else None
         output["codec_revision"] = source.revision if by_name else None
         output["codec_type"] = source.codec_type if by_name else None
-        output["codec_subfolder"] = CODEC_SUBFOLDER if source is not None and source.travels else None
+        output["codec_subfolder"] = CODEC_SUBFOLDER if source is not None and source.is_saved_with_extractor else None
         output["feature_extractor_type"] = type(self).__name__
         return output
 
@@ -408,21 +339,21 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
         """
-        Save the extractor, and with it the codec in the subfolder `codec/` unless a Hub id says where to find it.
+        Save the extractor, together with the codec in the subfolder `codec/` unless the codec is a Hub id.
 
         Args:
-            save_directory (`str` or `os.PathLike`): The folder, made if missing.
-            push_to_hub (`bool`, *optional*, defaults to `False`): Whether to upload the same files.
-            kwargs: Arguments of `push_to_hub`, such as `repo_id` (the folder's name by default).
+            save_directory (`str` or `os.PathLike`): The folder, created if necessary.
+            push_to_hub (`bool`, *optional*, defaults to `False`): Whether to upload the saved files.
+            kwargs: Arguments of `push_to_hub`, such as `repo_id` (by default the folder's name).
 
         Returns:
-            `list[str]`: The JSON file written.
+            `list[str]`: The JSON file that was written.
         """
         files = super().save_pretrained(save_directory)
-        if self._source is not None and self._source.travels:
+        if self._source is not None and self._source.is_saved_with_extractor:
             target = os.path.join(save_directory, CODEC_SUBFOLDER)
             here = self._source.is_local and os.path.join(self._source.location, self._source.subfolder)
-            # Loaded weights may still be mapped from this very file.
+            # Loaded weights may still be memory-mapped from the very file that would be overwritten.
             if not (here and os.path.isdir(target) and os.path.samefile(here, target)):
                 model = self.codec
                 if is_encodec_package_model(model):
@@ -436,17 +367,18 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
         """
-        Load an extractor from a folder or a Hub repository; its codec follows when it is first needed.
+        Load an extractor from a folder or a Hub repository. Its codec is loaded when it is first needed.
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`):
                 A Hub id, a folder written by `save_pretrained`, or the JSON file in it.
             kwargs:
                 As in [`~feature_extraction_utils.FeatureExtractionMixin.from_pretrained`], for instance `revision`,
-                `subfolder`, `token`, or settings to change, `codec` among them.
+                `subfolder`, `token`, or settings to override, including `codec`.
 
         Returns:
-            `AudioFormerFeatureExtractor`, with the unused arguments if `return_unused_kwargs=True`.
+            `AudioFormerFeatureExtractor`: The extractor, in a tuple with the unused arguments if
+            `return_unused_kwargs=True`.
         """
         hub_options = {name: kwargs[name] for name in _HUB_OPTIONS if kwargs.get(name) is not None}
         revision, subfolder = kwargs.get("revision"), kwargs.get("subfolder") or ""
@@ -470,12 +402,12 @@ class AudioFormerFeatureExtractor(SequenceFeatureExtractor):
         return loaded
 
     def __getstate__(self) -> dict[str, Any]:
-        # Weights in a pickle would slow every worker down, and make fingerprints depend on what ran before.
+        # Weights would slow down every worker, and fingerprints would depend on whether the codec is loaded.
         source = None if self._source is None else self._source.for_pickling()
         return {**self.__dict__, "_source": source, "_codec": None, "_codec_settings": None}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "AudioFormerFeatureExtractor":
-        # The codec is never changed, so copies share it.
+        # The codec is never changed, so copies can share it.
         duplicate = type(self).__new__(type(self))
         shared = ("_source", "_codec")
         duplicate.__dict__.update({k: v if k in shared else copy.deepcopy(v, memo) for k, v in self.__dict__.items()})

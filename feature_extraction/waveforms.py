@@ -1,4 +1,4 @@
-"""From whatever people hold as audio to a list of mono float32 waveforms at one sampling rate."""
+"""Audio in memory, in any of its usual forms, to mono float32 waveforms at one sampling rate."""
 
 import math
 from collections.abc import Mapping
@@ -16,27 +16,28 @@ except ImportError:
 
 logger = logging.get_logger(__name__)
 
-# Offset and full scale of the integer PCM formats that audio files use.
 PCM_FORMATS = {"uint8": (128, 128), "int8": (0, 128), "int16": (0, 32768), "int32": (0, 2147483648)}
+"""Offset and full scale of the integer PCM formats that audio files use."""
 
 
-def prepare_waveforms(raw_speech: Any, sampling_rate: float | None, target_rate: int) -> list[np.ndarray]:
-    """Turn one clip or a list of clips into mono waveforms at `target_rate`.
+def prepare_waveforms(raw_speech: Any, sampling_rate: float | None, target_sampling_rate: int) -> list[np.ndarray]:
+    """Turn one clip or a list of clips into mono waveforms at one sampling rate.
 
     Args:
         raw_speech: One clip or a list of clips. A clip is a float or integer PCM array, tensor or list of numbers of
-            shape `(samples,)` or `(channels, samples)`, a dict with `"array"` (or `"raw"`) and `"sampling_rate"`, or a
-            decoder with `get_all_samples()` as `datasets` returns it. An array or a tensor is always one clip.
-        sampling_rate (`float`, *optional*): Rate in Hz of the clips that do not carry their own; `None` stands for
-            `target_rate`, with a warning.
-        target_rate (`int`): Rate in Hz of the result.
+            shape `(num_samples,)` or `(num_channels, num_samples)`, a dict with `"array"` (or `"raw"`) and
+            `"sampling_rate"`, or a decoder with `get_all_samples()` as `datasets` returns it. An array or a tensor is
+            always one clip.
+        sampling_rate (`float`, *optional*): Rate in Hz of the clips that do not carry their own. `None` means
+            `target_sampling_rate`, with a warning.
+        target_sampling_rate (`int`): Rate in Hz of the result.
 
     Returns:
-        `list[np.ndarray]`: Waveforms of shape `(samples,)`, float32, each of at least one sample.
+        `list[np.ndarray]`: Per clip a waveform of shape `(num_samples,)`, float32, with at least one sample.
 
     Raises:
-        ValueError: If there is no clip, or one of them is empty, not finite, of a wrong rank or type, or has a rate
-            that is not positive. The message names the clip.
+        ValueError: If there is no clip, or a clip is empty, is not finite, or has a wrong rank, type or sampling rate.
+            The message names the clip.
     """
     if sampling_rate is not None:
         sampling_rate = _check_rate(sampling_rate, "`sampling_rate`")
@@ -49,22 +50,47 @@ def prepare_waveforms(raw_speech: Any, sampling_rate: float | None, target_rate:
         waveform = _to_mono_float(array, name)
         rate_missing |= rate is None and sampling_rate is None
         if rate is None:
-            rate = sampling_rate or target_rate
-        waveforms.append(_resample(waveform, rate, target_rate))
+            rate = sampling_rate or target_sampling_rate
+        waveforms.append(resample(waveform, rate, target_sampling_rate))
     if rate_missing:
         logger.warning(
-            f"No `sampling_rate` was given: the audio is taken to be at {target_rate} Hz. Pass `sampling_rate`, since"
-            " a wrong rate gives wrong codes without any error."
+            f"No `sampling_rate` was given, so the audio is assumed to be at {target_sampling_rate} Hz. Pass"
+            " `sampling_rate`: a wrong rate gives wrong codes without any error."
         )
     return waveforms
+
+
+def resample(waveform: np.ndarray, sampling_rate: float, target_sampling_rate: int) -> np.ndarray:
+    """Resample a waveform with soxr in high quality.
+
+    Args:
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, float32, at least one sample.
+        sampling_rate (`float`): Its rate in Hz.
+        target_sampling_rate (`int`): Rate in Hz of the result. If it is the same, the waveform is returned as it is.
+
+    Returns:
+        `np.ndarray` of shape `(num_samples,)`, float32. It has at least one sample: a clip that is shorter than one
+        sample at the new rate keeps its first.
+
+    Raises:
+        ImportError: If soxr is needed and not installed.
+    """
+    if sampling_rate == target_sampling_rate:
+        return waveform
+    if soxr is None:
+        raise ImportError(
+            f"Resampling from {sampling_rate:g} Hz to {target_sampling_rate} Hz needs soxr: `pip install soxr`."
+        )
+    resampled = soxr.resample(waveform, sampling_rate, target_sampling_rate, quality="HQ")
+    return resampled if len(resampled) else waveform[:1]
 
 
 def _split_clips(raw_speech: Any) -> list[Any]:
     if not isinstance(raw_speech, (list, tuple)):
         if getattr(raw_speech, "ndim", 0) == 2 and 2 < raw_speech.shape[0] <= raw_speech.shape[1]:
             raise ValueError(
-                f"clip 1 of 1 has shape {tuple(raw_speech.shape)}: {raw_speech.shape[0]} channels of one clip, or as"
-                " many clips? Pass a list: `[array]` for one clip of many channels, `list(array)` for many clips."
+                f"clip 1 of 1 has shape {tuple(raw_speech.shape)}, which could be one clip of {raw_speech.shape[0]}"
+                " channels or as many clips. Pass a list: `[array]` for one clip, `list(array)` for several."
             )
         return [raw_speech]
     if len(raw_speech) == 0:
@@ -75,7 +101,7 @@ def _split_clips(raw_speech: Any) -> list[Any]:
 
 
 def _unpack(clip: Any, name: str) -> tuple[Any, float | None]:
-    """Samples and own rate of a clip."""
+    """The samples of a clip, and its sampling rate if it carries one."""
     if hasattr(clip, "get_all_samples"):
         samples = clip.get_all_samples()
         return samples.data, _check_rate(samples.sample_rate, f"`sample_rate` of {name}")
@@ -84,9 +110,8 @@ def _unpack(clip: Any, name: str) -> tuple[Any, float | None]:
     array = clip.get("array") if clip.get("array") is not None else clip.get("raw")
     if array is None:
         raise ValueError(
-            f"{name} is a dict with the keys {sorted(map(str, clip))} but without samples: needed are 'array' (or"
-            " 'raw') and 'sampling_rate'. Files and encoded bytes are read by"
-            " `audioformer.feature_extraction.load_audio`."
+            f"{name} is a dict with the keys {sorted(map(str, clip))}, but it needs 'array' (or 'raw') and"
+            " 'sampling_rate'. Read files and encoded bytes with `audioformer.load_audio`."
         )
     rate = clip.get("sampling_rate")
     return array, None if rate is None else _check_rate(rate, f'"sampling_rate" of {name}')
@@ -106,15 +131,16 @@ def _to_mono_float(samples: Any, name: str) -> np.ndarray:
         raise ValueError(f"{name} is empty (shape {array.shape}).")
     if array.ndim not in (1, 2):
         raise ValueError(
-            f"{name} has rank {array.ndim} (shape {array.shape}): a clip is `(samples,)` or `(channels, samples)`."
+            f"{name} has rank {array.ndim} (shape {array.shape}): a clip must have the shape (num_samples,) or"
+            " (num_channels, num_samples)."
         )
     if array.ndim == 2 and array.shape[0] > array.shape[1]:
         raise ValueError(
-            f"{name} has shape {array.shape}, more channels than samples: a clip is `(channels, samples)`, so"
-            " transpose an array of `(samples, channels)`."
+            f"{name} has shape {array.shape}, that is more channels than samples: transpose an array of shape"
+            " (num_samples, num_channels)."
         )
     if array.dtype.kind == "f":
-        # Values beyond float32 turn into infinities here and are reported below.
+        # Values beyond the range of float32 become infinite here and are reported below.
         with np.errstate(over="ignore"):
             array = array.astype(np.float32, copy=False)
     else:
@@ -124,7 +150,7 @@ def _to_mono_float(samples: Any, name: str) -> np.ndarray:
         array /= scale
     waveform = array.mean(axis=0, dtype=np.float32) if array.ndim == 2 else array
     if not np.isfinite(waveform).all():
-        raise ValueError(f"{name} holds NaN or infinite samples.")
+        raise ValueError(f"{name} contains NaN or infinite samples.")
     return np.ascontiguousarray(waveform)
 
 
@@ -134,8 +160,7 @@ def _to_array(samples: Any, name: str) -> np.ndarray:
         array = (samples.float() if samples.is_floating_point() else samples).numpy()
     elif isinstance(samples, (str, bytes)) or hasattr(samples, "__fspath__"):
         raise ValueError(
-            f"{name} is a {type(samples).__name__}, not samples: read files with"
-            " `audioformer.feature_extraction.load_audio`."
+            f"{name} is a {type(samples).__name__}, not samples: read files with `audioformer.load_audio`."
         )
     else:
         try:
@@ -144,17 +169,7 @@ def _to_array(samples: Any, name: str) -> np.ndarray:
             raise ValueError(f"{name} is not an array of samples: {error}") from error
     if array.dtype.kind != "f" and array.dtype.name not in PCM_FORMATS:
         raise ValueError(
-            f"{name} has samples of type {array.dtype}: allowed are floating point and the PCM types"
+            f"{name} has samples of type {array.dtype}; allowed are floating-point types and the PCM types"
             f" {', '.join(PCM_FORMATS)}."
         )
     return array
-
-
-def _resample(waveform: np.ndarray, rate: float, target_rate: int) -> np.ndarray:
-    if rate == target_rate:
-        return waveform
-    if soxr is None:
-        raise ImportError(f"Resampling from {rate:g} Hz to {target_rate} Hz needs soxr: `pip install soxr`.")
-    resampled = soxr.resample(waveform, rate, target_rate, quality="HQ")
-    # A blip shorter than one sample at the target rate still is a clip.
-    return resampled if len(resampled) else waveform[:1]

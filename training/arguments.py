@@ -18,6 +18,13 @@ TEST = (FINETUNE, EVALUATE)
 ALL = (PRETRAIN, FINETUNE, EVALUATE)
 
 
+class SettingMetadata(dict[str, Any]):
+    """Metadata of a field. `HfArgumentParser` passes everything listed to argparse, which only knows the help."""
+
+    def keys(self) -> Any:
+        return {"help": None}.keys()
+
+
 def setting(default: Any, help: str, commands: tuple[str, ...] = ALL, **metadata: Any) -> Any:
     """A field of one of the dataclasses here.
 
@@ -28,7 +35,7 @@ def setting(default: Any, help: str, commands: tuple[str, ...] = ALL, **metadata
         metadata: `path="any"` for a folder, a file or a Hub id that must exist, `path="local"` where it cannot be on
             the Hub; `config="name"` for a field of the configuration, `fresh=True` if only of a fresh model's.
     """
-    return field(default=default, metadata={"help": help, "commands": commands, **metadata})
+    return field(default=default, metadata=SettingMetadata(help=help, commands=commands, **metadata))
 
 
 def commands_of(entry: dataclasses.Field) -> tuple[str, ...]:

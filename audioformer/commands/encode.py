@@ -1,4 +1,4 @@
-"""`audioformer encode`: audio to codes, once, as a data set of Parquet files."""
+"""`audioformer encode`: turn audio into codes, once, as a data set of Parquet files."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from audioformer.data.audio import ReadingSettings
 from audioformer.data.codes import ClipShards, EncodingSettings, encode_shards, shards_of_listing
 from audioformer.data.codes.encoded import read_codes_info
 from audioformer.data.codes.run import process_of_job
@@ -16,14 +17,15 @@ from audioformer.data.readers.streams import is_tar_source, read_stream
 from audioformer.data.report import DataReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
-from audioformer.files import CODES_MANIFEST, CODES_PATTERN
 from audioformer.model_cards import TINY_CODEC
 from audioformer.model_cards.codes_card import write_codes_card
 from audioformer.training.outputs import peak_memory_gb, quiet_loading
 
+from ..files import CODES_MANIFEST, CODES_PATTERN
+
 DESCRIPTION = (
-    "Turn audio into the codes that AudioFormer reads, once: Parquet files with a card, for `--codes` of the other "
-    "commands and for the Hub. A run that was stopped goes on where it was when it is started again."
+    "Turn audio into the codes that AudioFormer reads, once: Parquet files with a dataset card, for --codes of the "
+    "other commands and for the Hub. A run that was stopped continues where it was when it is started again."
 )
 EPILOG = """examples:
   audioformer encode recordings/ --output codes/
@@ -33,7 +35,7 @@ EPILOG = """examples:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags of `audioformer encode`."""
+    """Build the parser of `audioformer encode`."""
     parser = argparse.ArgumentParser(
         prog="audioformer encode",
         description=DESCRIPTION,
@@ -43,67 +45,92 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a folder (AudioSet, FSD50K, ESC-50, Speech Commands, a folder a class, or any audio files), a CSV or "
-        "JSON manifest, .tar files in the WebDataset layout, or a `datasets` data set, saved or on the Hub",
+        help="a folder (AudioSet, FSD50K, ESC-50, Speech Commands, one folder per class, or any audio files), a CSV "
+        "or JSON manifest, .tar files in the WebDataset layout, or a `datasets` data set on disk or on the Hub",
     )
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the codes; made if missing")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the codes; created if missing")
+    reading = ReadingSettings()
     source = parser.add_argument_group("the audio")
     source.add_argument("--layout", default="auto", choices=["auto", *LAYOUTS], help="layout of a folder")
     source.add_argument("--streaming", action="store_true", help="read a `datasets` data set without downloading it")
     source.add_argument("--audio-column", default="audio", metavar="NAME", help="column with the audio")
     source.add_argument("--label-column", default="label", metavar="NAME", help="column with the label or labels")
-    source.add_argument("--label-delimiter", default=";", metavar="TEXT", help="between several labels in a manifest")
+    source.add_argument(
+        "--label-delimiter", default=";", metavar="TEXT", help="what separates several labels in a manifest"
+    )
     source.add_argument(
         "--long-files",
         choices=["windows", "cut"],
-        default="windows",
-        help="longer files become windows named id#start, or lose what is behind (default: windows)",
+        default=reading.long_files,
+        help="what happens to files longer than a window: divide them into windows named id#start, or keep only their "
+        "beginning (default: %(default)s)",
     )
-    source.add_argument("--window-s", type=float, default=10.0, metavar="S", help="longest clip (default: 10)")
     source.add_argument(
-        "--max-file-s", type=float, metavar="S", help="leave out files longer than this, and list them"
+        "--window-s",
+        type=float,
+        default=reading.max_length_s,
+        metavar="S",
+        help="length of the longest clip or window in seconds (default: %(default)g)",
     )
-    source.add_argument("--keep-silent", action="store_true", help="encode clips without any sound, too")
+    source.add_argument(
+        "--max-file-s",
+        type=float,
+        default=reading.max_duration_s,
+        metavar="S",
+        help="leave out files longer than this many seconds, and list them (default: no limit)",
+    )
+    source.add_argument(
+        "--keep-silent",
+        action="store_true",
+        default=reading.keep_silent,
+        help="encode clips without any sound, too, instead of leaving them out",
+    )
     source.add_argument(
         "--max-rejected-share",
         type=float,
         default=0.01,
         metavar="SHARE",
-        help="share of files that may be unreadable before the run stops with their list (default: 0.01)",
+        help="share of the files that may be unreadable before the run stops and lists them (default: 0.01)",
     )
     codec = parser.add_argument_group("the codec")
-    codec.add_argument("--codec", metavar="ID", help="folder or Hub id (default: the small one of the package)")
+    codec.add_argument(
+        "--codec", metavar="ID", help="folder or Hub id (default: the small codec that comes with the package)"
+    )
     codec.add_argument("--codec-revision", metavar="REV", help="revision of a codec on the Hub")
     codec.add_argument(
-        "--codec-type", choices=list(CODEC_CLASSES), help="kind of a codec on the Hub (default: encodec)"
+        "--codec-type", choices=list(CODEC_CLASSES), help="type of a codec on the Hub (default: encodec)"
     )
     codec.add_argument(
         "--codec-backend",
         choices=["transformers", "encodec"],
         default="transformers",
-        help="encodec: --codec is an original checkpoint (.th), run by that package",
+        help="encodec: --codec is an original checkpoint (.th), run by the encodec package",
     )
-    codec.add_argument("--codebooks", type=int, default=4, metavar="N", help="rows of codes to keep (default: 4)")
+    codec.add_argument(
+        "--num-codebooks", type=int, default=4, metavar="N", help="number of codebooks to keep (default: %(default)s)"
+    )
     run = parser.add_argument_group("the run")
-    run.add_argument("--shard-size", type=int, default=1000, metavar="N", help="clips a file (default: 1000)")
-    run.add_argument("--device", help='"cpu", "cuda", ... (default: a GPU for each process, where there are)')
-    run.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: the cores, 8 at most)")
-    run.add_argument("--batch-size", type=int, metavar="N", help="clips a call (default: 16 on a CPU, 256 on a GPU)")
+    run.add_argument("--shard-size", type=int, default=1000, metavar="N", help="clips per file (default: 1000)")
+    run.add_argument("--device", help='"cpu", "cuda", ... (default: one GPU per process if there are any)')
+    run.add_argument("--workers", type=int, metavar="N", help="threads that decode (default: one per core, 8 at most)")
+    run.add_argument(
+        "--batch-size", type=int, metavar="N", help="clips per call of the codec (default: 16 on a CPU, 256 on a GPU)"
+    )
     return parser
 
 
 def open_source(arguments: argparse.Namespace) -> ClipShards:
-    """What is to be encoded.
+    """Open what is to be encoded.
 
     Raises:
-        ValueError: If there is nothing that can be read.
+        ValueError: If the source does not exist, or contains nothing that can be read.
     """
     source, columns = arguments.source, (arguments.audio_column, arguments.label_column)
     if arguments.streaming or is_tar_source(source):
         return read_stream(source, *columns)
     layout = arguments.layout
     if layout == "auto" and Path(source, CODES_MANIFEST).is_file():
-        raise ValueError(f"{source} is a folder of codes already: give it to `--codes` of the other commands.")
+        raise ValueError(f"{source} is a folder of codes already: pass it to `--codes` of the other commands.")
     options = {
         "audio_column": arguments.audio_column,
         "label_column": arguments.label_column,
@@ -114,7 +141,7 @@ def open_source(arguments: argparse.Namespace) -> ClipShards:
     except ValueError as error:
         if layout != "auto" or not Path(source).is_dir():
             raise
-        # Codes need no labels: audio that is not sorted into a folder a class is a tree of files.
+        # Codes need no labels: audio that is not sorted into one folder per class is a tree of files.
         try:
             listing = read_listing(source, "audio_files")
         except ValueError:
@@ -123,27 +150,27 @@ def open_source(arguments: argparse.Namespace) -> ClipShards:
 
 
 def choose_device(device: str | None) -> str:
-    """The device of this process."""
+    """Return the device of this process."""
     if device is not None:
         return device
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def encode(arguments: argparse.Namespace) -> int:
-    """Encode this process's part, and finish the folder if it was the last.
+    """Encode the shards of this process, and complete the folder if they were the last.
 
     Returns:
-        `int`: Shards that other processes have not finished yet.
+        `int`: Number of shards that other processes have not finished yet.
 
     Raises:
         ValueError: If the source, the codec, the settings or the output folder cannot be used.
     """
-    for name in ("window_s", "max_file_s", "codebooks", "shard_size", "workers", "batch_size"):
+    for name in ("window_s", "max_file_s", "num_codebooks", "shard_size", "workers", "batch_size"):
         value = getattr(arguments, name)
         if value is not None and value <= 0:
             raise ValueError(f"`--{name.replace('_', '-')}` must be more than 0, got {value}.")
     settings = EncodingSettings(
-        num_codebooks=arguments.codebooks,
+        num_codebooks=arguments.num_codebooks,
         max_length_s=arguments.window_s,
         long_files=arguments.long_files,
         max_duration_s=arguments.max_file_s,
@@ -168,19 +195,19 @@ def encode(arguments: argparse.Namespace) -> int:
 
 
 def summary(output: Path, seconds: float) -> str:
-    """What the folder holds, for the terminal."""
-    manifest = read_codes_info(output)
-    report = DataReport(**manifest["report"])
-    encoded_s = sum(manifest["statistics"]["counts"][0]) / manifest["frame_rate"]
+    """Describe the content of a folder of codes for the terminal."""
+    info = read_codes_info(output)
+    report = DataReport(**info["report"])
+    encoded_s = sum(info["statistics"]["counts"][0]) / info["frame_rate"]
     files = sorted(output.glob(CODES_PATTERN))
     size = sum(file.stat().st_size for file in files)
-    used = ", ".join(f"C{row + 1} {used:,}" for row, used in enumerate(manifest["statistics"]["entries_used"]))
+    used = ", ".join(f"C{codebook + 1} {used:,}" for codebook, used in enumerate(info["statistics"]["entries_used"]))
     return "\n".join(
         [
             report.to_text(),
             f"Codes: {output}",
-            f"  files       {len(files):,}, {size / 1e6:,.1f} MB, {size / max(encoded_s, 1e-9) / 100:.2f} kB for 10 s",
-            f"  used        {used} of {manifest['codebook_size']:,} entries",
+            f"  files       {len(files):,}, {size / 1e6:,.1f} MB, {size / max(encoded_s, 1e-9) / 100:.2f} kB per 10 s",
+            f"  used        {used} of {info['codebook_size']:,} entries",
             f"  time        {seconds:.1f} s, peak memory {peak_memory_gb():.2f} GB",
         ]
     )
@@ -198,7 +225,7 @@ def run(arguments: argparse.Namespace) -> int:
     missing = encode(arguments)
     if missing:
         rank, _ = process_of_job()
-        print(f"Process {rank} is done; {missing} files of other processes are still to come.")
+        print(f"Process {rank} is done; other processes still have {missing} shards to encode.")
         return 0
     write_codes_card(arguments.output)
     print(summary(Path(arguments.output), time.perf_counter() - started))

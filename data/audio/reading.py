@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import soundfile
 
-from audioformer.feature_extraction.waveforms import _resample as resample
+from audioformer.feature_extraction.waveforms import resample
 
 AudioSource: TypeAlias = Any
 """A path (`str` or `os.PathLike`), a dict with `"array"` and `"sampling_rate"`, a dict with `"bytes"` or `"path"` (as

@@ -86,10 +86,6 @@ class EncodedClips(Clips):
             )
 
 
-EncodedData = EncodedClips
-"""The former name of [`EncodedClips`]."""
-
-
 def read_codes_info(folder: str | Path) -> dict[str, Any]:
     """Read what a finished folder of codes says about itself.
 

@@ -42,7 +42,7 @@ def test_every_recipe_parses(name, tmp_path):
     assert arguments.learning_rate == recipe["learning_rate"]
     if "method" in recipe:
         assert options.method == ("ft2" if name.endswith("ft2") else "ft1")
-    if not name.startswith("tiny"):
+    if not name.startswith(("tiny", "demo")):
         assert all(getattr(arguments, key) == value for key, value in OFF.items())
         assert (settings.data.long_files, settings.data.keep_silent) == ("cut", True)
         assert arguments.warmup_steps == 0

@@ -14,6 +14,8 @@ from datasets import load_dataset
 from transformers import AutoConfig
 
 from audioformer.cli import main
+from audioformer.commands.encode import build_parser
+from audioformer.data import ReadingSettings, list_audio_clips, read_listing
 from audioformer.data.codes.encoded import load_codes
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
@@ -52,9 +54,9 @@ def test_datasets_reads_it_with_and_without_the_card(encoded, tmp_path):
 def test_every_file_says_where_its_codes_come_from(encoded):
     codec = AudioFormerFeatureExtractor(codec=str(TINY_CODEC)).codec
     for file in encoded.glob("codes-*.parquet"):
-        account = json.loads(pq.read_metadata(file).metadata[b"audioformer"])
-        assert account["codec"]["codec_fingerprint"] == codec_fingerprint(codec)
-        assert {"codec", "codec_revision", "frame_rate", "sampling_rate", "codebook_size"} <= account["codec"].keys()
+        metadata = json.loads(pq.read_metadata(file).metadata[b"audioformer"])
+        assert metadata["codec"]["codec_fingerprint"] == codec_fingerprint(codec)
+        assert {"codec", "codec_revision", "frame_rate", "sampling_rate", "codebook_size"} <= metadata["codec"].keys()
     info = json.loads((encoded / "dataset_info.json").read_text())
     assert info["splits"]["train"]["num_examples"] == 12 and "codes" in info["features"]
 
@@ -86,7 +88,7 @@ def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, ca
     make_mimi().save_pretrained(tmp_path / "mimi")
     codec = ["--codec", str(tmp_path / "mimi")]
     source = str(encoded.parent / "sounds")
-    assert main(["encode", source, "--output", str(tmp_path / "codes"), "--codebooks", "2", *codec]) == 0
+    assert main(["encode", source, "--output", str(tmp_path / "codes"), "--num-codebooks", "2", *codec]) == 0
     run = ["--codes", str(tmp_path / "codes"), "--num-codebooks", "2", *codec, "--max-steps", "1", "--use-cpu"]
     sizes = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2"]
     pretrained = tmp_path / "pretrained"
@@ -99,7 +101,7 @@ def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, ca
     # The same codes for a checkpoint of EnCodec's.
     wrong = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "no"), "--model", str(TINY_ESC10), *run]
     assert main([*wrong, "--new-head"]) == 1
-    assert "made for 1024 entries a codebook, the codec has 256" in capsys.readouterr().err
+    assert "made for 1024 entries per codebook, the codec has 256" in capsys.readouterr().err
 
 
 def test_audio_without_labels_trains_no_classifier(tmp_path, capsys):
@@ -128,8 +130,9 @@ def test_a_tree_without_class_folders_has_no_labels(tmp_path):
     "flags, message",
     [
         (["{sounds}/gone"], "`data` '.*gone' does not exist"),
-        (["{sounds}", "--codebooks", "9"], "asks for row 8"),
+        (["{sounds}", "--num-codebooks", "9"], "`codebooks` contains 8"),
         (["{sounds}", "--window-s", "-1"], "`--window-s` must be more than 0, got -1.0"),
+        (["{sounds}", "--num-codebooks", "0"], "`--num-codebooks` must be more than 0, got 0"),
         (["{sounds}", "--workers", "0"], "`--workers` must be more than 0, got 0"),
         (["{sounds}", "--codec", "no/such/codec"], "'no/such/codec', which does not exist"),
         (["{empty}"], "No audio"),
@@ -149,3 +152,16 @@ def test_what_is_wrong_is_told_before_anything_is_written(tmp_path, capsys, flag
 def test_codes_are_not_encoded_again(encoded, tmp_path, capsys):
     assert main(["encode", str(encoded), "--output", str(tmp_path / "codes")]) == 1
     assert "is a folder of codes already" in capsys.readouterr().err
+
+
+def test_long_files_are_read_as_every_command_reads_them(tmp_path, capsys):
+    defaults = build_parser().parse_args(["sounds", "--output", "codes"])
+    given = (defaults.window_s, defaults.long_files, defaults.max_file_s, defaults.keep_silent)
+    reading = ReadingSettings()
+    assert given == (reading.max_length_s, reading.long_files, reading.max_duration_s, reading.keep_silent)
+    make_sounds(tmp_path / "sounds", 2, seconds=2.2)
+    flags = ["--output", str(tmp_path / "codes"), "--window-s", "0.8"]
+    assert main(["encode", str(tmp_path / "sounds"), *flags]) == 0
+    clips = list_audio_clips(read_listing(tmp_path / "sounds"), ReadingSettings(max_length_s=0.8))
+    codes = load_codes(tmp_path / "codes")
+    assert codes.ids == clips.ids and len(codes) == 6 and codes.groups == clips.groups

@@ -1,6 +1,7 @@
 """The seam: a family that no file outside `tests/` names trains, evaluates, classifies, is pushed and is loaded."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from audioformer.app.sound_classifier import SoundClassifier
 from audioformer.cli import main
 from audioformer.data.audio import load_audio
 
+from ..hub.client import ask_client
 from ..hub.conftest import server  # noqa: F401  (a fixture)
 from ..hub.server import TOKEN
 
@@ -48,7 +50,17 @@ def test_windows_of_a_long_file_are_one_tested_clip(finetuned, sounds, tmp_path)
 
 
 def test_another_run_starts_from_it(finetuned, sounds, tmp_path):
-    command = ["finetune", "--recipe", "toy", "--model", str(finetuned), "--data", str(sounds), "--max-steps", "2"]
+    command = [
+        "finetune",
+        "--recipe",
+        "toy",
+        "--model",
+        str(finetuned),
+        "--data",
+        str(sounds),
+        "--learning-rate",
+        "1e-5",
+    ]
     flags = ["--output", str(tmp_path / "more"), "--use-cpu", "--eval-strategy", "no", "--save-strategy", "no"]
     assert main([*command, *flags, "--load-best-model-at-end", "false"]) == 0
     assert json.loads((tmp_path / "more" / "eval_results.json").read_text())["accuracy"] >= 0.9
@@ -71,20 +83,29 @@ def test_the_page_shows_what_it_receives(finetuned, sounds):
     assert shown.view.title == "Spectrogram" and shown.view.values.shape[0] == 64
 
 
-def test_the_pushed_repository_loads_through_pipeline(finetuned, server, tmp_path, monkeypatch):  # noqa: F811
-    from huggingface_hub import HfApi
+PUSH_AND_LOAD = """
+import json
+import sys
+sys.path.insert(0, sys.argv[1])
+from audioformer.cli import main
+from tests.families import spectrogram_family
+from audioformer.training.families import register_family
+from transformers import pipeline
 
-    from audioformer.model_cards.push import push_folder
+spectrogram_family.register_auto_classes()
+register_family(spectrogram_family.FAMILY)
+assert main(["push", sys.argv[2], "tester/toy", "--license", "cc0-1.0"]) == 0
+classifier = pipeline("audio-classification", model="tester/toy")
+print(json.dumps(type(classifier.model).__name__))
+"""
 
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-    api = HfApi(endpoint=server.url, token=TOKEN)
-    monkeypatch.setattr("audioformer.model_cards.push.HfApi", lambda **kwargs: api)
-    push_folder(finetuned, "tester/toy", license="cc0-1.0", token=TOKEN)
-    card = (finetuned / "README.md").read_text()
-    assert "Toy spectrogram" in card and "AudioFormer" not in card
-    folder = tmp_path / "downloaded"
-    api.snapshot_download("tester/toy", local_dir=folder)
-    assert pipeline("audio-classification", model=str(folder)).model.config.model_type == "toy_spectrogram"
+
+def test_the_pushed_repository_loads_through_pipeline(finetuned, server, tmp_path):  # noqa: F811
+    folder = shutil.copytree(finetuned, tmp_path / "toy")
+    loaded = ask_client(PUSH_AND_LOAD, str(ROOT), str(folder), server=server, home=tmp_path / "home", token=TOKEN)
+    assert loaded == "ToyForAudioClassification"
+    card = (folder / "README.md").read_text()
+    assert "Toy spectrogram" in card and "AudioFormer" not in card and 'model="tester/toy"' in card
 
 
 def test_what_it_cannot_do_is_said(finetuned, sounds, tmp_path, capsys):

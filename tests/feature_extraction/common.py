@@ -1,4 +1,4 @@
-"""Small codecs with filled codebooks, and `EncodecModel.encode` on single clips as the oracle of all ids."""
+"""Small codecs with filled codebooks, and `EncodecModel.encode` on single clips as the reference for all ids."""
 
 import numpy as np
 import torch
@@ -8,12 +8,12 @@ BANDWIDTH = 3.0
 
 
 def make_codec(num_filters: int = 4, seed: int = 0, **config) -> EncodecModel:
-    """A random codec whose codebooks cover what its encoder gives, so that codes vary from frame to frame."""
+    """A random codec whose codebooks cover its encoder's outputs, so that codes vary from frame to frame."""
     torch.manual_seed(seed)
     model = EncodecModel(EncodecConfig(num_filters=num_filters, **config)).eval()
     loudness = torch.linspace(0.01, 1.0, 24).view(24, 1, 1)
     with torch.no_grad():
-        # With biases as large as they come, all frames would be nearly equal, and rounding would decide their codes.
+        # With the initial biases all frames would be nearly equal, and rounding would decide their codes.
         for name, parameter in model.encoder.named_parameters():
             if "bias" in name:
                 parameter *= 0.1
@@ -23,14 +23,14 @@ def make_codec(num_filters: int = 4, seed: int = 0, **config) -> EncodecModel:
         residual = residual - mean
         for layer in model.quantizer.layers:
             chosen = residual[torch.randint(len(residual), (model.config.codebook_size,))]
-            # No two entries may be equal: which one of two a frame gets would be decided by rounding.
+            # No two entries may be equal, because rounding would decide between them.
             layer.codebook.embed.copy_(chosen + 0.3 * residual.std(0) * torch.randn_like(chosen))
             residual = residual - layer.codebook.decode(layer.codebook.encode(residual))
     return model
 
 
 def make_mimi() -> MimiModel:
-    """A random Mimi of 12.5 frames a second, six rows of 256 entries."""
+    """A random Mimi of 12.5 frames per second and six codebooks of 256 entries."""
     torch.manual_seed(0)
     config = MimiConfig(
         num_filters=4,

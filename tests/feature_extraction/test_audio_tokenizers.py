@@ -1,4 +1,4 @@
-"""Mimi, DAC and X-Codec 2 behind the interface of EnCodec: codes of their own `encode`, sizes of their own."""
+"""Mimi, DAC and X-Codec 2 with the interface of EnCodec: the codes of their own `encode`, and their own sizes."""
 
 import pickle
 
@@ -37,7 +37,7 @@ def codes_of_dac(model: DacModel, clip: np.ndarray) -> np.ndarray:
 
 
 CODECS = {
-    # Frames of a second and a half: 12.5 and 86.13 a second, rounded up.
+    # The last number is that of the frames in 1.5 s, at 12.5 and 86.13 per second, rounded up.
     "mimi": (make_mimi, codes_of_mimi, 24000, 1920, 256, 6, 19),
     "dac": (make_dac, codes_of_dac, 44100, 512, 64, 3, 130),
 }
@@ -51,9 +51,9 @@ def case(request):
 
 @pytest.mark.parametrize("batch", [(0,), (0, 1, 2)])
 def test_codes_are_those_of_the_models_own_encode(case, batch):
-    model, reference, (rate, _, _, num_rows, frames) = case
+    model, reference, (rate, _, _, num_codebooks, frames) = case
     clips = [make_clip(length) for length in (round(1.5 * rate), 7000, 3)]
-    extractor = AudioFormerFeatureExtractor(codec=model, codebooks=list(range(num_rows)))
+    extractor = AudioFormerFeatureExtractor(codec=model, codebooks=list(range(num_codebooks)))
     ids = extractor([clips[index] for index in batch], sampling_rate=rate, padding=False)["input_ids"]
     for index, got in zip(batch, ids, strict=True):
         with torch.no_grad():
@@ -64,7 +64,7 @@ def test_codes_are_those_of_the_models_own_encode(case, batch):
 
 
 def test_sizes_follow_from_the_codec(case):
-    model, _, (rate, hop_length, codebook_size, num_rows, _) = case
+    model, _, (rate, hop_length, codebook_size, num_codebooks, _) = case
     extractor = AudioFormerFeatureExtractor(codec=model, codebooks=1)
     assert (extractor.sampling_rate, extractor.codebook_size) == (rate, codebook_size)
     assert extractor.hop_length == hop_length and extractor.frame_rate == pytest.approx(rate / hop_length)
@@ -74,15 +74,17 @@ def test_sizes_follow_from_the_codec(case):
     assert config.frame_rate == pytest.approx(rate / hop_length) and config.codebook == 1
     inputs = extractor(make_clip(9000), sampling_rate=rate, return_tensors="pt")
     assert AudioFormerForMaskedLM(config)(**inputs).logits.shape[-1] == codebook_size + 4
-    with pytest.raises(ValueError, match=f"row {num_rows}, but the codec has the rows 0 to {num_rows - 1}"):
-        AudioFormerFeatureExtractor(codec=model, codebooks=[0, num_rows])
+    with pytest.raises(
+        ValueError, match=f"contains {num_codebooks}, but the codec has the codebooks 0 to {num_codebooks - 1}"
+    ):
+        AudioFormerFeatureExtractor(codec=model, codebooks=[0, num_codebooks])
 
 
 def test_given_sizes_are_checked(case):
     model, _, (rate, _, codebook_size, _, _) = case
     with pytest.raises(ValueError, match=f"works at {rate} Hz, the extractor at 16000 Hz"):
         AudioFormerFeatureExtractor(codec=model, sampling_rate=16000)
-    with pytest.raises(ValueError, match=f"{codebook_size} entries a codebook, 1024 are expected"):
+    with pytest.raises(ValueError, match=f"{codebook_size} entries per codebook, expected are 1024"):
         AudioFormerFeatureExtractor(codec=model, codebook_size=1024)
 
 
@@ -109,7 +111,7 @@ def test_truncated_codes_are_those_of_the_whole_clip(case):
     assert np.array_equal(cut[:, 1:11], whole[:, 1:11]) and cut.shape == (1, 12) and cut[0, -1] == 2
 
 
-def test_a_codec_in_training_mode_encodes_as_ever(case):
+def test_a_codec_in_training_mode_encodes_the_same_codes(case):
     model, _, (rate, *_) = case
     clip = make_clip(8000)
     expected = AudioFormerFeatureExtractor(codec=model, codebooks=[0, 1, 2])(clip, sampling_rate=rate)["input_ids"]
@@ -121,7 +123,7 @@ def test_a_codec_in_training_mode_encodes_as_ever(case):
         model.eval()
 
 
-def test_a_kind_on_the_hub_is_said(monkeypatch):
+def test_the_type_of_a_codec_on_the_hub_is_given(monkeypatch):
     asked = []
 
     def answer(location, **options):
@@ -146,7 +148,7 @@ def test_other_models_are_refused(tmp_path):
     BertModel(
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     ).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="must be one of encodec, mimi, dac, xcodec2, got a 'bert'"):
+    with pytest.raises(ValueError, match="must be one of encodec, mimi, dac, xcodec2, got 'bert'"):
         AudioFormerFeatureExtractor(codec=str(tmp_path))
 
 
@@ -182,15 +184,15 @@ def xcodec2() -> Xcodec2Model:
     return model
 
 
-def test_xcodec2_has_one_row_of_level_products(xcodec2):
+def test_xcodec2_has_one_codebook_of_level_products(xcodec2):
     extractor = AudioFormerFeatureExtractor(codec=xcodec2)
     assert (extractor.sampling_rate, extractor.codebook_size, extractor.hop_length) == (16000, 64, 320)
-    with pytest.raises(ValueError, match="row 1, but the codec has the rows 0 to 0"):
+    with pytest.raises(ValueError, match="contains 1, but the codec has the codebooks 0 to 0"):
         AudioFormerFeatureExtractor(codec=xcodec2, codebooks=1)
 
 
 def test_xcodec2_codes_are_those_of_its_own_encode(xcodec2, monkeypatch):
-    """Its extractor takes the spectrogram from torchaudio, which may be missing: a stand-in makes one of its shape."""
+    """Its extractor needs torchaudio, which may be missing, so a stand-in makes a spectrogram of the same shape."""
 
     def prepare(waveform, sampling_rate, return_tensors):
         padded = np.pad(waveform, (0, 1))

@@ -26,7 +26,7 @@ def test_untrained_later_codebook_matters_only_if_used():
     ("config", "message"),
     [
         ({"sampling_rate": 16000}, "works at 16000 Hz, the extractor at 24000 Hz"),
-        ({"codebook_size": 512}, "512 entries a codebook, 1024 are expected"),
+        ({"codebook_size": 512}, "512 entries per codebook, expected are 1024"),
         ({"use_causal_conv": False}, "use_causal_conv=False"),
         ({"norm_type": "time_group_norm"}, "norm_type='time_group_norm'"),
         ({"pad_mode": "constant"}, "pad_mode='constant'"),
@@ -41,8 +41,8 @@ def test_codecs_that_do_not_fit(config, message):
         AudioFormerFeatureExtractor(codec=EncodecModel(EncodecConfig(num_filters=2, **config)))
 
 
-def test_rows_that_the_bandwidth_lacks(codec):
-    with pytest.raises(ValueError, match="row 4, but 3.0 kb/s give the rows 0 to 3"):
+def test_codebooks_that_the_bandwidth_lacks(codec):
+    with pytest.raises(ValueError, match="contains 4, but at 3.0 kb/s the codec has the codebooks 0 to 3"):
         AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 4])
     AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 4], bandwidth=6.0)
     with pytest.raises(ValueError, match="no bandwidth of 2.0 kb/s"):
@@ -50,7 +50,7 @@ def test_rows_that_the_bandwidth_lacks(codec):
 
 
 @pytest.mark.parametrize("codebooks", [-1, [], [0, 0], [0, -2], 0.5, "0", [True], None])
-def test_rows_that_make_no_sense(codec, codebooks):
+def test_invalid_codebooks(codec, codebooks):
     with pytest.raises(ValueError, match="`codebooks` must be a codebook index of at least 0"):
         AudioFormerFeatureExtractor(codec=codec, codebooks=codebooks)
 
@@ -61,7 +61,7 @@ def test_folders_that_do_not_exist(codec):
         AudioFormerFeatureExtractor(codec=codec)
 
 
-def test_things_that_are_no_codec():
+def test_models_that_are_not_codecs():
     with pytest.raises(ValueError, match="Hub id, a local folder or a loaded `EncodecModel`, got Linear"):
         AudioFormerFeatureExtractor(codec=torch.nn.Linear(1, 1))
 

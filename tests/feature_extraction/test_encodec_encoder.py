@@ -10,8 +10,8 @@ from audioformer.feature_extraction.encodec_encoder import FoldedEncodecEncoder
 
 from .common import assert_same_codes, make_clip, make_codec, reference_codes
 
-# Around nothing, one hop, the lengths that upstream extends by zeros, and whole seconds; 7 and 13 leave partial frames
-# at every stride.
+# Around 0, one hop, the lengths that `EncodecModel` extends by zeros, and one second. Some leave partial frames at
+# every stride.
 LENGTHS = [1, 2, 7, 8, 39, 40, 41, 319, 320, 321, 640, 641, 1900, 2240, 2559, 2561, 23999, 24000, 24001, 50123]
 
 
@@ -25,9 +25,9 @@ def test_one_by_one(codec, encoder):
     assert_same_codes(codec, clips, [encoder.encode([clip])[0] for clip in clips])
 
 
-def test_the_oracle_tells_frames_apart(codec):
+def test_the_reference_codes_vary_between_frames(codec):
     codes = reference_codes(codec, make_clip(50123))
-    assert all(len(np.unique(codes[:, row])) > 30 for row in range(4))
+    assert all(len(np.unique(codes[:, codebook])) > 30 for codebook in range(4))
 
 
 @pytest.mark.parametrize("order", ["given", "reversed", "shuffled"])
@@ -51,7 +51,7 @@ def test_every_order_of_a_few(codec, encoder, monkeypatch):
 
 @pytest.mark.parametrize("segment_frames", [7, 10, 75])
 def test_segments_leave_no_trace(codec, encoder, segment_frames, monkeypatch):
-    """Lengths end just before, at and just after a border of segments; groups end inside the list."""
+    """Clips end just before, at and just after a segment boundary; groups end inside the list."""
     monkeypatch.setattr(encoder, "segment_frames", segment_frames)
     monkeypatch.setattr(encoder, "group_size", 3)
     monkeypatch.setattr(encoder, "micro_batch_size", 2)
@@ -61,7 +61,7 @@ def test_segments_leave_no_trace(codec, encoder, segment_frames, monkeypatch):
 
 
 def test_partial_frame_is_reflected_not_zero_padded(codec, encoder):
-    """What makes a batch of zero-padded clips wrong upstream must make a difference here, or nothing is tested."""
+    """Zero padding must change codes here, or the tests of batches would prove nothing."""
     changed = 0
     for seed in range(20):
         clip = make_clip(3200 + 37, seed=seed)
@@ -92,12 +92,12 @@ def test_other_shapes_of_codec(config):
     assert_same_codes(codec, clips, encoder.encode(clips))
 
 
-def test_rows_asked_for_are_the_first_ones(codec, encoder):
+def test_the_first_codebooks_are_searched(codec, encoder):
     clip = make_clip(10000)
     np.testing.assert_array_equal(FoldedEncodecEncoder(codec, 2).encode([clip])[0], encoder.encode([clip])[0][:, :2])
 
 
-def test_codec_stays_untouched(codec):
+def test_codec_is_not_changed(codec):
     before = {name: tensor.clone() for name, tensor in codec.state_dict().items()}
     FoldedEncodecEncoder(codec, 4).encode([make_clip(1000)])
     assert all(torch.equal(before[name], tensor) for name, tensor in codec.state_dict().items())
@@ -105,7 +105,7 @@ def test_codec_stays_untouched(codec):
 
 
 def test_encoding_leaves_the_encoder_as_it_was(codec):
-    """Sums are made in place; a view of a bias among them would spoil every later code."""
+    """Sums are computed in place; a view of a bias among them would corrupt all later codes."""
     encoder = FoldedEncodecEncoder(codec, 4)
     encoder.segment_frames = 10
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}

@@ -126,7 +126,7 @@ def test_what_does_not_fit_is_refused(model, checkpoint, encodec, tmp_path):
         AudioFormerFeatureExtractor(codec=checkpoint, codec_backend="onnx")
     with pytest.raises(ValueError, match="must be the file of an original checkpoint .*gone.th"):
         AudioFormerFeatureExtractor(codec=tmp_path / "gone.th", codec_backend="encodec")
-    with pytest.raises(ValueError, match="row 4, but 3.0 kb/s give the rows 0 to 3"):
+    with pytest.raises(ValueError, match="contains 4, but at 3.0 kb/s the codec has the codebooks 0 to 3"):
         AudioFormerFeatureExtractor(codec=model, codebooks=4)
     with pytest.raises(ValueError, match="no bandwidth of 2.0 kb/s, only 1.5, 3.0"):
         AudioFormerFeatureExtractor(codec=model, bandwidth=2.0)
@@ -180,7 +180,7 @@ def test_the_command_converts_and_names_what_it_cannot(checkpoint, tmp_path, cap
     for content, message in (
         ({"a": torch.zeros(2)}, "`encoder.model.0` or `quantizer.vq.layers.0` is missing"),
         ([1, 2], "must hold a dict of tensors, got list"),
-        (print, "cannot be read as weights alone"),
+        (print, "cannot be read with `weights_only=True`"),
     ):
         torch.save(content, tmp_path / "wrong.th")
         with pytest.raises(SystemExit):
@@ -188,6 +188,6 @@ def test_the_command_converts_and_names_what_it_cannot(checkpoint, tmp_path, cap
         assert message in capsys.readouterr().err
     state = dict(torch.load(checkpoint, weights_only=True))
     state.pop("encoder.model.3.conv.conv.bias")
-    with pytest.raises(ValueError, match="not those of an EnCodec: encoder.layers.3.conv.bias"):
+    with pytest.raises(ValueError, match="not the weights of an EnCodec, 1 do not fit: encoder.layers.3.conv.bias"):
         convert_encodec_state_dict(state)
     assert not (tmp_path / "other").exists()

@@ -1,4 +1,4 @@
-"""From clips to padded ids: what the codec says, between BOA and EOA."""
+"""From clips to padded ids: the codes of the codec, between BOA and EOA."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_batch_and_single_agree(extractor):
 
 
 @pytest.mark.parametrize("codebooks", [1, 3, [0], [0, 1, 2, 3], [2, 0], (1, 3), np.array([0, 2])])
-def test_rows(codec, codebooks):
+def test_codebooks(codec, codebooks):
     clip = make_clip(5000)
     extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=codebooks)
     ids = extractor([clip, clip[:700]], sampling_rate=RATE, return_tensors="np")["input_ids"]
@@ -51,7 +51,7 @@ def test_rows(codec, codebooks):
     assert (ids[:, 0] == 0).all() and (ids[0, -1] == 2).all() and (ids[1, 4] == 2).all() and (ids[1, 5:] == 1).all()
 
 
-def test_more_bandwidth_gives_more_rows(codec):
+def test_more_bandwidth_gives_more_codebooks(codec):
     extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[7], bandwidth=6.0)
     clip = make_clip(5000)
     expected = reference_codes(codec, clip, bandwidth=6.0)[:, 7]
@@ -67,7 +67,7 @@ def test_settings_may_be_changed_later(codec):
         extractor(clip, sampling_rate=RATE)["input_ids"][0, 1:-1] - 3, reference_codes(codec, clip)[:, [0, 3]]
     )
     extractor.codebooks = 4
-    with pytest.raises(ValueError, match="row 4"):
+    with pytest.raises(ValueError, match="`codebooks` contains 4"):
         extractor(clip, sampling_rate=RATE)
 
 
@@ -109,15 +109,15 @@ def test_with_codebooks_changes_a_copy_and_shares_the_codec(codec, tmp_path):
 def test_with_codebooks_refuses_what_the_codec_does_not_have(codec, extractor, tmp_path):
     with pytest.raises(ValueError, match="`codebooks` must be a codebook index"):
         extractor.with_codebooks([0, 0])
-    with pytest.raises(ValueError, match="but 3.0 kb/s"):
+    with pytest.raises(ValueError, match="but at 3.0 kb/s"):
         extractor.with_codebooks([0, 4])
     codec.save_pretrained(tmp_path)
     by_folder = AudioFormerFeatureExtractor(codec=tmp_path)
     not_loaded_yet = by_folder.with_codebooks([0, 4])
-    with pytest.raises(ValueError, match="but 3.0 kb/s"):
+    with pytest.raises(ValueError, match="but at 3.0 kb/s"):
         not_loaded_yet.encode(make_clip(10), RATE)
     assert by_folder.codec is not None
-    with pytest.raises(ValueError, match="but 3.0 kb/s"):
+    with pytest.raises(ValueError, match="but at 3.0 kb/s"):
         by_folder.with_codebooks([0, 4])
 
 
@@ -230,7 +230,7 @@ def test_pad_refuses_what_it_cannot_pad(extractor):
         extractor.pad([])
 
 
-def test_pad_of_several_rows(codec):
+def test_pad_of_several_codebooks(codec):
     extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[1])
     features = [{"input_ids": np.zeros((length, 1), np.int64)} for length in (3, 5)]
     batch = extractor.pad(features)

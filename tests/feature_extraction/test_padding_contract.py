@@ -1,4 +1,4 @@
-"""The padding contract of transformers' sequence feature extractors, with the inherited `pad` as the oracle."""
+"""The padding contract of transformers' sequence feature extractors, with their own `pad` as the reference."""
 
 import numpy as np
 import pytest
@@ -10,12 +10,12 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
 SEQUENCES = [np.arange(3, 3 + length) for length in (40, 62, 47, 62)]
 
-# Results of unequal lengths, which no tensor can hold.
+# Arguments that leave unequal lengths, which no tensor can hold.
 RAGGED = [{"padding": "max_length", "max_length": 47}, {"padding": False}]
 
 
 class Reference(SequenceFeatureExtractor):
-    """Nothing but what transformers itself does with `input_ids`."""
+    """Pads `input_ids` as transformers itself does."""
 
     model_input_names = ["input_ids", "attention_mask"]
 
@@ -53,7 +53,7 @@ def variants():
         {"return_attention_mask": False},
     ],
 )
-def test_same_as_the_inherited_pad(padding_side, features, arguments):
+def test_same_as_the_pad_of_transformers(padding_side, features, arguments):
     given = features()
     if isinstance(given, list) and torch.is_tensor(given[0]["input_ids"]) and arguments in RAGGED:
         for extractor in both(padding_side):
@@ -62,7 +62,7 @@ def test_same_as_the_inherited_pad(padding_side, features, arguments):
         return
     ours, reference = (extractor.pad(features(), **arguments) for extractor in both(padding_side))
     if arguments.get("return_attention_mask") is False:
-        # A mask that came in stays in the inherited `pad`, at its old length, which fits nothing.
+        # The `pad` of transformers returns a mask that was passed in unpadded.
         reference.pop("attention_mask", None)
     assert set(ours) == set(reference)
     for key in reference:

@@ -1,4 +1,4 @@
-"""Saving, loading, copying, pickling: the codec follows, its weights do not."""
+"""Saving, loading, copying and pickling: the codec stays available, pickles do not contain its weights."""
 
 import copy
 import json
@@ -43,12 +43,12 @@ def codec_folder(codec, tmp_path):
 
 @pytest.mark.parametrize("load", [AudioFormerFeatureExtractor.from_pretrained, AutoFeatureExtractor.from_pretrained])
 @pytest.mark.parametrize("kind", ["loaded", "folder"])
-def test_a_codec_at_hand_is_saved_along(codec, codec_folder, tmp_path, kind, load, expected):
+def test_a_loaded_or_local_codec_is_saved_with_the_extractor(codec, codec_folder, tmp_path, kind, load, expected):
     extractor = AudioFormerFeatureExtractor(codec=codec if kind == "loaded" else codec_folder)
     [json_file] = extractor.save_pretrained(tmp_path / "saved")
     check_json_file_has_correct_format(json_file)
     shutil.rmtree(codec_folder)
-    # Neither the place of the codec nor of the extractor may be remembered.
+    # Neither the location of the codec nor that of the extractor may be stored.
     shutil.move(tmp_path / "saved", tmp_path / "moved")
     loaded = load(tmp_path / "moved")
     assert type(loaded) is AudioFormerFeatureExtractor
@@ -58,7 +58,7 @@ def test_a_codec_at_hand_is_saved_along(codec, codec_folder, tmp_path, kind, loa
     assert loaded.to_dict() == load(tmp_path / "again").to_dict()
 
 
-def test_json_is_small_plain_and_knows_no_path(codec_folder, tmp_path):
+def test_json_is_small_and_plain_and_contains_no_path(codec_folder, tmp_path):
     extractor = AudioFormerFeatureExtractor(codec=codec_folder, codebooks=[0, 2])
     extractor(CLIP, sampling_rate=RATE)
     extractor.save_pretrained(tmp_path / "saved")
@@ -92,7 +92,7 @@ def test_a_hub_id_is_saved_by_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("subfolder", ["", "extractor"])
 def test_where_a_hub_codec_is_loaded_from(codec, codec_folder, tmp_path, monkeypatch, subfolder):
-    """By a Hub id with its revision, or from the repository of the extractor; the token goes along, into no pickle."""
+    """By Hub id and revision, or from the extractor's repository; the token is passed on, but never pickled."""
     AudioFormerFeatureExtractor(codec=codec).save_pretrained(tmp_path / "repository" / subfolder)
     settings = json.loads((tmp_path / "repository" / subfolder / "preprocessor_config.json").read_text())
     monkeypatch.setattr(
@@ -159,7 +159,7 @@ def test_pickles_hold_no_weights(codec, hf_home, expected):
     assert pickle.dumps(extractor) == before and len(before) < 2000
     [folder] = (hf_home / "audioformer").iterdir()
     assert ids_of(pickle.loads(before)) == expected
-    # The same weights, wherever they are: the same folder.
+    # The same weights in another model give the same folder.
     pickle.dumps(AudioFormerFeatureExtractor(codec=copy.deepcopy(codec)))
     assert list((hf_home / "audioformer").iterdir()) == [folder]
 
@@ -182,7 +182,7 @@ def test_other_weights_give_another_fingerprint(codec, hf_home):
     )
 
 
-def test_copies_share_the_codec_but_no_setting(extractor, codec, expected):
+def test_copies_share_the_codec_but_not_the_settings(extractor, codec, expected):
     duplicate = copy.deepcopy(extractor)
     duplicate.codebooks = [1]
     assert duplicate.codec is codec and ids_of(extractor) == expected and len(ids_of(duplicate)[0][0]) == 1
@@ -209,7 +209,7 @@ def test_datasets_map_in_two_processes(codec, hf_home, tmp_path, expected):
 
 
 class Clips(Dataset):
-    """Encodes in the worker."""
+    """A data set that encodes in the worker."""
 
     def __init__(self, extractor):
         self.extractor = extractor

@@ -1,4 +1,4 @@
-"""What counts as a clip, and what is refused."""
+"""Which inputs count as clips, and which are refused."""
 
 import logging as python_logging
 from types import SimpleNamespace
@@ -9,7 +9,8 @@ import soxr
 import torch
 from transformers.utils import logging
 
-from audioformer.feature_extraction.waveforms import prepare_waveforms
+from audioformer.feature_extraction import waveforms
+from audioformer.feature_extraction.waveforms import prepare_waveforms, resample
 
 RATE = 24000
 CLIP = np.linspace(-0.9, 0.9, 500).astype(np.float32)
@@ -20,7 +21,7 @@ def prepare(raw_speech, sampling_rate=RATE):
 
 
 class Decoder:
-    """Looks like the `AudioDecoder` of torchcodec that `datasets` hands out."""
+    """Looks like the torchcodec `AudioDecoder` that `datasets` returns."""
 
     def __init__(self, data, sample_rate=RATE):
         self._samples = SimpleNamespace(data=torch.as_tensor(data), sample_rate=sample_rate)
@@ -95,8 +96,16 @@ def test_resampling_is_soxr(rate):
     np.testing.assert_array_equal(prepare(Decoder(clip[None], rate), None)[0], expected)
 
 
-def test_a_blip_survives_resampling():
+def test_a_clip_shorter_than_one_target_sample_survives_resampling():
     assert len(prepare(np.ones(1, np.float32), 192000)[0]) == 1
+
+
+def test_resample_leaves_its_own_rate_alone_and_names_what_is_missing(monkeypatch):
+    assert resample(CLIP, RATE, RATE) is CLIP
+    monkeypatch.setattr(waveforms, "soxr", None)
+    assert resample(CLIP, RATE, RATE) is CLIP
+    with pytest.raises(ImportError, match="from 44100 Hz to 24000 Hz needs soxr"):
+        resample(CLIP, 44100, RATE)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +115,9 @@ def test_a_blip_survives_resampling():
         (np.zeros(0, np.float32), r"clip 1 of 1 is empty"),
         ([CLIP, CLIP, np.zeros((2, 0))], r"clip 3 of 3 is empty"),
         ([CLIP, []], r"clip 2 of 2 is empty"),
-        ([CLIP, np.array([0.0, np.nan])], r"clip 2 of 2 holds NaN or infinite"),
-        (np.array([np.inf, 0.0]), r"clip 1 of 1 holds NaN or infinite"),
-        (np.array([1e300, 0.0]), r"clip 1 of 1 holds NaN or infinite"),
+        ([CLIP, np.array([0.0, np.nan])], r"clip 2 of 2 contains NaN or infinite"),
+        (np.array([np.inf, 0.0]), r"clip 1 of 1 contains NaN or infinite"),
+        (np.array([1e300, 0.0]), r"clip 1 of 1 contains NaN or infinite"),
         (np.zeros((1, 2, 3)), r"clip 1 of 1 has rank 3"),
         (np.float32(0.5), r"clip 1 of 1 has rank 0"),
         ([CLIP, torch.tensor(0.5)], r"clip 2 of 2 has rank 0"),
@@ -136,7 +145,7 @@ def test_refusals_name_the_clip(raw_speech, message):
 
 
 @pytest.mark.parametrize("rate", [0, -16000, float("nan"), float("inf"), "16000", True, [16000]])
-def test_rates_that_are_none(rate):
+def test_rates_that_are_not_positive_numbers_are_refused(rate):
     with pytest.raises(ValueError, match="`sampling_rate` must be a positive number of Hz"):
         prepare(CLIP, rate)
 
@@ -152,7 +161,7 @@ def warnings_of_the_library():
     logger.removeHandler(handler)
 
 
-def test_missing_rate_warns_once_a_call(warnings_of_the_library):
+def test_missing_rate_warns_once_per_call(warnings_of_the_library):
     prepare([CLIP, CLIP], None)
     assert len(warnings_of_the_library) == 1
     assert "24000 Hz" in warnings_of_the_library[0]

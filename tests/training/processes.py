@@ -1,54 +1,93 @@
-"""Running a script on two processes that talk over gloo."""
+"""Running functions and scripts in fresh processes, alone or as a group that communicates over gloo."""
 
+import gc
+import multiprocessing
 import os
+import runpy
 import socket
-import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-# A process that exits with its group open may crash in the threads of gloo, after all its work is done. Wrapped models
-# hold the group: they have to go first.
-LEAVE_THE_GROUP = """
-import gc, os, runpy, sys
+import torch
 import torch.distributed
+from torch.multiprocessing import start_processes
 
-sys.argv = sys.argv[1:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-if torch.distributed.is_initialized():
-    gc.collect()
-    torch.distributed.destroy_process_group()
-"""
+PRELOADED = ["accelerate", "datasets", "transformers.trainer", "audioformer.training"]
+"""Imported once, in the server from which all processes are forked: importing them takes seconds per process."""
 
 
-def run_on_two_processes(script: Path, *arguments: str, timeout_s: float = 120) -> None:
-    """Run a script as rank 0 and 1 of one group; raises if one fails, with what it said."""
+def run_in_process(target: Callable[..., Any] | Path, *arguments: Any, timeout_s: float = 120) -> None:
+    """Run a function, or a script with arguments, in a process of its own.
+
+    Raises:
+        torch.multiprocessing.ProcessRaisedException: If it raised, with its traceback.
+        torch.multiprocessing.ProcessExitedException: If it was killed or exited otherwise.
+        TimeoutError: If it took more than `timeout_s` seconds; it is killed then.
+    """
+    _run(target, arguments, 1, timeout_s)
+
+
+def run_on_two_processes(target: Callable[..., Any] | Path, *arguments: Any, timeout_s: float = 120) -> None:
+    """Run a function, or a script with arguments, as rank 0 and 1 of one group; raises as [`run_in_process`]."""
+    _run(target, arguments, 2, timeout_s)
+
+
+def _run(target: Callable[..., Any] | Path, arguments: tuple[Any, ...], num_processes: int, timeout_s: float) -> None:
+    multiprocessing.set_forkserver_preload(PRELOADED)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    group = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", LEAVE_THE_GROUP, str(script), *arguments]
-    processes = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    processes = start_processes(
+        _enter,
+        args=(num_processes, port, multiprocessing.get_start_method(), target, arguments),
+        nprocs=num_processes,
+        join=False,
+        start_method="forkserver",
+    )
+    deadline = time.monotonic() + timeout_s
     try:
-        for process in processes:
-            said, _ = process.communicate(timeout=timeout_s)
-            assert process.returncode == 0, said
+        while not processes.join(timeout=deadline - time.monotonic()):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(f"{target} takes more than {timeout_s} s.")
     finally:
-        for process in processes:
+        for process in processes.processes:
             process.kill()
+
+
+def _enter(
+    rank: int,
+    num_processes: int,
+    port: int,
+    start_method: str,
+    target: Callable[..., Any] | Path,
+    arguments: tuple[Any, ...],
+) -> None:
+    # A forked process would start its own children, such as the workers of a data loader, from a server of its own.
+    multiprocessing.set_start_method(start_method, force=True)
+    if num_processes > 1:
+        os.environ |= {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(num_processes),
+            "LOCAL_WORLD_SIZE": str(num_processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": "1",
+        }
+    torch.set_num_threads(1)
+    if isinstance(target, Path):
+        sys.argv = [str(target), *map(str, arguments)]
+        sys.path.insert(0, str(target.parent))
+        runpy.run_path(str(target), run_name="__main__")
+    else:
+        target(*arguments)
+    if torch.distributed.is_initialized():
+        # A process that exits with its group open may crash in the threads of gloo after all its work is done.
+        # Wrapped models hold the group, and whoever lets go of it last waits for its thread. A model would do so with
+        # Python's lock held, which that thread may need: models must be gone first.
+        gc.collect()
+        torch.distributed.destroy_process_group()

@@ -1,23 +1,24 @@
 """The order of the clips: what is drawn together, how often, and the same on every process."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from accelerate import skip_first_batches
+from accelerate import Accelerator, skip_first_batches
+from torch.utils.data import DataLoader
 
 from audioformer.training.samplers import (
     ClassBalancedSampler,
+    EpochSampler,
     LengthGroupedSampler,
     ShuffledSampler,
     class_balanced_weights,
 )
 
-from .processes import run_on_two_processes
+from .processes import run_in_process, run_on_two_processes
+from .run_recorded import record
 
 LENGTHS = np.random.default_rng(0).integers(75, 750, 1003)
 
@@ -121,43 +122,32 @@ def test_wrong_arguments_are_named():
         ClassBalancedSampler(np.zeros((2, 2, 2)))
 
 
-SCRIPT = """
-import json, sys
-from accelerate import Accelerator, skip_first_batches
-import numpy as np
-from torch.utils.data import DataLoader
-from audioformer.training.samplers import ClassBalancedSampler, LengthGroupedSampler
-
-accelerator = Accelerator(cpu=True)
-orders = {}
-for name, sampler in {
-    "length": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1),
-    "class": ClassBalancedSampler(np.arange(32) % 5, distinct_within=8, seed=1),
-    "buffer": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1, buffer_size=16),
-}.items():
-    loader = accelerator.prepare(DataLoader(range(32), 4, sampler=sampler))
-    for epoch in range(2):
-        sampler.set_epoch(epoch)
-        orders[f"{name} {epoch}"] = [batch.tolist() for batch in loader]
-    sampler.set_epoch(1)
-    orders[f"{name} skipped"] = [batch.tolist() for batch in skip_first_batches(loader, 2)]
-with open(f"{sys.argv[1]}/{accelerator.process_index}.json", "w") as file:
-    json.dump(orders, file)
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_see_together_what_one_sees(tmp_path):
-    script = tmp_path / "order.py"
-    script.write_text(SCRIPT)
-    run_on_two_processes(script, str(tmp_path))
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    whole = {
+def samplers_of_32_clips() -> dict[str, EpochSampler]:
+    return {
         "length": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1),
         "class": ClassBalancedSampler(np.arange(32) % 5, distinct_within=8, seed=1),
         "buffer": LengthGroupedSampler(np.arange(32) % 7, 8, seed=1, buffer_size=16),
     }
-    for name, sampler in whole.items():
+
+
+def write_orders(output: Path) -> None:
+    """Write the batches that this process gets from accelerate's data loaders."""
+    accelerator = Accelerator(cpu=True)
+    orders = {}
+    for name, sampler in samplers_of_32_clips().items():
+        loader = accelerator.prepare(DataLoader(range(32), 4, sampler=sampler))
+        for epoch in range(2):
+            sampler.set_epoch(epoch)
+            orders[f"{name} {epoch}"] = [batch.tolist() for batch in loader]
+        sampler.set_epoch(1)
+        orders[f"{name} skipped"] = [batch.tolist() for batch in skip_first_batches(loader, 2)]
+    (output / f"{accelerator.process_index}.json").write_text(json.dumps(orders))
+
+
+def test_two_processes_see_together_what_one_sees(tmp_path):
+    run_on_two_processes(write_orders, tmp_path)
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    for name, sampler in samplers_of_32_clips().items():
         for epoch in range(2):
             sampler.set_epoch(epoch)
             batches = zip(first[f"{name} {epoch}"], second[f"{name} {epoch}"], strict=True)
@@ -169,26 +159,26 @@ def test_two_processes_see_together_what_one_sees(tmp_path):
 
 def test_skipped_batches_on_one_process_are_those_of_the_epoch():
     sampler = LengthGroupedSampler(np.arange(32) % 7, 8, seed=1)
-    loader = torch.utils.data.DataLoader(range(32), 4, sampler=sampler)
+    loader = DataLoader(range(32), 4, sampler=sampler)
     sampler.set_epoch(3)
     whole = [batch.tolist() for batch in loader]
     assert [batch.tolist() for batch in skip_first_batches(loader, 3)] == whole[3:]
 
 
-@pytest.mark.slow
 def test_the_trainer_feeds_two_processes_what_it_feeds_one_in_every_epoch_and_after_a_resume(tmp_path):
-    script = Path(__file__).with_name("run_recorded.py")
     one, two = tmp_path / "one", tmp_path / "two"
-    subprocess.run([sys.executable, str(script), str(one), "8"], check=True)
-    run_on_two_processes(script, str(two), "4")
+    run_in_process(record, one, 8)
+    run_on_two_processes(record, two, 4)
     alone = json.loads((one / "0.json").read_text())
     first, second = (json.loads((two / f"{rank}.json").read_text()) for rank in range(2))
     assert len(alone["whole"]) == 3 * 24 and len(alone["resumed"]) == 4 * 8
     epochs = [alone["whole"][start : start + 24] for start in (0, 24, 48)]
-    assert not any(row in epochs[0] for later in epochs[1:] for row in later)  # other masks and other crops
+    assert not any(clip in epochs[0] for later in epochs[1:] for clip in later)  # other masks and other crops
     for run in ("whole", "resumed"):
         # Each process has half of the eight clips of a step.
         steps = range(0, len(first[run]), 4)
-        together = [row for start in steps for rows in (first[run], second[run]) for row in rows[start : start + 4]]
+        together = [
+            clip for start in steps for clips in (first[run], second[run]) for clip in clips[start : start + 4]
+        ]
         assert together == alone[run]
     assert alone["resumed"] == alone["whole"][5 * 8 :]

@@ -1,7 +1,6 @@
 """MPC equals Eq. 8 written out term by term, alone and on two processes; its edges are finite, and zero where due."""
 
 import doctest
-import gc
 import math
 from decimal import Decimal
 from pathlib import Path
@@ -9,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import distributed, nn
-from torch.multiprocessing import spawn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from audioformer.training.losses import MultiPositiveContrastiveLoss, multi_positive_contrastive
+
+from ..processes import run_on_two_processes
 
 
 def cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -220,9 +220,9 @@ def clips() -> tuple[torch.Tensor, torch.Tensor]:
     return features, torch.randn(6, 3, 5, generator=generator, dtype=torch.float64)
 
 
-def on_one_of_two_processes(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+def on_one_of_two_processes(folder: Path) -> None:
+    distributed.init_process_group("gloo")
+    rank = distributed.get_rank()
     features, positives = clips()
     results: dict[str, object] = {}
     for name, sizes in SPLITS.items():
@@ -241,16 +241,11 @@ def on_one_of_two_processes(rank: int, folder: str) -> None:
         MultiPositiveContrastiveLoss(gather_across_devices=True)(torch.zeros(1, 4 + rank), torch.zeros(1, 2, 4 + rank))
     except ValueError as error:
         results["mismatch"] = str(error)
-    torch.save(results, Path(folder) / f"{rank}.pt")
-    # Whoever lets go of the group last waits for its thread. The wrapped model would do so with Python's lock held,
-    # which that thread may need: it must be gone first.
-    del parallel, loss
-    gc.collect()
-    distributed.destroy_process_group()
+    torch.save(results, folder / f"{rank}.pt")
 
 
 def test_two_processes_equal_one_with_the_joined_batch(tmp_path: Path) -> None:
-    spawn(on_one_of_two_processes, args=(str(tmp_path),), nprocs=2)
+    run_on_two_processes(on_one_of_two_processes, tmp_path)
     results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     alone = model()
     features, positives = clips()

@@ -1,19 +1,12 @@
-"""A small training as a script: what the tests of large batches and of resuming run in processes of their own.
-
-    python run_training.py TASK OUTPUT [key=value ...]
-
-Writes the final weights to OUTPUT/final.safetensors and the log to OUTPUT/log.json. `kill_at=N` kills the process
-without warning in the middle of step N + 1.
-"""
+"""A small training run for the tests of large batches and of resuming, which run it in processes of their own."""
 
 import json
 import os
 import signal
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback, set_seed
 
@@ -34,7 +27,7 @@ NUM_LABELS = 3
 
 
 class Kill(TrainerCallback):
-    """Ends the process as a power cut would, between the two halves of an accumulated step where there are two."""
+    """Kills the process without warning in the middle of step `step + 1`, between two accumulated batches."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -55,11 +48,17 @@ def examples(task: str) -> CodeExamples:
     return CodeExamples(clips, labels)
 
 
-def main(task: str, output: str, *settings: str) -> None:
-    options = {name: json.loads(value) for name, value in (setting.split("=", 1) for setting in settings)}
-    kill_at, dropout = options.pop("kill_at", None), options.pop("dropout", 0.0)
-    torch.set_num_threads(1)
-    arguments = AudioFormerTrainingArguments(output_dir=output, use_cpu=True, disable_tqdm=True, **options)
+def train(task: str, output: Path, settings: dict[str, Any]) -> None:
+    """Train, then write the weights to `output/final.safetensors` and the log to `output/log.json`.
+
+    Args:
+        task (`str`): `"mlm"`, or the loss of a classifier.
+        output (`Path`): Output folder.
+        settings (`dict`): Training arguments, and `dropout` (0 by default) and `kill_at`, see [`Kill`].
+    """
+    settings = dict(settings)
+    kill_at, dropout = settings.pop("kill_at", None), settings.pop("dropout", 0.0)
+    arguments = AudioFormerTrainingArguments(output_dir=str(output), use_cpu=True, disable_tqdm=True, **settings)
     if arguments.resume_from_checkpoint:
         arguments.resume_from_checkpoint = last_complete_checkpoint(output)
     set_seed(arguments.seed)
@@ -87,9 +86,5 @@ def main(task: str, output: str, *settings: str) -> None:
     trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
     if trainer.is_world_process_zero():
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-        save_file(weights, Path(output) / "final.safetensors")
-        (Path(output) / "log.json").write_text(json.dumps(trainer.state.log_history))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        save_file(weights, output / "final.safetensors")
+        (output / "log.json").write_text(json.dumps(trainer.state.log_history))

@@ -238,6 +238,26 @@ def test_a_resumed_run_stops_when_it_would_have_stopped(tmp_path, epoch):
         assert torch.equal(weights[1][name], weight), name
 
 
+def test_a_second_call_of_train_starts_with_full_patience(tmp_path):
+    settings = dict(
+        save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy"
+    )
+    trainer = make_trainer(tmp_path, learning_rate=0.0, num_train_epochs=9, early_stopping_patience=2, **settings)
+    for _ in range(2):
+        trainer.train()
+        assert trainer.state.epoch == 3
+
+
+def test_a_run_without_early_stopping_is_resumed_with_it(tmp_path):
+    settings = dict(
+        save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy"
+    )
+    make_trainer(tmp_path, learning_rate=0.0, num_train_epochs=2, **settings).train()
+    trainer = make_trainer(tmp_path, learning_rate=0.0, num_train_epochs=9, early_stopping_patience=2, **settings)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.epoch == 4  # two evaluations without a better one since it was resumed
+
+
 @pytest.mark.parametrize("missing", ["load_best_model_at_end", "metric_for_best_model"])
 def test_early_stopping_needs_something_to_go_by(tmp_path, missing):
     settings = dict(

@@ -1,37 +1,26 @@
 """Accumulated batches and several processes do what one large batch does."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from ..processes import run_on_two_processes
+from ..processes import run_in_process, run_on_two_processes
+from .run_training import train
 
-SCRIPT = Path(__file__).with_name("run_training.py")
 SETTINGS = {
     "max_steps": 3,
     "learning_rate": 0.5,
-    "optim": '"sgd"',
-    "lr_scheduler_type": '"constant"',
+    "optim": "sgd",
+    "lr_scheduler_type": "constant",
     "max_grad_norm": 0.0,
     "weight_decay": 0.0,
     "logging_steps": 1,
-    "save_strategy": '"no"',
+    "save_strategy": "no",
     "seed": 5,
 }
-
-
-def flags(**changes) -> list[str]:
-    return [f"{name}={value}" for name, value in {**SETTINGS, **changes}.items()]
-
-
-def run(task: str, output: Path, **changes) -> tuple[dict[str, torch.Tensor], list[float]]:
-    subprocess.run([sys.executable, str(SCRIPT), task, str(output), *flags(**changes)], check=True)
-    return read(output)
 
 
 def read(output: Path) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -46,14 +35,13 @@ def assert_same(first, second) -> None:
         torch.testing.assert_close(other_weights[name], weight, atol=2e-6, rtol=1e-4, msg=name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["mlm", "cross_entropy", "lsep"])
 def test_small_batches_and_two_processes_equal_one_large_batch(task, tmp_path):
-    whole = run(task, tmp_path / "whole", per_device_train_batch_size=8)
-    assert whole[1][0] != pytest.approx(whole[1][2], rel=1e-3)  # it does learn, or does something
-    parts = run(task, tmp_path / "parts", per_device_train_batch_size=2, gradient_accumulation_steps=4)
-    assert_same(whole, parts)
-    output = tmp_path / "processes"
-    both = flags(per_device_train_batch_size=2, gradient_accumulation_steps=2)
-    run_on_two_processes(SCRIPT, task, str(output), *both)
-    assert_same(whole, read(output))
+    run_in_process(train, task, tmp_path / "whole", SETTINGS | {"per_device_train_batch_size": 8})
+    whole = read(tmp_path / "whole")
+    assert whole[1][0] != pytest.approx(whole[1][2], rel=1e-3)  # the steps change something
+    small = SETTINGS | {"per_device_train_batch_size": 2}
+    run_in_process(train, task, tmp_path / "parts", small | {"gradient_accumulation_steps": 4})
+    assert_same(whole, read(tmp_path / "parts"))
+    run_on_two_processes(train, task, tmp_path / "processes", small | {"gradient_accumulation_steps": 2})
+    assert_same(whole, read(tmp_path / "processes"))

@@ -1,4 +1,4 @@
-"""What histograms of codes cannot tell apart: the order of the codes is learned."""
+"""The trainer learns the order of codes, in which histograms of codes do not differ."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from audioformer.training import AudioFormerClassificationTrainer, AudioFormerTr
 
 
 def rising_and_falling(num_clips: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Twelve codes one after the other, from a random one on, upwards or downwards; each code comes equally often."""
+    """Sequences that run through twelve codes up or down from a random one. Each code is equally frequent."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, num_clips)
     ring = np.arange(24)
@@ -19,7 +19,6 @@ def rising_and_falling(num_clips: int, seed: int) -> tuple[list[np.ndarray], np.
     return [clip.astype(np.uint16) for clip in clips], labels
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_classes_that_differ_in_order_alone(seed, tmp_path):
     (clips, labels), (test_clips, test_labels) = rising_and_falling(256, seed), rising_and_falling(100, 1000 + seed)

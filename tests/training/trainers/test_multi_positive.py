@@ -1,22 +1,20 @@
 """FT2 through the Trainer, next to Eq. 8 and 9 written out in float64, and to one process."""
 
-import gc
 import json
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.multiprocessing import spawn
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 from audioformer.training.audioformer_arguments import AudioFormerTrainingArguments
 from audioformer.training.examples.codes import CodeExamples
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from audioformer.training.trainers.teachers import build_positives, load_teachers
+
+from ..processes import run_on_two_processes
 
 NUM_CLIPS, NUM_LABELS, NUM_ROWS = 8, 4, 3
 ROWS = range(1, NUM_ROWS)
@@ -335,30 +333,14 @@ def train_and_keep(folder: Path, name: str, **settings: object) -> None:
         torch.save({"records": records, "weights": trainer.model.state_dict()}, folder / f"{name}.pt")
 
 
-def on_one_of_two_processes(rank: int, port: int, folder: str) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    torch.set_num_threads(1)
+def on_one_of_two_processes(folder: Path) -> None:
     for gather in (True, False):
         name = "gathered" if gather else "apart"
-        train_and_keep(Path(folder), name, per_device_train_batch_size=2, gather_across_devices=gather)
-    # The wrapped models hold the group, and would wait for its thread with Python's lock held: they go first.
-    gc.collect()
-    torch.distributed.destroy_process_group()
+        train_and_keep(folder, name, per_device_train_batch_size=2, gather_across_devices=gather)
 
 
 def test_two_processes_equal_one_with_the_joined_batch(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawn(on_one_of_two_processes, args=(port, str(tmp_path)), nprocs=2)
+    run_on_two_processes(on_one_of_two_processes, tmp_path)
     train_and_keep(tmp_path, "alone")
     alone, gathered, apart = (torch.load(tmp_path / f"{name}.pt") for name in ("alone", "gathered", "apart"))
     np.testing.assert_allclose(gathered["records"], alone["records"], rtol=1e-4)

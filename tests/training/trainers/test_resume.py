@@ -1,21 +1,17 @@
-"""A run that was killed goes on to the weights of one that was not."""
+"""A run that was killed ends with the same weights as one that was not."""
 
-import json
 import shutil
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.multiprocessing import ProcessExitedException
 
 from audioformer.training.trainers import last_complete_checkpoint
 
-from ..processes import run_on_two_processes
+from ..processes import run_in_process, run_on_two_processes
+from .run_training import train
 
-SCRIPT = Path(__file__).with_name("run_training.py")
 SETTINGS = {
     "num_train_epochs": 4,
     "per_device_train_batch_size": 4,
@@ -29,12 +25,6 @@ SETTINGS = {
 }
 
 
-def command(task: str, output: Path, **changes) -> list[str]:
-    flags = [f"{name}={json.dumps(value)}" for name, value in {**SETTINGS, **changes}.items()]
-    return [sys.executable, str(SCRIPT), task, str(output), *flags]
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "changes", "kill_at"),
     [
@@ -45,9 +35,10 @@ def command(task: str, output: Path, **changes) -> list[str]:
     ],
 )
 def test_a_killed_run_ends_with_the_same_weights(task, changes, kill_at, tmp_path):
-    subprocess.run(command(task, tmp_path / "whole", **changes), check=True)
-    killed = subprocess.run(command(task, tmp_path / "cut", **changes, kill_at=kill_at), capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    settings = SETTINGS | changes
+    run_in_process(train, task, tmp_path / "whole", settings)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        run_in_process(train, task, tmp_path / "cut", settings | {"kill_at": kill_at})
     assert not (tmp_path / "cut" / "final.safetensors").exists()
     checkpoint = last_complete_checkpoint(tmp_path / "cut")
     assert checkpoint is not None
@@ -57,25 +48,24 @@ def test_a_killed_run_ends_with_the_same_weights(task, changes, kill_at, tmp_pat
     (torn / "model.safetensors").write_bytes(b"")
     (torn / "trainer_state.json").write_text('{"best')
     assert last_complete_checkpoint(tmp_path / "cut") == checkpoint
-    subprocess.run(command(task, tmp_path / "cut", **changes, resume_from_checkpoint="last"), check=True)
+    run_in_process(train, task, tmp_path / "cut", settings | {"resume_from_checkpoint": "last"})
     whole, resumed = (load_file(tmp_path / name / "final.safetensors") for name in ("whole", "cut"))
     for name, weight in whole.items():
         assert torch.equal(resumed[name], weight), f"{name}: {(resumed[name] - weight).abs().max()}"
 
 
-@pytest.mark.slow
-def test_two_processes_go_on_each_with_its_own_random_numbers(tmp_path):
-    flags = [f"{name}={json.dumps(value)}" for name, value in {**SETTINGS, "per_device_train_batch_size": 2}.items()]
-    run_on_two_processes(SCRIPT, "lsep", str(tmp_path), *flags)
+def test_two_processes_resume_with_their_own_random_numbers(tmp_path):
+    settings = SETTINGS | {"per_device_train_batch_size": 2}
+    run_on_two_processes(train, "lsep", tmp_path, settings)
     whole = load_file(tmp_path / "final.safetensors")
     for number in (6, 8, 10, 12):
         shutil.rmtree(tmp_path / f"checkpoint-{number}")
-    run_on_two_processes(SCRIPT, "lsep", str(tmp_path), *flags, 'resume_from_checkpoint="last"')
+    run_on_two_processes(train, "lsep", tmp_path, settings | {"resume_from_checkpoint": "last"})
     for name, weight in load_file(tmp_path / "final.safetensors").items():
         torch.testing.assert_close(weight, whole[name], atol=1e-6, rtol=0, msg=name)
 
 
-def test_the_newest_whole_checkpoint_is_found(tmp_path):
+def test_the_newest_complete_checkpoint_is_found(tmp_path):
     assert last_complete_checkpoint(tmp_path) is None
     for number in (2, 10, 9):
         folder = tmp_path / f"checkpoint-{number}"

@@ -3,20 +3,19 @@
 import json
 import os
 import signal
-import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.multiprocessing import spawn
+from torch.multiprocessing import ProcessExitedException
 
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM, AudioFormerModel
 from audioformer.training.trainers import teachers as module
 from audioformer.training.trainers.teachers import build_positives, load_teachers, pooled_vectors
+
+from ..processes import run_in_process, run_on_two_processes
 
 NUM_CLIPS = 11
 
@@ -232,26 +231,19 @@ def test_refuses_ids_of_other_rows(two_teachers: list[AudioFormerModel]) -> None
         pooled_vectors(two_teachers, torch.zeros(4, 3, 9, dtype=torch.int64))
 
 
-KILLED_IN_THE_MIDDLE = """
-import os, signal, sys
-from tests.training.trainers import test_teachers as helpers
-from audioformer.training.trainers import teachers as module
+def kill_in_the_middle(folder: Path) -> None:
+    """Start computing vectors in blocks of three clips, and kill the process in the fifth pass."""
+    compute, passes = module.pooled_vectors, 0
 
-module.CLIPS_PER_BLOCK = 3
-runs = 0
-compute = module.pooled_vectors
+    def kill_at_the_fifth(models: list[AudioFormerModel], input_ids: torch.Tensor) -> torch.Tensor:
+        nonlocal passes
+        passes += 1
+        if passes == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return compute(models, input_ids)
 
-def kill_at_the_fifth(teachers, ids):
-    global runs
-    runs += 1
-    if runs == 5:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return compute(teachers, ids)
-
-module.pooled_vectors = kill_at_the_fifth
-teachers = module.load_teachers([helpers.masked_lm(1), helpers.masked_lm(2)], helpers.config(0))
-module.build_positives(teachers, *helpers.clips(), sys.argv[1], "codec", batch_size=2)
-"""
+    module.CLIPS_PER_BLOCK, module.pooled_vectors = 3, kill_at_the_fifth
+    build_positives(load_teachers([masked_lm(1), masked_lm(2)], config(0)), *clips(), folder, "codec", batch_size=2)
 
 
 def test_goes_on_after_a_kill(
@@ -260,10 +252,8 @@ def test_goes_on_after_a_kill(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    root = Path(__file__).parents[3]
-    command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE, str(tmp_path / "killed")]
-    killed = subprocess.run(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, timeout=120)
-    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        run_in_process(kill_in_the_middle, tmp_path / "killed")
     (part,) = (tmp_path / "killed").glob("*.part")
     (marks,) = (tmp_path / "killed").glob("*.blocks")
     # Blocks 0 and 1 took two runs each; the kill fell into block 2.
@@ -278,21 +268,10 @@ def test_goes_on_after_a_kill(
     assert np.array_equal(finished, uninterrupted)
 
 
-def on_one_of_two_processes(rank: int, port: int, folder: str) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    torch.set_num_threads(1)
+def on_one_of_two_processes(folder: Path) -> None:
     shapes: list[int] = []
     module.CLIPS_PER_BLOCK = 3
-    module.PartialState(cpu=True)
+    rank = module.PartialState(cpu=True).process_index
     compute = module.pooled_vectors
 
     def counted(models: list[AudioFormerModel], input_ids: torch.Tensor) -> torch.Tensor:
@@ -302,20 +281,16 @@ def on_one_of_two_processes(rank: int, port: int, folder: str) -> None:
     module.pooled_vectors = counted
     models = load_teachers([masked_lm(1), masked_lm(2)], config(0))
     positives = build_positives(models, *clips(), folder, "codec", batch_size=2)
-    np.save(Path(folder) / f"rank{rank}", np.array(positives))
+    np.save(folder / f"rank{rank}", np.array(positives))
     assert sum(shapes) == (6, 5)[rank]
     build_positives(models, *clips(), folder, "codec", batch_size=2)
     assert sum(shapes) == (6, 5)[rank]
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_share_the_work(
     two_teachers: list[AudioFormerModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawn(on_one_of_two_processes, args=(port, str(tmp_path)), nprocs=2)
+    run_on_two_processes(on_one_of_two_processes, tmp_path)
     monkeypatch.setattr(module, "CLIPS_PER_BLOCK", 3)
     alone = build_positives(two_teachers, *clips(), tmp_path / "alone", "codec", batch_size=2)
     for rank in range(2):
