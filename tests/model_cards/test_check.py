@@ -141,6 +141,7 @@ def test_code_that_is_named_is_there(folder):
         (folder / name).write_text(json.dumps({**settings, "auto_map": elsewhere}))
     assert missing_code(folder) == [] and check_folder(folder) == [] and not lacks_code(folder)
     # A model of transformers itself names no code.
+    settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "auto_map": None}))
     assert check_folder(folder) == [] and lacks_code(folder)
 
