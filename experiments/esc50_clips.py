@@ -7,6 +7,7 @@ from audioformer.data.audio import load_audio
 from audioformer.data.audio.folder import names_with_license
 from audioformer.data.clip import Clip
 from audioformer.data.readers.esc50 import TABLE, is_esc50, read_esc50_listing
+from audioformer.files import ATTRIBUTION
 
 
 def read_esc50(
@@ -32,7 +33,7 @@ def read_esc50(
     files = {Path(str(clip.audio)).name: clip for clip in listing.clips}
     names = set(files) | set(listing.missing)
     if licenses is not None:
-        names &= names_with_license(folder / "meta" / "attribution.csv", licenses)
+        names &= names_with_license(folder / "meta" / ATTRIBUTION, licenses)
     missing = sorted(names & set(listing.missing))
     if missing:
         raise ValueError(f"{len(missing)} of {len(names)} clips that {TABLE} lists do not exist, first: {missing[0]}")
