@@ -1,4 +1,4 @@
-"""The record that every reader gives."""
+"""A labelled clip in memory."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled piece of audio, in memory.
+    """One labelled clip, with its waveform.
 
     Args:
         id (`str`): Name of the clip, unique in its data set.
-        waveform (`np.ndarray` of shape `(samples,)`): Mono, float32, full scale 1.0.
-        sampling_rate (`int`): Rate of `waveform` in Hz.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono float32 samples in [-1, 1].
+        sampling_rate (`int`): Sampling rate of `waveform` in Hz.
         label (`str`): Name of its class.
-        fold (`int`, defaults to 0): Part of the data set it belongs to. Clips of one recording share a fold.
+        fold (`int`, defaults to 0): Fold for cross-validation. Clips of one recording share a fold.
     """
 
     id: str
@@ -25,4 +25,5 @@ class Clip:
 
     @property
     def duration_s(self) -> float:
+        """Length in seconds."""
         return len(self.waveform) / self.sampling_rate

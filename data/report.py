@@ -1,4 +1,4 @@
-"""What a data set really holds: printed before a run, and kept beside every metric."""
+"""What a data set actually contains: printed before a run, and stored with every metric."""
 
 import json
 from collections import Counter
@@ -8,33 +8,35 @@ from pathlib import Path
 
 import numpy as np
 
+from .rejections import Rejection
+
 SHOWN = 10
 KEPT = 100
-"""Rejected clips that a report names; `rejected.jsonl` beside the codes has all."""
+"""Number of rejected clips that a report lists; `rejected.jsonl` in a folder of codes lists all."""
 
 
 @dataclass
 class DataReport:
-    """Counts of a data set.
+    """Counts and durations of a data set.
 
-    Copies of AudioSet or FSD50K differ in which clips are left, and metrics differ with them.
+    Copies of AudioSet or FSD50K differ in which clips are still available, and metrics differ accordingly.
 
     Args:
-        source (`str`): Where the data lie.
-        layout (`str`): Which reader read them.
-        listed (`int`): Clips that the data set lists.
-        found (`int`): Clips that were read and encoded.
-        missing (`int`): Clips whose file is not there.
-        rejected (`list[dict]`): `id`, `path`, `kind` and `reason` of clips that are left out, the first hundred.
-        rejected_counts (`dict[str, int]`): How many of each kind there are.
-        windows (`bool`): Whether longer clips were cut into windows of `max_length_s`.
-        truncated (`int`): Clips of which only the first `max_length_s` seconds are used.
-        max_length_s (`float`): That limit.
-        hours (`float`): Of all clips, before they are cut.
-        duration_quantiles_s (`dict[str, float]`): Shortest, quartiles and longest clip in seconds.
-        sampling_rates (`dict[str, int]`): Clips of each sampling rate of the files, in Hz.
-        clips_per_label (`dict[str, int]`): Clips of each class.
-        splits (`dict[str, int]`): Clips of each split.
+        source (`str`): Name of the data set.
+        layout (`str`): Name of the reader that read it.
+        listed (`int`): Number of clips that the data set lists.
+        found (`int`): Number of clips and windows that are used.
+        missing (`int`): Number of clips that have no file.
+        max_length_s (`float`): Length of the longest clip or window in seconds.
+        windows (`bool`, defaults to `False`): Whether longer clips are divided into windows of `max_length_s`.
+        rejected (`list[Rejection]`): Clips and windows that are left out, the first hundred.
+        rejected_counts (`dict[str, int]`): Number of rejected clips and windows of each kind.
+        truncated (`int`): Number of clips of which only the first `max_length_s` seconds are used.
+        hours (`float`): Total duration in hours, before clips are cut.
+        duration_quantiles_s (`dict[str, float]`): Shortest clip, quartiles, and longest clip, in seconds.
+        sampling_rates (`dict[str, int]`): Number of clips of each sampling rate (of the file, in Hz).
+        clips_per_label (`dict[str, int]`): Number of clips of each class.
+        splits (`dict[str, int]`): Number of clips of each split.
     """
 
     source: str
@@ -44,7 +46,7 @@ class DataReport:
     missing: int
     max_length_s: float
     windows: bool = False
-    rejected: list[dict[str, str]] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     rejected_counts: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
     hours: float = 0.0
@@ -61,7 +63,15 @@ class DataReport:
         splits: Sequence[str | None],
         all_labels: Sequence[str],
     ) -> "DataReport":
-        """Fill in what is known once the clips were read; one entry a clip."""
+        """Fill in the statistics of the clips that are used.
+
+        Args:
+            durations_s (sequence of `float`, length `num_clips`): Length of each clip in seconds.
+            sampling_rates (sequence of `int`, length `num_clips`): Sampling rate of each file in Hz.
+            labels (sequence of sequences of `str`, length `num_clips`): Class names of each clip.
+            splits (sequence of `str`, length `num_clips`): Split of each clip; `None` where it has none.
+            all_labels (sequence of `str`): All class names, in order.
+        """
         durations = np.asarray(durations_s, dtype=float)
         self.truncated = int((durations > self.max_length_s).sum())
         self.hours = float(durations.sum() / 3600)
@@ -77,14 +87,14 @@ class DataReport:
         self.splits = dict(sorted(Counter(str(split) for split in splits if split is not None).items()))
         return self
 
-    def count_rejected(self, rejected: Sequence[dict[str, str]]) -> "DataReport":
-        """Fill in what was left out."""
+    def count_rejected(self, rejected: Sequence[Rejection]) -> "DataReport":
+        """Fill in what is left out."""
         self.rejected = list(rejected[:KEPT])
         self.rejected_counts = dict(sorted(Counter(entry["kind"] for entry in rejected).items()))
         return self
 
     def to_text(self) -> str:
-        """The report as lines for the terminal."""
+        """Format the report for the terminal."""
         lines = [
             f"Data: {self.source} ({self.layout})",
             self._counts_line(),
@@ -105,7 +115,7 @@ class DataReport:
         empty = [label for label, count in ranked if not count]
         if empty:
             more = f", and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
-            lines.append(f"  without any clip: {', '.join(empty[:SHOWN])}{more}")
+            lines.append(f"  without clips: {', '.join(empty[:SHOWN])}{more}")
         lines += [f"  {entry['kind']:<11} {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
         more = sum(self.rejected_counts.values()) - SHOWN
         if more > 0:
@@ -114,14 +124,14 @@ class DataReport:
 
     def _cut(self) -> str:
         if self.windows:
-            return f"longer clips are windows of {self.max_length_s:g} s"
-        return f"{self.truncated:,} clips are longer than {self.max_length_s:g} s: the rest is left out"
+            return f"longer clips are divided into windows of {self.max_length_s:g} s"
+        return f"{self.truncated:,} clips are longer than {self.max_length_s:g} s: only their beginning is used"
 
     def _counts_line(self) -> str:
         counts = {"unreadable": 0, **self.rejected_counts}
         left_out = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
         of = f"{self.found:,} windows and clips of" if self.windows else f"{self.found:,} of"
-        return f"  clips       {of} {self.listed:,} listed ({self.missing:,} not there, {left_out})"
+        return f"  clips       {of} {self.listed:,} listed ({self.missing:,} missing, {left_out})"
 
     def save(self, path: str | Path) -> None:
         """Write the report as JSON."""

@@ -1,4 +1,4 @@
-"""Which clips train, select and test."""
+"""Which clips are used for training, for selecting the checkpoint, and for testing."""
 
 from collections.abc import Sequence
 
@@ -10,15 +10,18 @@ from sklearn.model_selection import StratifiedGroupKFold
 def select_split(
     dataset: Dataset, splits: Sequence[str] | None = None, folds: Sequence[int] | None = None
 ) -> np.ndarray:
-    """Indices of the clips of some splits and folds.
+    """Find the clips of some splits and folds.
 
     Args:
-        dataset (`datasets.Dataset`): With the columns `split` and `fold`.
-        splits (sequence of `str`, *optional*): Any of these; by default all.
-        folds (sequence of `int`, *optional*): Any of these; by default all.
+        dataset (`datasets.Dataset` of `num_clips` rows): Has the columns `split` and `fold`.
+        splits (sequence of `str`, *optional*): Splits to select; by default all.
+        folds (sequence of `int`, *optional*): Folds to select; by default all.
+
+    Returns:
+        `np.ndarray`: Indices of the clips that are in one of the splits and in one of the folds, ascending.
 
     Raises:
-        ValueError: If a split or fold is not there; with those that are.
+        ValueError: If a split or fold does not exist (the message lists those that do), or no clip is left.
     """
     chosen = np.ones(len(dataset), dtype=bool)
     for name, wanted in (("split", splits), ("fold", folds)):
@@ -28,7 +31,7 @@ def select_split(
         there = sorted({value for value in values if value is not None})
         unknown = [value for value in wanted if value not in there]
         if unknown:
-            has = f"those there are {there}" if there else f"the data have no {name}s"
+            has = f"it has {there}" if there else f"the data have no {name}s"
             raise ValueError(f"`{name}` {unknown} is not in the data: {has}.")
         chosen &= np.isin(values, np.array(list(wanted), dtype=object))
     indices = np.flatnonzero(chosen)
@@ -40,19 +43,21 @@ def select_split(
 def held_out_split(
     targets: np.ndarray, share: float, seed: int, groups: Sequence[str | None] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide training clips into those that train and those that select the checkpoint.
+    """Divide training clips into those used for training and those held out to select the checkpoint.
 
-    Stratified by class, or, where clips have several, by the rarest class of each; a group (one recording, one
-    speaker) is never divided. A class that would be left without training clips gets its clips back.
+    The division is stratified by class or, where clips have several classes, by the rarest class of each clip. A group
+    (one recording, one speaker) is never divided. If a class would have no training clips left, its clips are not held
+    out.
 
     Args:
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`): Class indices, or multi-hot
+            vectors.
         share (`float`): Share of the clips to hold out, in (0, 1); the nearest `1 / n` is used.
-        seed (`int`): Decides which.
-        groups (sequence, *optional*): Group of each clip; `None` stands for a group of its own.
+        seed (`int`): Determines which clips are held out.
+        groups (sequence of length `num_clips`, *optional*): Group of each clip; `None` means a group of its own.
 
     Returns:
-        `tuple`: Indices of the clips that train, and of those held out, each in ascending order.
+        `tuple[np.ndarray, np.ndarray]`: Indices of the clips to train on, and of those held out, both ascending.
 
     Raises:
         ValueError: If there are too few clips or groups to hold any out.
@@ -64,15 +69,15 @@ def held_out_split(
     names = np.array([f"group {group}" if group is not None else f"clip {i}" for i, group in enumerate(groups)])
     if len(np.unique(names)) < num_parts:
         raise ValueError(
-            f"`held_out_share` {share} needs at least {num_parts} clips or groups of clips to hold one part out, got "
+            f"`held_out_share` {share} needs at least {num_parts} clips or groups of clips, got "
             f"{len(np.unique(names))}."
         )
     strata = _strata(targets)
     if np.unique(strata, return_counts=True)[1].max() < num_parts:
-        # No class has a clip for each part: nothing can be kept in proportion.
+        # No class has one clip per part, so there are no proportions to keep.
         strata = np.zeros(len(targets), dtype=np.int64)
     parts = StratifiedGroupKFold(n_splits=num_parts, shuffle=True, random_state=seed)
-    # scikit-learn warns where a class has fewer clips than there are parts; rare classes are taken care of below.
+    # scikit-learn warns about classes with fewer clips than parts; such classes are handled below.
     train, held_out = next(_quietly(parts.split(np.zeros(len(strata)), strata, names)))
     in_train = np.zeros(len(targets), dtype=bool)
     in_train[train] = True
@@ -86,7 +91,7 @@ def held_out_split(
 def _strata(targets: np.ndarray) -> np.ndarray:
     if targets.ndim == 1:
         return targets
-    # The rarest class of a clip says most about where it has to go; clips without any are a stratum of their own.
+    # The rarest class of a clip matters most; clips without classes are a stratum of their own.
     counts = np.where(targets > 0, targets.sum(axis=0), np.inf)
     return np.where(targets.any(axis=1), counts.argmin(axis=1), targets.shape[1])
 

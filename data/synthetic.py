@@ -1,7 +1,7 @@
-"""A small labelled set of synthetic sound events, made from a seed, for machines where no data can be fetched.
+"""A small labelled set of synthetic sound events, generated from a seed, for machines without access to data.
 
-Four of the eight classes come in pairs that differ only in the order of time (a rising and a falling sweep, knocks
-that speed up and knocks that slow down), so that counting codes is not enough to tell them apart.
+Four of the eight classes form pairs that differ only in temporal order (a rising and a falling sweep, knocks that
+speed up and knocks that slow down), so counting codes is not enough to tell them apart.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 from .clip import Clip
 
 SAMPLING_RATE = 24000
-"""Rate of the synthetic clips in Hz."""
+"""Sampling rate of the synthetic clips in Hz."""
 
 
 def _times(duration_s: float) -> np.ndarray:
@@ -19,7 +19,7 @@ def _times(duration_s: float) -> np.ndarray:
 
 
 def _tone(frequency_hz: np.ndarray) -> np.ndarray:
-    """A tone with three harmonics whose fundamental follows `frequency_hz`, of shape `(samples,)`."""
+    """Generate a tone with three harmonics; `frequency_hz`, of shape `(num_samples,)`, is its fundamental."""
     phase = 2 * np.pi * np.cumsum(frequency_hz) / SAMPLING_RATE
     return np.sin(phase) + 0.4 * np.sin(2 * phase) + 0.2 * np.sin(3 * phase)
 
@@ -39,7 +39,7 @@ def _siren(rng: np.random.Generator, duration_s: float) -> np.ndarray:
 
 
 def _knocks(rng: np.random.Generator, duration_s: float, onsets_s: np.ndarray) -> np.ndarray:
-    """Short damped noise bursts at `onsets_s`."""
+    """Generate short, decaying bursts of noise at `onsets_s`."""
     waveform = np.zeros(int(duration_s * SAMPLING_RATE))
     decay = np.exp(-_times(0.06) / rng.uniform(0.006, 0.015))
     for onset_s in onsets_s:
@@ -89,22 +89,22 @@ SOUND_EVENTS: dict[str, Callable[[np.random.Generator, float], np.ndarray]] = {
     "bell": _bell,
     "beeps": _beeps,
 }
-"""Name of each class and the function that makes one example of a given length in seconds."""
+"""Each class and the function that generates one example of it, given a length in seconds."""
 
 
 def synthesize_sound_events(clips_per_class: int, seed: int = 0, duration_s: float = 2.0) -> list[Clip]:
-    """Make a balanced, seeded set of synthetic sound events.
+    """Generate a balanced set of synthetic sound events.
 
-    Pitch, tempo, level (over 20 dB), length (within 20 %), and background noise vary from clip to clip. `fold` goes
-    round 0 to 4, so that any fold is a balanced fifth.
+    Pitch, tempo, level (over a range of 20 dB), length (by up to 20 %) and background noise vary from clip to clip.
+    `fold` cycles from 0 to 4, so that each fold is a balanced fifth of the set.
 
     Args:
-        clips_per_class (`int`): Clips of each of the eight classes, at least 1.
-        seed (`int`, defaults to 0): The same seed gives the same samples.
+        clips_per_class (`int`): Clips per class, at least 1; there are eight classes.
+        seed (`int`, defaults to 0): Determines all samples.
         duration_s (`float`, defaults to 2.0): Mean length of a clip in seconds, at least 0.5.
 
     Returns:
-        `list[Clip]`: At 24,000 Hz, class by class.
+        `list[Clip]`: Clips at 24,000 Hz, ordered by class.
 
     Raises:
         ValueError: If `clips_per_class` or `duration_s` is too small.

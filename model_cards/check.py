@@ -112,15 +112,23 @@ def missing_code(folder: Path) -> list[str]:
     """
     named: set[str] = set()
     for settings_file in (folder / CONFIG, folder / PREPROCESSOR_CONFIG):
-        if not settings_file.is_file():
-            continue
-        references = json.loads(settings_file.read_text(encoding="utf-8")).get("auto_map") or {}
-        for reference in references.values():
+        for reference in _auto_map(settings_file).values():
             # Classes with a slow and a fast implementation come as a list, in which one may be absent.
             for entry in [reference] if isinstance(reference, str) else reference:
                 if entry is not None and "--" not in entry:
                     named.add(f"{entry.split('.')[0]}.py")
     return sorted(name for name in named if not (folder / name).is_file())
+
+
+def lacks_code(folder: Path) -> bool:
+    """Whether a folder with a model cannot be loaded by its own code: it names none, or some of it is missing."""
+    return (folder / CONFIG).is_file() and (not _auto_map(folder / CONFIG) or bool(missing_code(folder)))
+
+
+def _auto_map(settings_file: Path) -> dict[str, Any]:
+    if not settings_file.is_file():
+        return {}
+    return json.loads(settings_file.read_text(encoding="utf-8")).get("auto_map") or {}
 
 
 def is_pickle(path: Path) -> bool:

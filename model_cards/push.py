@@ -10,7 +10,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 
 from audioformer.files import CODES_MANIFEST, CONFIG
 
-from .check import check_files, files_to_upload, missing_code
+from .check import check_files, files_to_upload, lacks_code
 from .prepare import prepare_folder
 
 
@@ -40,8 +40,8 @@ def push_folder(
         revision (`str`, *optional*): Branch; `main` by default.
         commit_message (`str`, defaults to `"Upload with audioformer"`): Title of the commit.
         token (`str`, *optional*): A token of the Hub; by default that of `hf auth login`.
-        complete (`Callable[[Path], None]`, *optional*): Called with a temporary copy of the folder if code files are
-            missing that `auto_map` names, and must save them there. The copy is then checked and uploaded.
+        complete (`Callable[[Path], None]`, *optional*): Called with a temporary copy of a folder that names no code in
+            `auto_map`, or code that is missing. It must save the code there. The copy is then checked and uploaded.
 
     Returns:
         `huggingface_hub.CommitInfo`: The commit, with its address and `oid`.
@@ -85,7 +85,7 @@ def _check_target(folder: Path, repo_id: str) -> None:
 @contextmanager
 def _completed(folder: Path, complete: Callable[[Path], None] | None) -> Iterator[Path]:
     """The folder itself, or for the time of the upload a copy that has the code the folder lacks."""
-    if complete is None or not missing_code(folder):
+    if complete is None or not lacks_code(folder):
         yield folder
         return
     with TemporaryDirectory() as temporary:

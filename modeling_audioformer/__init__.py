@@ -1,4 +1,4 @@
-"""The AudioFormer model: configuration, encoder, heads, and the way in from RoFormer checkpoints."""
+"""The AudioFormer model: configuration, encoder, heads, and conversion of RoFormer checkpoints."""
 
 from .configuration_audioformer import AudioFormerConfig
 from .convert_roformer import convert_roformer_state_dict

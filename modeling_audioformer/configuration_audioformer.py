@@ -9,8 +9,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-# What a saved folder says about its code, whichever class saved it. Left to itself, `save_pretrained` names only the
-# class that is being saved, and a masked-LM folder could not be opened as a classifier with `trust_remote_code=True`.
+# What a saved folder says about its code, whichever class saved it. By default `save_pretrained` names only the class
+# that is saved, and a masked-LM folder could not be loaded as a classifier with `trust_remote_code=True`.
 AUTO_MAP = {
     "AutoConfig": "configuration_audioformer.AudioFormerConfig",
     "AutoModel": "modeling_audioformer.AudioFormerModel",
@@ -19,7 +19,7 @@ AUTO_MAP = {
 }
 
 CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"})
-"""What the classes above are made of: the files of this folder that a saved folder carries."""
+"""Files of this folder that are copied into a saved folder: the code of the classes above."""
 
 CODE_OFFSET = 3
 """Code `c` has the id `c + CODE_OFFSET`, after `<BOA>`, `<PAD>` and `<EOA>` (arXiv 2308.07221, section 4.2)."""
@@ -37,24 +37,24 @@ PROBLEM_TYPES = {
 @strict
 class AudioFormerConfig(PreTrainedConfig):
     r"""
-    Configuration of an [`AudioFormerModel`]: a RoFormer-style encoder that reads the codes of a neural audio codec as
-    if they were words. The defaults are those of AudioFormer (arXiv 2308.07221, sections 3 and 4.2).
+    Configuration of an [`AudioFormerModel`], a RoFormer-style encoder that reads the codes of a neural audio codec
+    like words. The defaults are those of AudioFormer (arXiv 2308.07221, sections 3 and 4.2).
 
     The vocabulary is `<BOA>` 0, `<PAD>` 1, `<EOA>` 2, the codes as `code + 3` (3 to 1026), `<MASK>` 1027.
 
     Args:
         vocab_size (`int`, *optional*, defaults to 1028):
-            Number of rows of the embedding: the codes and the four special ids, and more if it was padded up.
+            Number of embeddings: one per code and special id, or more if the vocabulary is padded.
         codebook_size (`int`, *optional*, defaults to 1024):
-            Number of entries in one codebook of the codec, hence of different codes.
+            Number of entries per codebook of the codec, that is, of different codes.
         hidden_size (`int`, *optional*, defaults to 768):
-            Width of the hidden states. A multiple of `2 * num_attention_heads`.
+            Size of the hidden states, a multiple of `2 * num_attention_heads`.
         num_hidden_layers (`int`, *optional*, defaults to 12):
             Number of encoder layers.
         num_attention_heads (`int`, *optional*, defaults to 12):
-            Number of attention heads in each layer.
+            Number of attention heads per layer.
         intermediate_size (`int`, *optional*, defaults to 3072):
-            Width of the feed-forward layers.
+            Size of the feed-forward layers.
         hidden_act (`str`, *optional*, defaults to `"gelu"`):
             Activation of the feed-forward layers and the masked-LM head, a key of `transformers.activations.ACT2FN`.
         hidden_dropout_prob (`float`, *optional*, defaults to 0.1):
@@ -69,7 +69,7 @@ class AudioFormerConfig(PreTrainedConfig):
             Standard deviation of the initial weights.
         rope_parameters (`dict`, *optional*, defaults to `{"rope_type": "default", "rope_theta": 10000.0}`):
             Rotary position embedding, `theta_i = rope_theta ** (-2 * i / head_dim)` (paper Eq. 1-3). Only
-            `rope_type="default"` exists here: it needs no longest length, and any length is accepted.
+            `rope_type="default"` is supported; it needs no maximum length, and any length is accepted.
             `rope_theta=...` is accepted as a shorthand.
         boa_token_id (`int`, *optional*, defaults to 0):
             Id of `<BOA>`, the beginning of the audio. No other value is accepted.
@@ -82,27 +82,27 @@ class AudioFormerConfig(PreTrainedConfig):
         sampling_rate (`int`, *optional*, defaults to 24000):
             Sampling rate of the audio that the codec reads, in Hz.
         hop_length (`int`, *optional*, defaults to 320):
-            Number of samples that become one code.
+            Number of samples per code.
         codebook (`int`, *optional*, defaults to 0):
             Index of the residual codebook whose codes the model reads: 0 is the paper's C1, 3 its C4.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
-            Whether the decoder of the masked-LM head is the embedding.
+            Whether the decoder of the masked-LM head shares the weights of the embedding.
         sparse_prediction (`bool`, *optional*, defaults to `True`):
-            Whether the masked-LM head, given labels, computes logits only at the positions that have one.
+            Whether the masked-LM head computes logits only at the positions that have a label, if labels are given.
         classification_loss (`str`, *optional*):
-            Loss of the classifier: `"cross_entropy"` (Eq. 5, one label a clip), `"bce"` (Eq. 6) or `"lsep"` (Eq. 7,
-            the paper's choice for several). `None` derives it from `problem_type`, as transformers does; where this is
-            given and `problem_type` is not, `problem_type` follows from it.
+            Loss of the classifier: `"cross_entropy"` (Eq. 5, one label per clip), `"bce"` (Eq. 6) or `"lsep"` (Eq. 7,
+            the paper's choice for several labels per clip). `None` derives it from `problem_type`, as transformers
+            does. If only the loss is given, `problem_type` is derived from it.
         calibration_temperature (`float`, *optional*):
-            What the classifier's logits are divided by before they are returned, above 0. Fitted on held-out clips
-            after training with LSEP, which ranks and does not calibrate.
+            Positive number that the classifier's logits are divided by before they are returned. It is fitted on
+            held-out clips after training with LSEP, which ranks labels but does not calibrate scores.
         calibration_bias (`list[float]`, *optional*):
-            What is then added to the logits, one value a label.
+            Values that are then added to the logits, one per label.
 
     Raises:
-        `StrictDataclassError` of `huggingface_hub`, for a value of the wrong type or out of range, and for values that
-        don't fit together. Types and `problem_type` are also checked at assignment, the rest at construction and when
-        the configuration is saved. As everywhere in transformers, unknown names are kept as extra attributes.
+        huggingface_hub.errors.StrictDataclassError: If a value has the wrong type or is out of range, or values do not
+            fit together. Types and `problem_type` are also checked at assignment, the rest at construction and when
+            the configuration is saved. As everywhere in transformers, unknown names are kept as extra attributes.
 
     Example:
 
@@ -140,16 +140,16 @@ class AudioFormerConfig(PreTrainedConfig):
     codebook: int = 0
     tie_word_embeddings: bool = True
     sparse_prediction: bool = True
-    # Repeated from the parent for the record: `None` means "derive it from the labels", as elsewhere in transformers.
+    # Repeated from the parent with its allowed values: `None` means "derive it from the labels".
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
     classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = None
     calibration_temperature: float | int | None = None
     calibration_bias: list[float] | list[int] | None = None
-    # The embedding is for callers; the Trainer would gather it from every batch it evaluates.
+    # Otherwise the Trainer would gather the clip embeddings of every batch that it evaluates.
     keys_to_ignore_at_inference = ["past_key_values", "pooler_output"]
 
     def __post_init__(self, **kwargs) -> None:
-        # Folders that earlier versions saved call it `codebooks`.
+        # Folders saved by earlier versions call it `codebooks`.
         if "codebooks" in kwargs:
             self.codebook = kwargs.pop("codebooks")
         if self.problem_type is None and self.classification_loss is not None:
@@ -157,7 +157,7 @@ class AudioFormerConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_sizes(self) -> None:
-        """Part of `@strict`-powered validation. Sizes are positive, the heads divide the width."""
+        """Part of `@strict`-powered validation. Sizes are positive, and the heads divide the hidden size."""
         for name in (
             "vocab_size",
             "codebook_size",
@@ -172,15 +172,15 @@ class AudioFormerConfig(PreTrainedConfig):
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         if self.codebook < 0:
-            raise ValueError(f"`codebook` is the index of a codebook and must be at least 0, got {self.codebook}.")
+            raise ValueError(f"`codebook` must be the index of a codebook, at least 0, got {self.codebook}.")
         if self.hidden_size % (2 * self.num_attention_heads) != 0:
             raise ValueError(
-                f"`hidden_size` must be a multiple of 2 * `num_attention_heads`, because rotary positions turn pairs "
-                f"of values in each head; got {self.hidden_size} and {self.num_attention_heads} heads."
+                f"`hidden_size` must be a multiple of 2 * `num_attention_heads`, because pairs of values in each head "
+                f"are rotated; got {self.hidden_size} and {self.num_attention_heads} heads."
             )
 
     def validate_rates(self) -> None:
-        """Part of `@strict`-powered validation. Dropout rates, epsilon and initial spread are in range."""
+        """Part of `@strict`-powered validation. Dropout, epsilon and initial standard deviation are in range."""
         for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
@@ -193,20 +193,20 @@ class AudioFormerConfig(PreTrainedConfig):
             raise ValueError(f"`hidden_act` must be one of {sorted(ACT2FN)}, got {self.hidden_act!r}.")
 
     def validate_classification(self) -> None:
-        """Part of `@strict`-powered validation. The loss fits the problem, and the calibration is finite."""
+        """Part of `@strict`-powered validation. The loss fits the problem type, and the calibration is finite."""
         if self.classification_loss is not None and self.problem_type not in (
             None,
             PROBLEM_TYPES[self.classification_loss],
         ):
             raise ValueError(
-                f"`classification_loss` {self.classification_loss!r} is for `problem_type` "
+                f"`classification_loss` {self.classification_loss!r} needs `problem_type` "
                 f'"{PROBLEM_TYPES[self.classification_loss]}", got {self.problem_type!r}.'
             )
         temperature = self.calibration_temperature
         if temperature is not None and not (temperature > 0 and math.isfinite(temperature)):
-            raise ValueError(f"`calibration_temperature` must be a finite number above 0, got {temperature}.")
+            raise ValueError(f"`calibration_temperature` must be a finite positive number, got {temperature}.")
         if self.calibration_bias is not None and not all(math.isfinite(bias) for bias in self.calibration_bias):
-            raise ValueError(f"`calibration_bias` must be finite numbers, got {self.calibration_bias}.")
+            raise ValueError(f"`calibration_bias` must contain finite numbers, got {self.calibration_bias}.")
 
     def validate_vocabulary(self) -> None:
         """Part of `@strict`-powered validation. The special ids are those of the paper."""
@@ -227,7 +227,7 @@ class AudioFormerConfig(PreTrainedConfig):
             )
 
     def validate_rotary(self) -> None:
-        """Part of `@strict`-powered validation. Rotary positions are the plain ones of the paper."""
+        """Part of `@strict`-powered validation. Rotary positions are those of the paper."""
         rope_type = self.rope_parameters.get("rope_type", "default")
         if rope_type != "default":
             raise ValueError(f'`rope_parameters["rope_type"]` must be "default", got {rope_type!r}.')
@@ -237,21 +237,24 @@ class AudioFormerConfig(PreTrainedConfig):
 
     @property
     def frame_rate(self) -> float:
-        """Codes for each second of audio, in Hz."""
+        """Number of codes per second."""
         return self.sampling_rate / self.hop_length
 
     def frame_times(self, num_input_ids: int) -> list[float]:
         """
-        When the frames behind a row of input ids begin.
+        Start times of the frames that a sequence of input ids stands for.
 
         Args:
             num_input_ids (`int`):
-                Length of the row without padding: `<BOA>`, one id for each frame, `<EOA>`. At least 2.
+                Length of the sequence without padding: `<BOA>`, one id per frame, `<EOA>`. At least 2.
 
         Returns:
-            `list[float]`: `num_input_ids - 2` times in seconds from the beginning of the clip. Entry `k` belongs to
-            the id at position `k + 1` and to the samples from `k * hop_length` on; each time is computed from its own
-            index, so that rounding does not add up over an hour.
+            `list[float]`: `num_input_ids - 2` times in seconds from the start of the clip. Entry `k` belongs to the id
+            at position `k + 1` and to the samples from `k * hop_length` on. Each time is computed from its own index,
+            so that rounding errors do not accumulate.
+
+        Raises:
+            ValueError: If `num_input_ids` is less than 2.
         """
         if num_input_ids < 2:
             raise ValueError(f"`num_input_ids` counts <BOA> and <EOA> and must be at least 2, got {num_input_ids}.")
@@ -259,13 +262,13 @@ class AudioFormerConfig(PreTrainedConfig):
 
     def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> None:
         """
-        Saves the configuration, the code of the model and an `auto_map` that names all classes.
+        Save the configuration, the code of the model and an `auto_map` that names all classes.
 
         Args:
             save_directory (`str` or `Path`):
-                The folder, made if needed.
+                The folder, created if necessary.
             push_to_hub (`bool`, *optional*, defaults to `False`):
-                Whether to upload what was saved.
+                Whether to upload the saved files.
             kwargs (`dict`, *optional*):
                 Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
         """
@@ -273,12 +276,12 @@ class AudioFormerConfig(PreTrainedConfig):
             folder = Path(save_directory)
             folder.mkdir(parents=True, exist_ok=True)
             for name in CODE_FILES:
-                # Of a configuration that was downloaded alone, the other files are not there to copy.
+                # If only the configuration was downloaded, the other files are missing and cannot be copied.
                 source = Path(__file__).with_name(name)
                 if source.is_file() and source.parent.resolve() != folder.resolve():
                     shutil.copyfile(source, folder / name)
-            # A class derived from ours by the user has just written its own name and file: it stays. Anything else is
-            # what an earlier load left behind, such as "user/repository--modeling_audioformer.AudioFormerModel".
+            # A user's subclass has just written its own name and file, which are kept. Anything else is left over from
+            # loading, such as "user/repository--modeling_audioformer.AudioFormerModel".
             wanted = {**AUTO_MAP, **(getattr(self, "auto_map", None) or {})}
             self.auto_map = {
                 name: reference

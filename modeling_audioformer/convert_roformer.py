@@ -1,4 +1,4 @@
-"""RoFormer checkpoints to AudioFormer's."""
+"""Conversion of RoFormer checkpoints to AudioFormer."""
 
 from collections.abc import Mapping
 
@@ -30,32 +30,33 @@ def convert_roformer_state_dict(
     state_dict: Mapping[str, torch.Tensor], num_attention_heads: int | None = None
 ) -> dict[str, torch.Tensor]:
     r"""
-    Converts the weights of a RoFormer encoder (Su et al., arXiv 2104.09864) to AudioFormer's layout.
+    Convert the weights of a RoFormer encoder (Su et al., arXiv 2104.09864) to AudioFormer's layout.
 
-    - RoFormer turns the pairs `(2i, 2i + 1)` of each head, AudioFormer `(i, i + head_dim / 2)`: the rows of the query
-      and key projections are reordered.
-    - RoFormer adds a token-type vector to every embedding; there are no token types here, so vector 0 is added into
-      the word embeddings. A decoder that is tied to the word embeddings in the checkpoint stays tied to the sum. That
-      adds the same amount to all scores of a position, so log-probabilities and losses do not change (raw logits do).
-      An untied decoder is taken over as it is.
-    - The table of positions is dropped: AudioFormer computes them.
-    - Classification and question-answering heads are dropped: they read the first position, AudioFormer's reads the
-      mean.
+    - RoFormer rotates the pairs `(2i, 2i + 1)` of each head, AudioFormer `(i, i + head_dim / 2)`: the rows of the
+      query and key projections are reordered.
+    - RoFormer adds a token-type vector to every embedding. AudioFormer has no token types, so vector 0 is added to the
+      word embeddings. A decoder that is tied to the word embeddings in the checkpoint stays tied to the sum. This adds
+      the same amount to all scores of a position, so log-probabilities and losses do not change, but raw logits do. An
+      untied decoder is kept as it is.
+    - The table of positions is dropped, because AudioFormer computes them.
+    - Classification and question-answering heads are dropped: they read the first position, that of AudioFormer reads
+      the mean.
 
     Args:
         state_dict (`Mapping[str, torch.Tensor]`):
-            From a `RoFormerModel` or from any `RoFormerFor...`. It is not changed, and no tensor is shared with it
-            unless it could be taken over as it is.
+            Weights of a `RoFormerModel` or any `RoFormerFor...`. It is not changed; tensors that need no conversion
+            are shared.
         num_attention_heads (`int`, *optional*):
-            Only needed if the checkpoint lacks the table of positions, which gives the size of a head.
+            Only needed if the checkpoint lacks the table of positions, from which the head size is derived.
 
     Returns:
-        `dict[str, torch.Tensor]`: for [`AudioFormerModel`] if the names of `state_dict` have no `roformer.` in front,
-        otherwise for [`AudioFormerForMaskedLM`] (with its head) or, without a masked-LM head, for the encoder in
-        [`AudioFormerForAudioClassification`], whose own head is not in it: load it with `strict=False`.
+        `dict[str, torch.Tensor]`: Weights of an [`AudioFormerModel`] if the names in `state_dict` have no prefix
+        `roformer.`. Otherwise those of an [`AudioFormerForMaskedLM`], or, without a masked-LM head, those of the
+        encoder of an [`AudioFormerForAudioClassification`], to be loaded with `strict=False`.
 
     Raises:
-        `ValueError`: not a RoFormer state dict, an embedding of another width than the layers, an unknown head size.
+        ValueError: If this is not a RoFormer state dict, its embeddings have another size than its layers, or the head
+            size is unknown.
 
     Example:
 
@@ -67,10 +68,10 @@ def convert_roformer_state_dict(
     has_prefix = any(name.startswith("roformer.") for name in state_dict)
     source = {name.removeprefix("roformer."): tensor for name, tensor in state_dict.items()}
     if _WORDS not in source:
-        raise ValueError(f"Not a RoFormer state dict: it has no `{_WORDS}`, its names begin with {list(source)[:3]}.")
+        raise ValueError(f"Not a RoFormer state dict: it has no `{_WORDS}`, its first names are {list(source)[:3]}.")
     if any(name.startswith("embeddings_project.") for name in source):
         raise ValueError(
-            f"The embedding is projected from {source[_WORDS].shape[1]} values to the width of the layers "
+            f"The checkpoint projects embeddings of size {source[_WORDS].shape[1]} to the hidden size "
             "(`embedding_size` differs from `hidden_size`); AudioFormer has no such projection."
         )
     prefix = "audioformer." if has_prefix or has_head else ""
@@ -87,7 +88,7 @@ def convert_roformer_state_dict(
         if name.startswith("encoder.layer."):
             index, part = module.removeprefix("encoder.layer.").split(".", 1)
             if part not in _LAYER_NAMES:
-                raise ValueError(f"`{name}` has no counterpart in AudioFormer, which is an encoder only.")
+                raise ValueError(f"`{name}` has no counterpart in AudioFormer, which is only an encoder.")
             if part in ("attention.self.query", "attention.self.key"):
                 tensor = tensor[order]
             converted[f"{prefix}layers.{index}.{_LAYER_NAMES[part]}.{kind}"] = tensor
@@ -106,8 +107,8 @@ def _fold_token_types(source: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def _complete_head(
     converted: dict[str, torch.Tensor], source: Mapping[str, torch.Tensor], words: torch.Tensor
 ) -> None:
-    # A decoder that equals the word embeddings is tied to them. Handing out its old values would undo the sum above:
-    # a tied decoder is the same parameter as the embedding and is loaded after it.
+    # A decoder that equals the word embeddings is tied to them. Returning its old values would undo the sum above,
+    # because a tied decoder is the same parameter as the embedding and is loaded after it.
     if _DECODER not in source or torch.equal(source[_DECODER], source[_WORDS]):
         converted["lm_head.decoder.weight"] = words
     if _DECODER_BIAS not in source:
@@ -120,13 +121,14 @@ def _half_split_order(source: Mapping[str, torch.Tensor], num_attention_heads: i
         head_dim, remainder = divmod(hidden_size, num_attention_heads)
         if remainder or head_dim % 2:
             raise ValueError(
-                f"`num_attention_heads` must split the width {hidden_size} into even parts, got {num_attention_heads}."
+                f"`num_attention_heads` must divide the hidden size {hidden_size} into even head sizes, got "
+                f"{num_attention_heads}."
             )
     elif _POSITIONS in source:
         head_dim = source[_POSITIONS].shape[1]
     else:
         raise ValueError(
-            f"The state dict has no `{_POSITIONS}` to read the size of a head from: give `num_attention_heads`."
+            f"The state dict has no `{_POSITIONS}` to derive the head size from: pass `num_attention_heads`."
         )
     rows = torch.arange(hidden_size).view(-1, head_dim // 2, 2)
     return rows.transpose(1, 2).reshape(-1)

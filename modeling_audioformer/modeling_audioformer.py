@@ -1,4 +1,4 @@
-"""The AudioFormer model: a post-norm encoder with rotary positions over the codes of a neural audio codec."""
+"""The AudioFormer model: a post-norm encoder with rotary positions for the codes of a neural audio codec."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ logger = logging.get_logger(__name__)
 
 
 class AudioFormerEmbeddings(nn.Module):
-    """Embedding of the ids, layer normalization and dropout. Positions enter in the attention, not here."""
+    """Embeddings of the ids, layer normalization and dropout. Positions enter in the attention, not here."""
 
     def __init__(self, config: AudioFormerConfig):
         super().__init__()
@@ -42,8 +42,8 @@ class AudioFormerRotaryEmbedding(nn.Module):
     """
     Cosines and sines of the rotary positions (AudioFormer, arXiv 2308.07221, Eq. 1-3).
 
-    Computed in every forward and always in float32: there is no table, so nothing limits the length, nothing is cast
-    by `model.half()`, and there is no buffer that `from_pretrained` would have to restore.
+    They are computed in every forward, in float32. Without a table the length is not limited, `model.half()` casts
+    nothing, and `from_pretrained` has no buffer to restore.
     """
 
     def __init__(self, config: AudioFormerConfig):
@@ -53,9 +53,19 @@ class AudioFormerRotaryEmbedding(nn.Module):
 
     @torch.no_grad()
     def forward(self, position_ids: torch.LongTensor) -> tuple[torch.FloatTensor, torch.FloatTensor]:
-        """Positions `(batch or 1, length)` to two float32 tensors `(batch or 1, length, 1, head_dim / 2)`."""
+        """
+        Compute the cosines and sines of the angles.
+
+        Args:
+            position_ids (`torch.LongTensor` of shape `(batch_size or 1, sequence_length)`):
+                Positions.
+
+        Returns:
+            `tuple[torch.FloatTensor, torch.FloatTensor]`: Cosines and sines, both float32 of shape `(batch_size or 1,
+            sequence_length, 1, head_dim / 2)`.
+        """
         exponents = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=position_ids.device) / self.head_dim
-        # Autocast would compute the angles in half precision: position 700 and 701 would be the same.
+        # Autocast would compute the angles in half precision, in which positions 700 and 701 are the same.
         with torch.autocast(device_type=position_ids.device.type, enabled=False):
             angles = position_ids[..., None].float() * (1.0 / self.theta**exponents)
         return angles.cos()[:, :, None, :], angles.sin()[:, :, None, :]
@@ -63,22 +73,22 @@ class AudioFormerRotaryEmbedding(nn.Module):
 
 def apply_rotary_pos_emb(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """
-    Turns pairs of values by the angle of their position: value `i` with value `i + head_dim / 2` ("half-split").
+    Rotate pairs of values by the angle of their position: value `i` with value `i + head_dim / 2` ("half-split").
 
-    RoFormer pairs `2 * i` with `2 * i + 1`; [`convert_roformer_state_dict`] reorders the weights to match.
+    RoFormer pairs `2 * i` with `2 * i + 1`; [`convert_roformer_state_dict`] reorders the weights accordingly.
 
     Args:
-        states (`torch.Tensor` of shape `(batch, length, heads, head_dim)`):
+        states (`torch.Tensor` of shape `(batch_size, sequence_length, num_attention_heads, head_dim)`):
             Queries or keys.
-        cos, sin (`torch.Tensor` of shape `(batch or 1, length, 1, head_dim / 2)`):
-            From [`AudioFormerRotaryEmbedding`], float32.
+        cos, sin (`torch.Tensor` of shape `(batch_size or 1, sequence_length, 1, head_dim / 2)`):
+            Output of [`AudioFormerRotaryEmbedding`], float32.
 
     Returns:
-        `torch.Tensor`: same shape and dtype as `states`, computed in float32.
+        `torch.Tensor`: Rotated states, of the shape and dtype of `states`, computed in float32.
     """
     source = states.float()
     first, second = source.chunk(2, dim=-1)
-    # Adding into the halves of one product takes half the memory traffic of two sums and a concatenation.
+    # In-place additions to the halves of one product need half the memory traffic of two sums and a concatenation.
     turned = source * torch.cat((cos, cos), dim=-1)
     half = turned.shape[-1] // 2
     turned[..., :half].addcmul_(second, sin, value=-1)
@@ -96,7 +106,7 @@ def eager_attention_forward(
     dropout: float = 0.0,
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention in plain matrix products, the only implementation that also returns the probabilities."""
+    """Attention as plain matrix products, the only implementation that also returns the probabilities."""
     scores = torch.matmul(query, key.transpose(2, 3)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -106,7 +116,7 @@ def eager_attention_forward(
 
 
 class AudioFormerAttention(nn.Module):
-    """Multi-head self-attention in both directions, with rotary positions on queries and keys."""
+    """Bidirectional multi-head self-attention with rotary positions on queries and keys."""
 
     def __init__(self, config: AudioFormerConfig):
         super().__init__()
@@ -151,7 +161,7 @@ class AudioFormerAttention(nn.Module):
 
 
 class AudioFormerMLP(nn.Module):
-    """The feed-forward part of a layer: widen, activate, narrow."""
+    """The feed-forward part of a layer."""
 
     def __init__(self, config: AudioFormerConfig):
         super().__init__()
@@ -188,10 +198,10 @@ class AudioFormerLayer(GradientCheckpointingLayer):
 
 class AudioFormerPreTrainedModel(PreTrainedModel):
     """
-    What all AudioFormer models share: loading, saving, initialization, and which abilities of transformers they have.
+    Base class of all AudioFormer models: loading, saving, initialization, and the supported features of transformers.
 
-    Weights start as in BERT (normal with `config.initializer_range`, zero biases); the parent's `_init_weights` does
-    exactly that for every module used here, and none of them owns a bare parameter or a buffer.
+    Weights are initialized as in BERT (normal with `config.initializer_range`, zero biases). The parent's
+    `_init_weights` does that for every module used here, and none of them has parameters or buffers of its own.
     """
 
     config: AudioFormerConfig
@@ -247,33 +257,35 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
                 `<BOA>`, the codes + 3, `<EOA>`, padded with `<PAD>`. Any length.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
-                1 where there is audio, 0 at padding. By default read off `input_ids`: 0 at `<PAD>`. A 4-D mask or the
-                mask of an attention implementation is used as it is; pooling then reads `input_ids`.
+                1 for audio, 0 for padding. By default derived from `input_ids`: 0 at `<PAD>`. A 4-D mask or the mask
+                of an attention implementation is used as it is; pooling then derives padding from `input_ids`.
             position_ids (`torch.LongTensor` of shape `(batch_size or 1, sequence_length)`, *optional*):
-                By default 0, 1, 2, ... Only differences matter.
+                By default 0, 1, 2, ... Only the differences between positions matter.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`, *optional*):
                 Embeddings instead of `input_ids`.
             cu_seq_lens_q, cu_seq_lens_k, max_length_q, max_length_k (*optional*):
-                For clips that are joined end to end in one row, without padding: the limits 0, ..., total as an int32
-                tensor of shape `(num_clips + 1,)`, twice, and the longest length, twice, with `position_ids` that
-                start anew in each clip, as transformers' `DataCollatorWithFlattening` and ours make them. Clips do not
-                see each other. Flash attention gains by it; the others give the same values, no sooner.
+                For packed clips, that is, one sequence of clips end to end without padding: the boundaries 0, ...,
+                `sequence_length` as an int32 tensor of shape `(num_clips + 1,)`, twice, and the longest length, twice,
+                with `position_ids` that start at 0 in each clip, as made by the data collators of this package and by
+                `DataCollatorWithFlattening` of transformers. Clips do not attend to each other. Packing is faster with
+                flash attention; other implementations give the same values at no gain.
 
         Returns:
             [`~transformers.modeling_outputs.BaseModelOutputWithPooling`]: `last_hidden_state` of shape `(batch_size,
             sequence_length, hidden_size)` and `pooler_output` of shape `(batch_size, hidden_size)`, the mean over the
-            positions that are not padding, `<BOA>` and `<EOA>` included (section 3.3.1); zero if all are padding. Of
-            packed clips `pooler_output` has the shape `(num_clips, hidden_size)`.
+            positions that are not padding, including `<BOA>` and `<EOA>` (section 3.3.1), or zero if all are padding.
+            For packed clips `pooler_output` has the shape `(num_clips, hidden_size)`.
 
         Raises:
-            `ValueError`: both or neither of `input_ids` and `inputs_embeds`; inputs or mask of the wrong rank; joined
-            clips in more than one row, without `position_ids`, or whose limits do not go from 0 up to the length.
+            ValueError: If both or neither of `input_ids` and `inputs_embeds` are given, `input_ids` have the wrong
+                rank, or packed clips come in a batch of several sequences, without `position_ids`, or with boundaries
+                that do not rise from 0 to the length.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
         if input_ids is not None and input_ids.ndim != 2:
             raise ValueError(
-                f"`input_ids` must have 2 dimensions (batch, length), got shape {tuple(input_ids.shape)}."
+                f"`input_ids` must have the shape (batch_size, sequence_length), got {tuple(input_ids.shape)}."
             )
 
         keep = None if input_ids is None else input_ids.ne(self.config.pad_token_id)
@@ -305,7 +317,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=pooled)
 
     def _packed_mask(self, hidden_states: torch.Tensor, clip_of_position: torch.Tensor) -> torch.Tensor | None:
-        # Flash attention takes the limits themselves; the others need a mask of one block a clip.
+        # Flash attention takes the boundaries themselves; the others need a mask with one block per clip.
         if "flash" in self.config._attn_implementation:
             return None
         return create_bidirectional_mask(
@@ -319,35 +331,37 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
 def _clip_of_position(
     limits: torch.Tensor, hidden_states: torch.Tensor, position_ids: torch.Tensor | None
 ) -> torch.Tensor:
-    """Index of the clip that each position of a packed row belongs to, `(total,)`."""
-    batch_size, total = hidden_states.shape[:2]
+    """Index of the clip that each position of a packed sequence belongs to, `(sequence_length,)`."""
+    batch_size, sequence_length = hidden_states.shape[:2]
     if batch_size != 1 or position_ids is None:
         raise ValueError(
-            f"Packed clips (`cu_seq_lens_q`) must lie in one row, got {batch_size}, with `position_ids` that start "
-            f"anew in each clip{'' if position_ids is not None else ', which are missing'}."
+            f"Packed clips (`cu_seq_lens_q`) must be a batch of one sequence, got {batch_size}, with `position_ids` "
+            f"that start at 0 in each clip{'' if position_ids is not None else ', which are missing'}."
         )
     if not torch.compiler.is_compiling() and (
-        limits.ndim != 1 or limits[0] != 0 or limits[-1] != total or (limits.diff() <= 0).any()
+        limits.ndim != 1 or limits[0] != 0 or limits[-1] != sequence_length or (limits.diff() <= 0).any()
     ):
-        raise ValueError(f"`cu_seq_lens_q` must rise from 0 to the length of the row, {total}, got {limits.tolist()}.")
-    positions = torch.arange(total, device=hidden_states.device)
+        raise ValueError(
+            f"`cu_seq_lens_q` must rise from 0 to the sequence length, {sequence_length}, got {limits.tolist()}."
+        )
+    positions = torch.arange(sequence_length, device=hidden_states.device)
     return torch.searchsorted(limits[1:].to(positions), positions, right=True)
 
 
 def mean_of_packed(hidden_states: torch.Tensor, clip_of_position: torch.Tensor, num_clips: int) -> torch.Tensor:
     """
-    Mean of the hidden states of each clip of a packed row, summed in float32.
+    Mean of the hidden states per clip of a packed sequence, accumulated in float32.
 
     Args:
-        hidden_states (`torch.Tensor` of shape `(1, total, hidden_size)`):
-            States of one layer.
-        clip_of_position (`torch.LongTensor` of shape `(total,)`):
+        hidden_states (`torch.Tensor` of shape `(1, sequence_length, hidden_size)`):
+            Hidden states of one layer.
+        clip_of_position (`torch.LongTensor` of shape `(sequence_length,)`):
             Index of the clip at each position.
         num_clips (`int`):
-            How many there are.
+            Number of clips.
 
     Returns:
-        `torch.Tensor` of shape `(num_clips, hidden_size)`.
+        `torch.Tensor` of shape `(num_clips, hidden_size)`: The means, in the dtype of `hidden_states`.
     """
     states = hidden_states[0].float()
     total = states.new_zeros(num_clips, states.shape[1]).index_add(0, clip_of_position, states)
@@ -357,16 +371,17 @@ def mean_of_packed(hidden_states: torch.Tensor, clip_of_position: torch.Tensor, 
 
 def mean_over_frames(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """
-    Mean of the hidden states over the positions that `mask` keeps, summed in float32.
+    Mean of the hidden states over the positions that `mask` keeps, accumulated in float32.
 
     Args:
-        hidden_states (`torch.Tensor` of shape `(batch, length, hidden_size)`):
-            States of one layer.
-        mask (`torch.Tensor` of shape `(batch, length)`, *optional*):
+        hidden_states (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`):
+            Hidden states of one layer.
+        mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
             Non-zero at the positions to keep; `None` keeps all.
 
     Returns:
-        `torch.Tensor` of shape `(batch, hidden_size)`, zero in rows where nothing is kept.
+        `torch.Tensor` of shape `(batch_size, hidden_size)`: The means in the dtype of `hidden_states`, zero where no
+        position is kept.
     """
     if mask is None:
         return hidden_states.mean(dim=1, dtype=torch.float32).to(hidden_states.dtype)
@@ -376,7 +391,7 @@ def mean_over_frames(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> 
 
 
 class AudioFormerLMHead(nn.Module):
-    """Hidden states to one score for each id: dense, activation, layer normalization, decoder (as in RoFormer)."""
+    """Hidden states to one score per id: dense, activation, layer normalization, decoder (as in RoFormer)."""
 
     def __init__(self, config: AudioFormerConfig):
         super().__init__()
@@ -395,7 +410,7 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
 
     Args:
         config ([`AudioFormerConfig`]):
-            Sizes and ids. With `tie_word_embeddings` the decoder is the embedding.
+            Sizes and ids. With `tie_word_embeddings` the decoder shares the weights of the embedding.
     """
 
     _tied_weights_keys = {"lm_head.decoder.weight": "audioformer.embeddings.word_embeddings.weight"}
@@ -428,16 +443,16 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             input_ids, attention_mask, position_ids, inputs_embeds:
                 As in [`AudioFormerModel.forward`].
             labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
-                The ids to find, -100 at the positions that do not count.
+                Ids to predict, -100 at the positions to ignore.
             return_full_logits (`bool`, *optional*):
-                Whether logits of all positions are computed although `labels` are given. By default they are not,
-                unless `config.sparse_prediction` is `False` or the forward is being compiled, where the number of
+                Whether to compute the logits of all positions even if `labels` are given. By default only if
+                `config.sparse_prediction` is `False`, or if the forward is being compiled, when the number of
                 positions must not depend on the labels.
 
         Returns:
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `logits` of shape `(batch_size, sequence_length,
-            vocab_size)`; with `labels` also `loss`, the mean cross-entropy over the positions that count, and `logits`
-            of these alone, of shape `(num_labels, vocab_size)` in the order of `labels[labels != -100]`.
+            vocab_size)`. With `labels` also `loss`, the mean cross-entropy over the labelled positions, and `logits`
+            of these positions only, of shape `(num_positions, vocab_size)` in the order of `labels[labels != -100]`.
         """
         outputs: BaseModelOutputWithPooling = self.audioformer(
             input_ids=input_ids,
@@ -450,7 +465,7 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
         if return_full_logits is None:
             return_full_logits = not self.config.sparse_prediction or torch.compiler.is_compiling()
         if labels is not None and not return_full_logits:
-            # The head is not computed where nothing asks for it: at about three positions of four.
+            # About three positions in four have no label, and the head is not computed there.
             counts = (labels != -100).to(hidden_states.device)
             hidden_states, labels = hidden_states[counts], labels.to(hidden_states.device)[counts]
         logits = self.lm_head(hidden_states)
@@ -465,11 +480,11 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
 @dataclass
 class AudioFormerClassifierOutput(SequenceClassifierOutput):
     """
-    What the classifier returns: the fields of [`~transformers.modeling_outputs.SequenceClassifierOutput`], and
+    Output of the classifier: the fields of [`~transformers.modeling_outputs.SequenceClassifierOutput`], and
 
     Args:
         pooler_output (`torch.FloatTensor` of shape `(batch_size, hidden_size)`):
-            The mean of the last hidden states, before dropout: the clip's embedding, and the anchor of FT2.
+            Mean of the last hidden states, before dropout: the embedding of the clip, and the anchor of FT2.
     """
 
     pooler_output: torch.FloatTensor | None = None
@@ -483,11 +498,11 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         config ([`AudioFormerConfig`]):
             Sizes and ids, `num_labels` or `id2label`, `problem_type`, `classification_loss`, and the calibration: with
             `calibration_temperature` and `calibration_bias` the returned logits are `raw / temperature + bias`. The
-            loss is that of the raw ones. A calibration for another number of labels is dropped, with a warning.
+            loss is computed from the raw logits. A calibration for another number of labels is dropped with a warning.
     """
 
-    # The loss is a mean over the batch, never a sum divided by a number of items. Saying so keeps the Trainer dividing
-    # by the number of accumulated batches; a forward that takes `**kwargs` is otherwise assumed to do that by itself.
+    # The loss is a mean over the batch, never a sum divided by a number of items, so the Trainer must divide it by the
+    # number of accumulated batches. It would otherwise assume that a forward with `**kwargs` takes care of that.
     accepts_loss_kwargs = False
 
     def __init__(self, config: AudioFormerConfig):
@@ -495,8 +510,8 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         self.num_labels = config.num_labels
         if config.calibration_bias is not None and len(config.calibration_bias) != config.num_labels:
             logger.warning(
-                f"The calibration was fitted to {len(config.calibration_bias)} labels and does not fit the "
-                f"{config.num_labels} of this classifier: it is left out."
+                f"The calibration is dropped: it was fitted for {len(config.calibration_bias)} labels, and this "
+                f"classifier has {config.num_labels}."
             )
             config.calibration_temperature = config.calibration_bias = None
         self.audioformer = AudioFormerModel(config)
@@ -547,7 +562,7 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         )
 
     def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
-        """Within a class the order of clips stays, so that no ranking metric changes."""
+        """Calibrate logits. The order of clips within a class does not change, and neither do ranking metrics."""
         if self.config.calibration_temperature is not None:
             logits = logits / self.config.calibration_temperature
         if self.config.calibration_bias is not None:

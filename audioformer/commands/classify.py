@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from audioformer.classify import FileScores
+    from ..classify import FileScores
 
 DESCRIPTION = (
     "Label audio files of any format that soundfile reads (WAV, FLAC, OGG, MP3, ...), at any rate and of any length. "
@@ -72,8 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from transformers import logging, pipeline
 
-    from audioformer.classify import classify_file
     from audioformer.model_cards import TINY_ESC10
+
+    from ..classify import classify_file
 
     # Standard error is for what went wrong with the files, not for bars that load weights.
     logging.set_verbosity_error()

@@ -214,12 +214,12 @@ def summary(output: Path, seconds: float) -> str:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Arguments of the command."""
+    """Parse the flags of the command."""
     return build_parser().parse_args(argv)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Encode, and report what the folder holds once it is complete."""
+    """Encode, and describe the folder once it is complete."""
     quiet_loading()
     started = time.perf_counter()
     missing = encode(arguments)

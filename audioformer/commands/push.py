@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-from audioformer.files import CONFIG, PREPROCESSOR_CONFIG
 from audioformer.model_cards.push import push_folder
+
+from ..files import CONFIG, PREPROCESSOR_CONFIG
 
 DESCRIPTION = (
     "Upload a folder of `finetune`, `pretrain` or `encode` in one commit: weights, configuration, feature extractor "
@@ -33,22 +35,23 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def save_code(folder: Path) -> None:
-    """Save the code of a model and its feature extractor into their folder; nothing else in it changes.
+    """Save the code of a model and its feature extractor into their folder, and name it in `auto_map`.
 
-    They are loaded by the Auto classes that `auto_map` names, with the classes of the installed package, and saved
-    again elsewhere. Their code is copied from there.
+    The classes of the installed package load the folder and save it elsewhere; code and `auto_map` are taken over from
+    there. Nothing else in the folder changes. A folder of a model that the package does not know, and that names no
+    code, stays as it is.
 
     Args:
         folder (`Path`): A folder with a model.
 
     Raises:
         ValueError: If `auto_map` names a class that transformers does not have, or the package does not have the
-            classes of this model.
+            classes of the model.
     """
     # Imported here so that `--help` and wrong arguments answer at once.
     import transformers
 
-    from audioformer.registration import register_auto_classes
+    from ..registration import register_auto_classes
 
     register_auto_classes()
     with TemporaryDirectory() as scratch:
@@ -58,25 +61,38 @@ def save_code(folder: Path) -> None:
             try:
                 loaded = getattr(transformers, name).from_pretrained(folder, trust_remote_code=False)
             except (ValueError, OSError, RuntimeError) as error:
-                raise ValueError(f"The code that `auto_map` names is missing and cannot be saved: {error}") from error
+                raise ValueError(f"The code of the model is missing and cannot be saved: {error}") from error
             loaded.save_pretrained(scratch)
         for path in Path(scratch).glob("*.py"):
             if not (folder / path.name).exists():
                 copyfile(path, folder / path.name)
+        for name in (CONFIG, PREPROCESSOR_CONFIG):
+            settings, saved = _read_settings(folder / name), _read_settings(Path(scratch) / name)
+            if settings and not settings.get("auto_map") and saved.get("auto_map"):
+                text = json.dumps({**settings, "auto_map": saved["auto_map"]}, indent=2, sort_keys=True)
+                (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
 def _auto_classes(folder: Path) -> list[str]:
     """Auto classes that load everything in the folder, each part once."""
-    config, settings = (
-        json.loads((folder / name).read_text(encoding="utf-8")) if (folder / name).is_file() else {}
-        for name in (CONFIG, PREPROCESSOR_CONFIG)
-    )
-    references = config.get("auto_map") or {}
+    from audioformer.registration import FAMILIES
+
+    config, settings = _read_settings(folder / CONFIG), _read_settings(folder / PREPROCESSOR_CONFIG)
+    known: dict[str, str] = {}
+    for family, _, heads in FAMILIES:
+        if family.model_type == config.get("model_type"):
+            known = {"AutoConfig": family.__name__, **{auto.__name__: head.__name__ for auto, head in heads.items()}}
+    references = config.get("auto_map") or known
     models = [name for name in references if name.startswith("AutoModel")]
     # Of several heads, the one that the weights were saved with.
     saved = [name for name in models if references[name].split(".")[-1] in (config.get("architectures") or [])]
     others = [name for name in references if name not in models]
-    return [*others, *(saved or models)[:1], *(settings.get("auto_map") or {})]
+    extractors = settings.get("auto_map") or (["AutoFeatureExtractor"] if known and settings else [])
+    return [*others, *(saved or models)[:1], *extractors]
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

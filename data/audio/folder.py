@@ -1,4 +1,4 @@
-"""A folder of audio files as mono waveforms of one sampling rate, with a choice by name and by licence."""
+"""Audio files in a folder: finding them, selecting them by name and licence, and reading all of them."""
 
 import csv
 from collections.abc import Sequence
@@ -15,23 +15,22 @@ def _read_attribution(attribution: str | Path) -> list[dict[str, str]]:
     with open(attribution, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"filename", "license"} <= rows[0].keys():
-        raise ValueError(f"{str(attribution)!r} must have the columns `filename` and `license`, and a row.")
+        raise ValueError(f"{str(attribution)!r} must have the columns `filename` and `license`, and at least one row.")
     return rows
 
 
 def names_with_license(attribution: str | Path, licenses: Sequence[str]) -> set[str]:
-    r"""
+    """List the files under some licences.
+
     Args:
-        attribution (`str` or `Path`):
-            CSV file with the columns `filename` and `license`.
-        licenses (`Sequence[str]`):
-            Licences allowed, as written in the file.
+        attribution (`str` or `Path`): CSV file with the columns `filename` and `license`.
+        licenses (sequence of `str`): Licences to allow, as written in the file.
 
     Returns:
-        `set[str]`: names of the files under one of them.
+        `set[str]`: Names of the files.
 
     Raises:
-        `ValueError`: if a column is missing or no row of the file has a given licence (a likely slip of the pen).
+        ValueError: If a column is missing, or no row of the file has one of the licences (a likely misspelling).
     """
     rows = _read_attribution(attribution)
     known = {row["license"] for row in rows}
@@ -42,16 +41,15 @@ def names_with_license(attribution: str | Path, licenses: Sequence[str]) -> set[
 
 
 def copy_attribution(attribution: str | Path, paths: Sequence[Path], output: str | Path) -> None:
-    r"""
-    Writes the rows of an attribution file that belong to the audio in use, all columns kept.
+    """Copy those rows of an attribution file that belong to the audio in use, with all columns.
 
     Args:
-        attribution (`str` or `Path`):
-            CSV file with the columns `filename` and `license`.
-        paths (`Sequence[Path]`):
-            The audio in use.
-        output (`str` or `Path`):
-            File to write.
+        attribution (`str` or `Path`): CSV file with the columns `filename` and `license`.
+        paths (sequence of `Path`): The audio files in use.
+        output (`str` or `Path`): File to write.
+
+    Raises:
+        ValueError: If a column is missing.
     """
     rows = _read_attribution(attribution)
     used = {path.name for path in paths}
@@ -62,20 +60,18 @@ def copy_attribution(attribution: str | Path, paths: Sequence[Path], output: str
 
 
 def find_audio(folder: str | Path, exclude: Sequence[str] = (), allowed: set[str] | None = None) -> list[Path]:
-    r"""
+    """Find the audio files in a folder and all its subfolders, by their suffixes (`AUDIO_SUFFIXES`).
+
     Args:
-        folder (`str` or `Path`):
-            Searched with all its subfolders for the suffixes `AUDIO_SUFFIXES`.
-        exclude (`Sequence[str]`, *optional*):
-            File names to leave out; each must exist.
-        allowed (`set[str]`, *optional*):
-            File names to keep; all by default.
+        folder (`str` or `Path`): Where to search.
+        exclude (sequence of `str`, *optional*): File names to leave out; each of them must exist.
+        allowed (`set[str]`, *optional*): File names to keep; by default all.
 
     Returns:
-        `list[Path]`: sorted, so that a seed means the same on every machine.
+        `list[Path]`: Sorted, so that a seed selects the same files on every machine.
 
     Raises:
-        `ValueError`: if the folder does not exist, nothing is left, or an excluded name is not there.
+        ValueError: If the folder or an excluded file does not exist, or no file is left.
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{str(folder)!r} is not a folder.")
@@ -93,20 +89,17 @@ def find_audio(folder: str | Path, exclude: Sequence[str] = (), allowed: set[str
 
 
 def load_audio_files(paths: Sequence[Path], sampling_rate: int) -> list[np.ndarray]:
-    r"""
-    Reads all files before any work begins, so that one bad file does not end a run half-way.
+    """Read all files before any work begins, so that a damaged file does not end a run half-way.
 
     Args:
-        paths (`Sequence[Path]`):
-            Files to read.
-        sampling_rate (`int`):
-            Rate of the result in Hz.
+        paths (sequence of `Path`): Files to read.
+        sampling_rate (`int`): Sampling rate of the result in Hz.
 
     Returns:
-        `list[np.ndarray]`: one float32 waveform of shape `(num_samples,)` a file.
+        `list[np.ndarray]`: One mono float32 waveform of shape `(num_samples,)` per file.
 
     Raises:
-        `ValueError`: if files cannot be used; the message counts them and names the first ten.
+        ValueError: If files cannot be used; the message counts them and names the first ten.
     """
     waveforms, problems = [], []
     for path in paths:

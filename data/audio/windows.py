@@ -75,7 +75,7 @@ class Window:
 
 
 def clip_id_of(window_id: str) -> str:
-    """The name of the clip that a window belongs to; of a clip that is its own window, its own name."""
+    """Return the name of the clip that a window belongs to, given the name of the window or of a whole clip."""
     return re.sub(r"#\d+(\.\d+)?$", "", window_id)
 
 

@@ -33,18 +33,3 @@ class CodeStatistics:
             entries_used=(counts > 0).sum(axis=1).tolist(),
             entropy_bits=[round(float(value), 4) for value in -(shares * logs).sum(axis=1)],
         )
-
-    @property
-    def codebook_size(self) -> int:
-        """Number of entries per codebook."""
-        return len(self.counts[0])
-
-    @property
-    def perplexity(self) -> list[float]:
-        """Number of entries that, used evenly, would have the same entropy, per codebook."""
-        return [round(2**bits, 1) for bits in self.entropy_bits]
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames of all clips."""
-        return sum(self.counts[0])

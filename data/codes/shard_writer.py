@@ -119,7 +119,7 @@ def _row(clip: ReadClip, codes: np.ndarray) -> dict[str, Any]:
         "labels": list(listed.labels),
         "split": listed.split,
         "fold": listed.fold,
-        # The windows of a file are no independent clips.
+        # Windows of one clip are not independent.
         "group": listed.id if clip.is_window and listed.group is None else listed.group,
         "duration_s": clip.duration_s,
         "sampling_rate": clip.sampling_rate,

@@ -1,4 +1,4 @@
-"""Readers of data sets as they lie on a disk, one file a layout; each gives a [`Listing`]."""
+"""Readers of data sets on disk and on the Hub, one module per layout; each of them returns a [`Listing`]."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ LAYOUTS = {
     "esc50": (is_esc50, "meta/esc50.csv"),
     "speech_commands": (is_speech_commands, "validation_list.txt and testing_list.txt"),
     "manifest": (is_manifest, "a .csv, .json or .jsonl file"),
-    "datasets": (is_saved_dataset, "a folder of save_to_disk or of Parquet files, or an id on the Hub"),
-    "folder": (Path.is_dir, "one sub-folder a class"),
-    "audio_files": (lambda path: False, "any tree of audio files, without labels; only where it is asked for"),
+    "datasets": (is_saved_dataset, "a folder written by save_to_disk, a folder of Parquet files, or an id on the Hub"),
+    "folder": (Path.is_dir, "one subfolder per class"),
+    "audio_files": (lambda path: False, "any tree of audio files, without labels; only if it is asked for"),
 }
-"""Names for `--layout`, in the order in which they are tried: how each is known, and by what."""
+"""Values of `--layout` in the order in which they are tried, with a function and a text on how each is recognised."""
 
 
 def read_listing(
@@ -33,16 +33,21 @@ def read_listing(
     label_column: str = "label",
     label_delimiter: str = ";",
 ) -> Listing:
-    """List the labelled clips of a data set; no audio is read.
+    """List the labelled clips of a data set, without reading audio.
 
     Args:
         source (`str` or `Path`): Folder, manifest file, or Hub id of a `datasets` data set.
-        layout (`str`, defaults to `"auto"`): A key of `LAYOUTS`; by default found out by what lies there.
-        audio_column, label_column (`str`): Columns of a `datasets` data set; the latter also of a manifest.
-        label_delimiter (`str`, defaults to `";"`): Between several labels of a clip in a manifest.
+        layout (`str`, defaults to `"auto"`): A key of `LAYOUTS`; by default, the layout is detected.
+        audio_column (`str`, defaults to `"audio"`): Column of a `datasets` data set that contains the audio.
+        label_column (`str`, defaults to `"label"`): Column of a `datasets` data set or of a manifest that contains the
+            label or labels.
+        label_delimiter (`str`, defaults to `";"`): What separates several labels of a clip in a manifest.
+
+    Returns:
+        [`Listing`]: The clips in the order of the data set, and the classes.
 
     Raises:
-        ValueError: If the layout is unknown, nothing fits, nothing is listed, or nothing of it is there.
+        ValueError: If the layout is unknown or not detected, or no clip is listed or has a file.
     """
     if layout == "auto":
         layout = _find_layout(source)
@@ -63,14 +68,14 @@ def read_listing(
         }[layout]
         listing = read(source)
     if not len(listing.clips):
-        raise ValueError(f"{source}: none of the {len(listing.missing)} listed clips is there.")
+        raise ValueError(f"{source}: none of the {len(listing.missing)} listed clips has a file.")
     return listing
 
 
 def _find_layout(source: str | Path) -> str:
     path = Path(source)
     if not path.exists():
-        # A Hub id is "name" or "user/name"; anything else was meant as a path.
+        # A Hub id is "name" or "user/name"; anything else must be a path.
         text = str(source)
         if text.count("/") > 1 or text[:1] in "/.~" or path.suffix:
             raise ValueError(f"`data` {text!r} does not exist.")
@@ -79,7 +84,7 @@ def _find_layout(source: str | Path) -> str:
         if fits(path):
             return layout
     known = "; ".join(f"{name}: {sign}" for name, (_, sign) in LAYOUTS.items())
-    raise ValueError(f"`data` {str(source)!r} has no known layout. Known are: {known}.")
+    raise ValueError(f"`data` {str(source)!r} has no known layout. Known layouts are: {known}.")
 
 
 __all__ = ["LAYOUTS", "read_listing"]

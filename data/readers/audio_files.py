@@ -1,4 +1,4 @@
-"""Reader of any tree of audio files, without labels."""
+"""Reader for any tree of audio files, without labels."""
 
 from pathlib import Path
 
@@ -7,10 +7,13 @@ from ..listing import ListedClip, Listing
 
 
 def read_audio_files(folder: str | Path) -> Listing:
-    """Every audio file below a folder, at any depth, in the order of its paths.
+    """List all audio files below a folder, at any depth, sorted by path.
 
     Args:
-        folder (`str` or `Path`): Searched with all its sub-folders.
+        folder (`str` or `Path`): Searched with all its subfolders.
+
+    Returns:
+        [`Listing`]: Clips without labels.
 
     Raises:
         ValueError: If there is no audio.

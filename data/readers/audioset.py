@@ -1,8 +1,8 @@
-"""Reader of AudioSet: segment lists, the ontology's class list, and audio named by YouTube id.
+"""Reader for AudioSet: segment lists, the class list of the ontology, and audio files named by YouTube id.
 
-The lists are Google's (`balanced_train_segments.csv` and so on: three lines that begin with `#`, then `YTID,
-start_seconds, end_seconds, positive_labels`, separated by comma and blank, the labels quoted). Nobody distributes the
-audio with them, so that copies differ: in which clips are left, in the folders, and in the names of the files.
+The lists are those that Google distributes (`balanced_train_segments.csv` and so on: three lines that begin with `#`,
+then `YTID, start_seconds, end_seconds, positive_labels`, separated by a comma and a space, with quoted labels). They
+come without audio, so copies of AudioSet differ in which clips they have, in their folders, and in their file names.
 """
 
 import csv
@@ -21,7 +21,7 @@ SPLITS = {
     "unbalanced_train_segments.csv": "unbalanced_train",
     "eval_segments.csv": "eval",
 }
-"""Names of the splits for `--train_split` and `--eval_split`."""
+"""Segment lists and the names of their splits, for `--train-split` and `--eval-split`."""
 ID_LENGTH = 11
 TIMES = re.compile(r"_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
 
@@ -31,17 +31,20 @@ def is_audioset(folder: Path) -> bool:
 
 
 def read_audioset(folder: str | Path) -> Listing:
-    """Read every segment list that is there; clips without a file are counted as missing.
+    """List the clips of all segment lists that exist; clips without a file count as missing.
 
-    A file belongs to a clip if its name, without suffix, is the YouTube id, with or without a leading `Y`, and with or
-    without the start or the start and end behind it (`Y-0abc_30.000_40.000.wav`); in whatever sub-folder it lies. A
-    file of a whole video is not cut: most copies hold the ten seconds only.
+    A file belongs to a clip if its name, without the suffix, is the YouTube id, with or without a leading `Y`, and
+    with or without the start, or the start and end, after it (`Y-0abc_30.000_40.000.wav`), in any subfolder. Files are
+    used from their beginning: most copies contain only the ten seconds, not the whole video.
 
     Args:
-        folder (`str` or `Path`): Holds `class_labels_indices.csv`, at least one of the segment lists, and the audio.
+        folder (`str` or `Path`): Contains `class_labels_indices.csv`, at least one segment list, and the audio.
+
+    Returns:
+        [`Listing`]: Clips with several labels each; the group of a clip is its video.
 
     Raises:
-        ValueError: If a list has other columns, or names a class that is not in the class list.
+        ValueError: If a list has other columns, or a class that is not in the class list.
     """
     folder = Path(folder)
     classes = read_table(folder / CLASSES, ("index", "mid", "display_name"))
@@ -57,7 +60,7 @@ def read_audioset(folder: str | Path) -> Listing:
             unknown = [mid for mid in mids if mid not in name_of]
             if unknown:
                 raise ValueError(f"{path}: {video} has labels that {CLASSES} does not list: {unknown}.")
-            # Some videos are in two lists, or twice in one, with other times.
+            # Some videos are in two lists, or twice in one list, with different times.
             file = files.get(f"{video}_{start:.3f}") or files.get(video)
             name = f"{video}_{start:.3f}_{end:.3f}"
             if file is None:
@@ -78,7 +81,7 @@ def read_audioset(folder: str | Path) -> Listing:
 
 
 def read_segments(path: Path) -> Iterator[tuple[str, float, float, list[str]]]:
-    """YouTube id, start and end in seconds, and class ids of each segment of a list."""
+    """Iterate over the segments of a list: YouTube id, start and end in seconds, and class ids."""
     with path.open(newline="", encoding="utf-8") as lines:
         rows = csv.reader((line for line in lines if not line.startswith("#")), skipinitialspace=True)
         for number, row in enumerate(rows, start=1):
@@ -92,9 +95,9 @@ def read_segments(path: Path) -> Iterator[tuple[str, float, float, list[str]]]:
 
 
 def index_by_id(folder: Path) -> dict[str, str]:
-    """Path of each audio file below `folder` by YouTube id, and by `id_start` where the name has a start.
+    """Map YouTube ids to paths of audio files below `folder`, and `id_start` where a file name has a start.
 
-    One pass over the folders: asking for two million files one by one takes hours on a network disk.
+    This takes one pass over the folders: checking for two million files one by one takes hours on a network disk.
     """
     files: dict[str, str] = {}
     folders = [os.fspath(folder)]
@@ -114,9 +117,9 @@ def index_by_id(folder: Path) -> dict[str, str]:
 
 
 def parse_name(stem: str) -> tuple[str, float | None]:
-    """YouTube id and start of a file's name; a name of any other form is taken for an id as it is.
+    """Split a file name into YouTube id and start in seconds; a name of any other form is an id as it is.
 
-    Ids may contain, begin and end with `_` and `-`, and begin with `Y`: only their length tells where they end.
+    Ids may contain, begin with and end with `_` and `-`, and may begin with `Y`, so only their length is reliable.
     """
     for first in (0, 1) if stem.startswith("Y") else (0,):
         rest = stem[first + ID_LENGTH :]

@@ -1,4 +1,4 @@
-"""Reader of a folder with one sub-folder a class, with or without a level of splits above."""
+"""Reader for a folder with one subfolder per class, with or without a level of splits above."""
 
 from pathlib import Path
 
@@ -19,15 +19,18 @@ SPLITS = {
 
 
 def read_class_folders(folder: str | Path) -> Listing:
-    """The class of a file is the name of its folder: `dog/1.wav`, or `train/dog/1.wav` and `test/dog/2.wav`.
+    """List clips whose class is the name of their folder: `dog/1.wav`, or `train/dog/1.wav` and `test/dog/2.wav`.
 
-    Where all first folders are names of splits, they are the splits.
+    If all top-level folders have names of splits, they are the splits.
 
     Args:
-        folder (`str` or `Path`): Searched for audio with all its sub-folders.
+        folder (`str` or `Path`): Searched for audio with all its subfolders.
+
+    Returns:
+        [`Listing`]: Clips with one label each.
 
     Raises:
-        ValueError: If there is no audio, a file lies outside a class folder, or deeper than in one.
+        ValueError: If there is no audio, or a file is not directly in the folder of a class.
     """
     folder = Path(folder)
     relative = [path.relative_to(folder) for path in find_audio(folder)]
@@ -38,9 +41,9 @@ def read_class_folders(folder: str | Path) -> Listing:
         if len(path.parts) != depth:
             expected = "SPLIT/CLASS/FILE" if has_splits else "CLASS/FILE"
             raise ValueError(
-                f"{folder}: {path} must lie in the folder of its class, {expected}. For audio that is not sorted into "
-                "folders write a manifest, a CSV file with the columns `path` and `label`, or, where labels are not "
-                "needed, choose the layout `audio_files`."
+                f"{folder}: {path} must be in the folder of its class, {expected}. For audio that is not sorted into "
+                "folders, write a manifest (a CSV file with the columns `path` and `label`) or, if labels are not "
+                "needed, use the layout `audio_files`."
             )
         split = SPLITS[path.parts[0].lower()] if has_splits else None
         clips.append(ListedClip(path.as_posix(), str(folder / path), (path.parts[-2],), split=split))

@@ -1,4 +1,4 @@
-"""Reader of ESC-50 and ESC-10: `meta/esc50.csv` beside `audio/`."""
+"""Reader for ESC-50 and ESC-10: `meta/esc50.csv` and `audio/`."""
 
 from pathlib import Path
 
@@ -13,10 +13,13 @@ def is_esc50(folder: Path) -> bool:
 
 
 def read_esc50_listing(folder: str | Path) -> Listing:
-    """Read every clip of the table, with its fold; clips of one Freesound recording (`src_file`) are a group.
+    """List the clips of the table with their folds; clips of one Freesound recording (`src_file`) are a group.
 
     Args:
-        folder (`str` or `Path`): Holds `meta/esc50.csv` (filename, fold, target, category, src_file) and `audio/`.
+        folder (`str` or `Path`): Contains `meta/esc50.csv` (filename, fold, target, category, src_file) and `audio/`.
+
+    Returns:
+        [`Listing`]: Clips with one label each.
 
     Raises:
         ValueError: If the table or a column is missing.

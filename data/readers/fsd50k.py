@@ -1,4 +1,4 @@
-"""Reader of FSD50K as Zenodo distributes it: `FSD50K.ground_truth/`, `FSD50K.dev_audio/`, `FSD50K.eval_audio/`."""
+"""Reader for FSD50K as distributed on Zenodo: `FSD50K.ground_truth/`, `FSD50K.dev_audio/`, `FSD50K.eval_audio/`."""
 
 import csv
 from pathlib import Path
@@ -15,11 +15,14 @@ def is_fsd50k(folder: Path) -> bool:
 
 
 def read_fsd50k(folder: str | Path) -> Listing:
-    """Read the development set (splits `train` and `validation`) and the evaluation set (split `test`).
+    """List the development set (splits `train` and `validation`) and the evaluation set (split `test`).
 
     Args:
-        folder (`str` or `Path`): Holds `FSD50K.ground_truth` with `dev.csv` (fname, labels, mids, split), `eval.csv`
-            (fname, labels, mids) and `vocabulary.csv` (index, name, machine id; no header), and the audio.
+        folder (`str` or `Path`): Contains the audio, and `FSD50K.ground_truth` with `dev.csv` (fname, labels, mids,
+            split), `eval.csv` (fname, labels, mids) and `vocabulary.csv` (index, name, machine id; no header).
+
+    Returns:
+        [`Listing`]: Clips with several labels each.
 
     Raises:
         ValueError: If a table or a column is missing, or a clip has a class that is not in the vocabulary.

@@ -1,4 +1,4 @@
-"""Reader of any `datasets` data set with audio and labels, from a disk or from the Hub."""
+"""Reader for any `datasets` data set with audio and labels, on disk or on the Hub."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def is_saved_dataset(folder: Path) -> bool:
 
 
 class DatasetClips(Sequence[ListedClip]):
-    """Clips of a `datasets.Dataset`, read when asked for, so that the audio is never in memory as a whole."""
+    """Clips of a `datasets.Dataset`, each read when it is asked for, so that not all audio is in memory at once."""
 
     def __init__(self, dataset: Dataset, audio_column: str, label_column: str, names: list[str]) -> None:
         self.dataset, self.audio_column, self.label_column, self.names = dataset, audio_column, label_column, names
@@ -55,18 +55,21 @@ class DatasetClips(Sequence[ListedClip]):
 
 
 def read_dataset(source: str | Path, audio_column: str = "audio", label_column: str = "label") -> Listing:
-    """Read a data set that `save_to_disk` or Parquet files hold, or that is on the Hub.
+    """List the clips of a data set written by `save_to_disk`, stored as Parquet files, or on the Hub.
 
-    Audio is decoded by our own reader (`Audio(decode=False)`), which needs no torchcodec. Labels are a `ClassLabel`,
-    strings, or lists of either: a clip with a list has several.
+    `datasets` does not decode the audio (`Audio(decode=False)`), so torchcodec is not needed. Labels are a
+    `ClassLabel`, strings, or lists of either, where clips have several labels.
 
     Args:
-        source (`str` or `Path`): Folder, or Hub id.
+        source (`str` or `Path`): Folder or Hub id.
         audio_column (`str`, defaults to `"audio"`): Column with the audio.
         label_column (`str`, defaults to `"label"`): Column with the label or labels.
 
+    Returns:
+        [`Listing`]: The clips of all splits; audio is read when a clip is asked for.
+
     Raises:
-        ValueError: If a column is missing or has another type; with the columns that there are.
+        ValueError: If a column is missing (the message lists the columns) or has the wrong type.
     """
     dataset = _load(source)
     for name, column in (("audio_column", audio_column), ("label_column", label_column)):
@@ -88,8 +91,8 @@ def read_dataset(source: str | Path, audio_column: str = "audio", label_column: 
         labels = sorted(set(flat))
         if not several and getattr(inner, "dtype", "string") not in ("string", "large_string"):
             raise ValueError(
-                f"`label_column` {label_column!r} of {source} must hold `ClassLabel` or strings, or lists of them; "
-                f"numbers without names don't say what they mean, got {feature}."
+                f"`label_column` {label_column!r} of {source} must contain `ClassLabel` or strings, or lists of them "
+                f"(numbers have no class names), got {feature}."
             )
     return Listing(
         name=Path(str(source)).name,

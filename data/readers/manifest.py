@@ -1,4 +1,4 @@
-"""Reader of a manifest: a CSV, JSON or JSON-lines file that lists audio files with their labels."""
+"""Reader for a manifest: a CSV, JSON or JSON Lines file that lists audio files with their labels."""
 
 import json
 from collections.abc import Mapping
@@ -18,19 +18,24 @@ def is_manifest(path: Path) -> bool:
 
 
 def read_manifest(path: str | Path, label_column: str = "label", label_delimiter: str = ";") -> Listing:
-    """Read a table with a path and a label or several in each row.
+    """List the clips of a table with a path and one or several labels in each row.
 
-    The path is the first of the columns `path`, `file`, `filename`, `file_name`, `audio` that is there, relative to
-    the manifest; the labels are `label_column`, else `label`, `labels` or `category`: one name, several with
-    `label_delimiter` between them, or a JSON list. Optional: `id`, `split`, `fold`, `group`, `start_s`, `end_s`.
+    The path, relative to the manifest, is the first existing column of `path`, `file`, `filename`, `file_name` and
+    `audio`. The labels are in `label_column` or else in `label`, `labels` or `category`: one name, several names
+    separated by `label_delimiter`, or a JSON list. Optional columns: `id`, `split`, `fold`, `group`, `start_s`,
+    `end_s`.
 
     Args:
-        path (`str` or `Path`): `.csv`, `.json` (a list of objects) or `.jsonl` (one object a line).
-        label_column (`str`, defaults to `"label"`): Where the labels are.
-        label_delimiter (`str`, defaults to `";"`): Between the labels of a clip.
+        path (`str` or `Path`): `.csv`, `.tsv`, `.json` (a list of objects) or `.jsonl` (one object per line).
+        label_column (`str`, defaults to `"label"`): Column with the label or labels.
+        label_delimiter (`str`, defaults to `";"`): What separates the labels of a clip.
+
+    Returns:
+        [`Listing`]: Rows whose file does not exist count as missing.
 
     Raises:
-        ValueError: If columns are missing, an id comes twice, or a number cannot be read; with the row.
+        ValueError: If a column is missing, an id is not unique, or a number cannot be parsed; the message names the
+            row.
     """
     path = Path(path)
     rows = _read_rows(path)
@@ -43,7 +48,7 @@ def read_manifest(path: str | Path, label_column: str = "label", label_delimiter
         file = Path(str(row[path_column]))
         name = str(row.get("id") or file.as_posix())
         if name in seen:
-            raise ValueError(f"{path}: row {number} has the id {name!r}, which is taken; ids must differ.")
+            raise ValueError(f"{path}: row {number} has the id {name!r}, which is taken; ids must be unique.")
         seen.add(name)
         absolute = file if file.is_absolute() else path.parent / file
         if not absolute.is_file():
@@ -86,7 +91,7 @@ def _read_rows(path: Path) -> list[Mapping[str, Any]]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path} must be a list of objects with a path and labels each, with at least one of them.")
+        raise ValueError(f"{path} must be a list with at least one object, each with a path and labels.")
     return rows
 
 
@@ -101,7 +106,7 @@ def _labels(value: Any, delimiter: str) -> tuple[str, ...]:
     if isinstance(value, str) and value.startswith("["):
         value = json.loads(value)
     parts = value if isinstance(value, list) else str(value).split(delimiter)
-    # The same label twice says no more than once.
+    # A label that is repeated counts once.
     return tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
 
 

@@ -1,4 +1,4 @@
-"""Reader of Speech Commands v2: a folder a word, and lists of the clips that validate and test."""
+"""Reader for Speech Commands v2: one folder per word, and lists of the validation and test clips."""
 
 from pathlib import Path
 
@@ -13,15 +13,18 @@ def is_speech_commands(folder: Path) -> bool:
 
 
 def read_speech_commands(folder: str | Path) -> Listing:
-    """Read every word; clips on neither list are the split `train`, and clips of one speaker are a group.
+    """List the clips of all words; clips on neither list are the split `train`, and clips of one speaker are a group.
 
-    The long recordings in `_background_noise_` are left out: they are no clips of a word.
+    The long recordings in `_background_noise_` are left out because they are not clips of a word.
 
     Args:
-        folder (`str` or `Path`): Holds the words' folders, `validation_list.txt` and `testing_list.txt`.
+        folder (`str` or `Path`): Contains the folders of the words, `validation_list.txt` and `testing_list.txt`.
+
+    Returns:
+        [`Listing`]: Clips with one label each.
 
     Raises:
-        ValueError: If there is no word.
+        ValueError: If there is no clip of a word.
     """
     folder = Path(folder)
     split_of = {
@@ -43,7 +46,7 @@ def read_speech_commands(folder: str | Path) -> Listing:
         for path in sorted((folder / word).glob("*.wav"))
     ]
     if not clips:
-        raise ValueError(f"{folder} holds no folder of a word with WAV files.")
+        raise ValueError(f"{folder} has no folder of a word with WAV files.")
     there = {f"{clip.labels[0]}/{Path(str(clip.audio)).name}" for clip in clips}
     return Listing(
         name=folder.resolve().name,

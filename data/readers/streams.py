@@ -1,4 +1,4 @@
-"""Data sets that can only be read from the front: tar shards in the WebDataset layout, and `datasets` on the Hub."""
+"""Data sets that are read sequentially: tar shards in the WebDataset layout, and streamed `datasets` data sets."""
 
 import hashlib
 import json
@@ -13,26 +13,29 @@ from ..listing import ListedClip
 from ..shards import ClipShards
 
 WEBDATASET_LABELS = ("cls", "json.label", "json.labels", "json.tags", "json.category")
-"""Where tar shards have their labels, unless `label_column` says so."""
+"""Where the labels of tar shards are, unless `label_column` exists."""
 
 
 def is_tar_source(source: str | Path) -> bool:
-    """Whether a path is a tar file or a folder of tar files."""
+    """Return whether a path is a tar file or a folder of tar files."""
     return bool(_tar_files(source))
 
 
 def read_stream(source: str | Path, audio_column: str = "audio", label_column: str = "label") -> ClipShards:
-    """Open a data set shard by shard, without downloading or unpacking it.
+    """Open a data set shard by shard, without downloading or unpacking it first.
 
     Args:
-        source (`str` or `Path`): A tar file or a folder of them (each clip's files share a name: `a.flac` with
+        source (`str` or `Path`): A tar file or a folder of tar files (the files of a clip share a name: `a.flac` with
             `a.json`, `a.cls` or neither), or the Hub id or folder of a `datasets` data set.
-        audio_column (`str`, defaults to `"audio"`): Column with the audio. Of tar shards it is found by its suffix.
-        label_column (`str`, defaults to `"label"`): Column with the label or labels; a dot leads into an entry that
-            holds several, as in `json.tags`. Without such a column clips have no labels.
+        audio_column (`str`, defaults to `"audio"`): Column with the audio. In tar shards, the suffix decides.
+        label_column (`str`, defaults to `"label"`): Column with the label or labels; a dot leads into a nested entry,
+            as in `json.tags`. If there is no such column, clips have no labels.
+
+    Returns:
+        [`ClipShards`]: One shard per tar file or per file of the `datasets` data set.
 
     Raises:
-        ValueError: If there is no audio column, with the columns that there are.
+        ValueError: If there is no audio column; the message lists the columns.
     """
     tars = _tar_files(source)
     if tars:
@@ -78,9 +81,11 @@ class _Stream:
         if not is_tar:
             audio_columns = [name for name in audio_columns if name == audio_column]
         if not audio_columns:
-            raise ValueError(f"`audio_column` {audio_column!r} is no audio column; there are {list(features)}.")
+            raise ValueError(
+                f"`audio_column` {audio_column!r} is not an audio column; the columns are {list(features)}."
+            )
         for name in audio_columns:
-            # `Audio(decode=False)` would still want torchcodec, to pass through what is encoded already.
+            # `Audio(decode=False)` would still need torchcodec, just to pass on what is encoded already.
             dataset = dataset.cast_column(name, {"bytes": Value("binary"), "path": Value("string")})
         candidates = (label_column, *WEBDATASET_LABELS) if is_tar else (label_column,)
         found = next((column for column in candidates if _feature(features, column) is not None), None)
@@ -88,11 +93,11 @@ class _Stream:
         several = isinstance(feature, (List, list))
         inner = getattr(feature, "feature", feature) if several else feature
         names = list(inner.names) if isinstance(inner, ClassLabel) else None
-        # Tar shards have no splits: they are files.
+        # Tar shards are files and have no splits.
         return cls(None if is_tar else split, dataset, audio_columns, found and found.split("."), names, several)
 
     def clips(self, index: int) -> Iterator[ListedClip]:
-        """The clips of one shard."""
+        """Iterate over the clips of one shard."""
         shard = self.dataset.shard(num_shards=self.dataset.num_shards, index=index)
         for position, row in enumerate(shard):
             audio = next((row[name] for name in self.audio_columns if row[name] is not None), {})
@@ -100,7 +105,7 @@ class _Stream:
 
     def _name(self, row: Mapping[str, Any], index: int, position: int) -> str:
         if row.get("__key__") is not None:
-            # Keys are unique within a tar file, no more.
+            # Keys are unique only within a tar file.
             return f"{Path(row['__url__']).stem}/{row['__key__']}"
         return str(row["id"]) if row.get("id") is not None else f"{self.split}-{index:05d}/{position}"
 

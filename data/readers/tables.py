@@ -1,4 +1,4 @@
-"""Reading of CSV files with a check of their columns."""
+"""Reading CSV files with a check of their columns."""
 
 import csv
 from collections.abc import Iterable
@@ -6,10 +6,17 @@ from pathlib import Path
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header.
+    """Read the rows of a CSV file with a header.
+
+    Args:
+        path (`Path`): The file.
+        columns (iterable of `str`): Columns that it must have.
+
+    Returns:
+        `list[dict[str, str]]`: One dict per row.
 
     Raises:
-        ValueError: If the file or one of `columns` is missing, or there is no row.
+        ValueError: If the file or a column is missing, or there are no rows.
     """
     if not path.is_file():
         raise ValueError(f"{path} does not exist.")

@@ -1,10 +1,10 @@
-"""The page of `audioformer demo` as a Space. The variable AUDIOFORMER_MODEL of the Space names the model."""
+"""The page of `audioformer app` as a Space. The Space's variable AUDIOFORMER_MODEL names the model."""
 
 import os
 import sys
 
-from audioformer.app import page as demo_page
+from audioformer.cli import main
 
 if __name__ == "__main__":
     model = os.environ.get("AUDIOFORMER_MODEL")
-    sys.exit(demo_page.main(["--model", model] if model else []))
+    sys.exit(main(["app", *(["--model", model] if model else [])]))

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import audioformer
+
 from .server import HubServer
 
 # Put in front of a script, it makes the installed package invisible.
@@ -41,6 +43,8 @@ def start_client(
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "127.0.0.1",
+        # The package that is being tested, even where another checkout of it is installed.
+        "PYTHONPATH": str(Path(audioformer.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
     }
     if token is not None:

@@ -13,13 +13,15 @@ from audioformer.cli import main
 from audioformer.commands.push import save_code
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_ESC10
-from audioformer.model_cards.check import check_folder, files_to_upload
+from audioformer.model_cards.check import files_to_upload, lacks_code
 from audioformer.model_cards.push import push_folder
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 
+from ..saved_code import CODE
 from .client import WITHOUT_THE_PACKAGE, ask_client, run_client
 from .server import TOKEN, HubServer
 
+SETTINGS = ("config.json", "preprocessor_config.json")
 PUSH = "import sys\nfrom audioformer.cli import main\nsys.exit(main(['push', *sys.argv[1:]]))"
 
 CLASSIFY = """
@@ -139,7 +141,7 @@ def test_a_folder_of_rows_is_no_model(tmp_path):
 
 @pytest.fixture
 def tiny(tmp_path) -> Path:
-    """The bundled classifier, as it would be in a checkout that does not keep a copy of its code."""
+    """The bundled classifier, which has no code of its own."""
     folder = tmp_path / "tiny"
     shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     return folder
@@ -156,27 +158,34 @@ def published(server: HubServer, repo_id: str, repo_type: str = "models") -> dic
 
 @pytest.mark.slow
 def test_code_that_is_missing_is_saved_into_a_copy(server: HubServer, tiny, tmp_path):
-    assert any(finding.startswith("modeling_audioformer.py is missing") for finding in check_folder(tiny))
+    assert lacks_code(tiny)
     before = contents(tiny)
     done = run_client(PUSH, str(tiny), "tester/tiny", server=server, home=tmp_path / "push", token=TOKEN)
     assert done.returncode == 0, done.stderr
     assert contents(tiny) == before
     files = published(server, "tester/tiny")
     code = {name for name in files if name.endswith(".py")}
-    # All of the code and nothing else was added; weights and settings are those of the folder.
-    assert {name: content for name, content in files.items() if name not in code} == before
-    assert {"modeling_audioformer.py", "configuration_audioformer.py", "feature_extraction_audioformer.py"} <= code
+    # The code and its names in the settings were added, nothing else changed.
+    assert code == set(CODE)
+    assert {name: content for name, content in files.items() if name not in {*code, *SETTINGS}} == {
+        name: content for name, content in before.items() if name not in SETTINGS
+    }
+    for name in SETTINGS:
+        settings = json.loads(files[name])
+        assert settings.pop("auto_map") and settings == json.loads(before[name]), name
 
     script = WITHOUT_THE_PACKAGE + CLASSIFY.replace("tester/sounds", "tester/tiny")
     answer = ask_client(script, server=server, home=tmp_path / "load", token=TOKEN)
-    assert len(answer) == 5 and {"score", "label"} <= set(answer[0])
+    assert len(answer) == 10 and {"score", "label"} <= set(answer[0])
 
 
 def test_code_of_an_unknown_model_cannot_be_saved(tiny):
     config = json.loads((tiny / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "configuration_audioformer.AudioFormerConfig"}
+    config["auto_map"]["AutoModel"] = "modeling_audioformer.AudioFormerModel"
     (tiny / "config.json").write_text(json.dumps({**config, "model_type": "nobody-knows-this"}))
     before = contents(tiny)
-    with pytest.raises(ValueError, match="The code that `auto_map` names is missing and cannot be saved"):
+    with pytest.raises(ValueError, match="The code of the model is missing and cannot be saved"):
         push_folder(tiny, "tester/unknown", complete=save_code)
     with pytest.raises(ValueError, match="modeling_audioformer.py is missing, which `auto_map` names"):
         push_folder(tiny, "tester/unknown")

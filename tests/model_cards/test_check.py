@@ -8,20 +8,28 @@ from pathlib import Path
 import pytest
 import torch
 
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_ESC10
-from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle, missing_code
+from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle, lacks_code, missing_code
+from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 
-from ..saved_code import CODE
 from .common import make_facts, write_folder
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    """A classifier and its feature extractor, saved with their code."""
+    folder = tmp_path_factory.mktemp("saved")
+    AudioFormerForAudioClassification.from_pretrained(TINY_ESC10).save_pretrained(folder)
+    AudioFormerFeatureExtractor.from_pretrained(TINY_ESC10).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(saved, tmp_path) -> Path:
     """A folder as `audioformer finetune` leaves it, with a licence."""
     folder = tmp_path / "model"
-    shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("README.md", "attribution.csv"))
-    for source in CODE.values():
-        shutil.copy(source, folder)
+    shutil.copytree(saved, folder)
     write_folder(folder, make_facts(), license="cc-by-4.0")
     assert check_folder(folder) == []
     return folder
@@ -121,17 +129,21 @@ def test_a_codec_is_pinned_or_there(folder):
 
 
 def test_code_that_is_named_is_there(folder):
-    assert missing_code(folder) == []
+    assert missing_code(folder) == [] and not lacks_code(folder)
     (folder / "modeling_audioformer.py").unlink()
     (folder / "feature_extraction_audioformer.py").unlink()
     assert missing_code(folder) == ["feature_extraction_audioformer.py", "modeling_audioformer.py"]
-    assert [finding.split()[0] for finding in check_folder(folder)] == missing_code(folder)
+    assert [finding.split()[0] for finding in check_folder(folder)] == missing_code(folder) and lacks_code(folder)
     # Code of another repository is loaded from there.
     for name in ("config.json", "preprocessor_config.json"):
         settings = json.loads((folder / name).read_text())
         elsewhere = {key: f"user/name--{reference}" for key, reference in settings["auto_map"].items()}
         (folder / name).write_text(json.dumps({**settings, "auto_map": elsewhere}))
-    assert missing_code(folder) == [] and check_folder(folder) == []
+    assert missing_code(folder) == [] and check_folder(folder) == [] and not lacks_code(folder)
+    # A model of transformers itself names no code.
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "auto_map": None}))
+    assert check_folder(folder) == [] and lacks_code(folder)
 
 
 def test_leftovers_of_a_run_are_not_uploaded(folder):

@@ -7,7 +7,7 @@ from audioformer.modeling_audioformer.configuration_audioformer import CODE_OFFS
 
 
 def tiny_config(**changes) -> AudioFormerConfig:
-    """Two layers of 32 values, 95 codes; `changes` override any field."""
+    """Two layers of hidden size 32 and 95 codes; `changes` override any field."""
     fields = {
         "vocab_size": 99,
         "codebook_size": 95,
@@ -16,14 +16,14 @@ def tiny_config(**changes) -> AudioFormerConfig:
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 64,
-        # Away from the tiny default, so that wrong wiring moves outputs by far more than rounding does.
+        # Larger than the default, so that an error changes outputs by far more than rounding does.
         "initializer_range": 0.2,
     }
     return AudioFormerConfig(**{**fields, **changes})
 
 
 def random_ids(config: AudioFormerConfig, batch: int, length: int, seed: int = 0) -> torch.Tensor:
-    """`<BOA>`, random codes, `<EOA>`, of shape `(batch, length)`, without padding."""
+    """`<BOA>`, random codes, `<EOA>`, of shape `(batch_size, sequence_length)`, without padding."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch, length), generator=generator)
     ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
@@ -31,7 +31,7 @@ def random_ids(config: AudioFormerConfig, batch: int, length: int, seed: int = 0
 
 
 def pad_row(ids: torch.Tensor, config: AudioFormerConfig, row: int, length: int) -> torch.Tensor:
-    """Cuts one row to `length` ids, the last of them `<EOA>`, and pads the rest."""
+    """Cut one sequence to `length` ids, the last of them `<EOA>`, and pad the rest."""
     ids = ids.clone()
     ids[row, length - 1] = config.eoa_token_id
     ids[row, length:] = config.pad_token_id

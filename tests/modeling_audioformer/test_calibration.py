@@ -1,4 +1,4 @@
-"""The loss that travels with a classifier, and the calibration of its logits."""
+"""The loss that is saved with a classifier, and the calibration of its logits."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def classifier(**changes) -> AudioFormerForAudioClassification:
 
 
 def lsep_in_double(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Eq. 7 pair by pair."""
+    """Eq. 7, computed pair by pair."""
     losses = []
     for scores, row in zip(logits.double().tolist(), labels.tolist(), strict=True):
         pairs = [
@@ -33,7 +33,7 @@ def lsep_in_double(logits: torch.Tensor, labels: torch.Tensor) -> float:
     return float(np.mean(losses))
 
 
-def test_forward_computes_the_loss_of_the_configuration_and_it_travels(tmp_path):
+def test_forward_computes_the_loss_of_the_configuration_and_it_is_saved(tmp_path):
     model = classifier(classification_loss="lsep")
     ids = random_ids(model.config, 4, 9)
     outputs = model(ids, labels=LABELS)

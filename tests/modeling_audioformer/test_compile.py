@@ -1,4 +1,4 @@
-"""One graph: `torch.compile(fullgraph=True)` and `torch.export` see no break, and compute the same."""
+"""`torch.compile(fullgraph=True)` and `torch.export` find no graph break and compute the same."""
 
 import pytest
 import torch

@@ -39,7 +39,7 @@ def test_frame_times_do_not_accumulate_rounding():
     assert all(times[frame] == float(Fraction(frame * 320, 24_000)) for frame in range(0, hour, 997))
 
 
-def test_frame_times_refuses_rows_without_room_for_the_frame_ids():
+def test_frame_times_refuses_sequences_without_room_for_boa_and_eoa():
     with pytest.raises(ValueError, match="num_input_ids.*got 1"):
         AudioFormerConfig().frame_times(1)
 
@@ -48,7 +48,7 @@ def test_frame_times_refuses_rows_without_room_for_the_frame_ids():
     ("changes", "message"),
     [
         ({"num_attention_heads": 5}, "hidden_size"),
-        ({"hidden_size": 36}, "hidden_size"),  # 4 heads of 9: an odd size has no pairs to turn
+        ({"hidden_size": 36}, "hidden_size"),  # 4 heads of 9: an odd size cannot be split into pairs
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"sampling_rate": 0}, "sampling_rate"),
         ({"hop_length": -320}, "hop_length"),
@@ -107,7 +107,7 @@ def test_vocabulary_may_be_padded_up():
 
 
 def test_model_and_extractor_mean_the_same_ids():
-    """The two folders travel apart and cannot import each other."""
+    """Both folders are copied to the Hub and cannot import each other."""
     assert configuration_audioformer.CODE_OFFSET == token_ids.CODE_OFFSET
     assert configuration_audioformer.SPECIAL_TOKEN_IDS == {
         "boa_token_id": token_ids.BOA_TOKEN_ID,
@@ -137,7 +137,7 @@ def test_round_trip_keeps_every_field(tmp_path):
     assert before == after
 
 
-def test_saved_alone_it_names_all_classes_and_brings_their_code(tmp_path):
+def test_saved_alone_it_names_all_classes_and_contains_their_code(tmp_path):
     tiny_config().save_pretrained(tmp_path)
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForMaskedLM", "AutoModelForAudioClassification"}

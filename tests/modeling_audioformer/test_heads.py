@@ -47,7 +47,7 @@ def test_loss_is_torchs_own(problem_type, num_labels, labels, reference):
     model = classifier(num_labels=num_labels, problem_type=problem_type)
     outputs = model(random_ids(model.config, 4, 9), labels=labels)
     torch.testing.assert_close(outputs.loss, reference(outputs.logits, labels))
-    assert model.config.problem_type == problem_type  # derived for this batch, not written down for the next
+    assert model.config.problem_type == problem_type  # derived for this batch, not stored for the next
 
 
 def test_unknown_problem_type_is_refused_even_past_the_configuration():

@@ -1,4 +1,4 @@
-"""A saved folder carries its code and loads where the package is not installed, whichever class saved it."""
+"""A saved folder contains its code and loads where the package is not installed, whichever class saved it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ AUTO_MAP = {
     **{name: f"modeling_audioformer.{model_class.__name__}" for name, model_class in CLASSES.items()},
 }
 
-# Runs in a process of its own. `folders/<AutoClass>` were saved by the test; for each of them and each Auto class the
+# Runs in a separate process. `folders/<AutoClass>` were saved by the test; for each of them and each Auto class the
 # hidden states go to `outputs.pt`, and every loaded model is saved again to `again/<AutoClass>`.
 WITHOUT_THE_PACKAGE = """
 import sys
@@ -99,7 +99,7 @@ def test_loads_with_every_auto_class_where_the_package_cannot_be_imported(tmp_pa
                 torch.testing.assert_close(outputs[saved, loaded, "states"], states)
             again = CLASSES[saved].from_pretrained(tmp_path / "again" / saved).eval()
             torch.testing.assert_close(again(ids)[0], model(ids)[0])
-    # A configuration that was downloaded alone brings no model code, and must not promise it.
+    # A configuration that was downloaded alone comes without model code, and must not refer to it.
     assert auto_map(tmp_path / "again" / "AutoConfig") == {"AutoConfig": AUTO_MAP["AutoConfig"]}
     for name in CLASSES:
         folder = tmp_path / "again" / name
@@ -115,7 +115,7 @@ def test_any_class_saves_the_names_of_all(name, tmp_path):
 
 
 def test_names_of_another_repository_are_not_passed_on(tmp_path):
-    """A model from the Hub remembers "user/repository--file.Class"; its copy must stand on its own."""
+    """A model from the Hub refers to "user/repository--file.Class"; its copy must not depend on that repository."""
     config = tiny_config()
     config.auto_map = {name: f"user/repository--{reference}" for name, reference in AUTO_MAP.items()}
     AudioFormerForMaskedLM(config).save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""`transformers.RoFormer...` with the same weights is the oracle of the model and of the converter."""
+"""`transformers.RoFormer...` with the same weights as the reference for the model and the converter."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4
 
 
 def build_roformer(model_class, config: AudioFormerConfig, seed: int = 0, noise: float = 0.1, **changes):
-    """A RoFormer of the same sizes whose every weight is random, biases, norms and token types included."""
+    """A RoFormer of the same size in which all weights are random, including biases, norms and token types."""
     fields = {
         "vocab_size": config.vocab_size,
         "embedding_size": config.hidden_size,
@@ -74,7 +74,7 @@ def test_every_hidden_state_equals_roformers(padded, attention):
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("tied", [True, False])
 def test_log_probabilities_equal_roformers(padded, tied):
-    """A non-zero token-type row is folded into the embedding, tied decoder or not."""
+    """A non-zero token-type vector is added to the embedding, with tied and untied decoders."""
     config = tiny_config(tie_word_embeddings=tied)
     roformer = build_roformer(RoFormerForMaskedLM, config)
     assert roformer.roformer.embeddings.token_type_embeddings.weight[0].abs().max() > 0.01
@@ -116,7 +116,7 @@ def test_equals_roformer_at_the_papers_size(padded):
 
 
 def test_gradients_equal_roformers():
-    """The same loss moves every weight alike, so training from scratch is RoFormer's training."""
+    """The same loss gives the same gradients, so training from scratch equals that of RoFormer."""
     config = tiny_config()
     roformer = build_roformer(RoFormerForMaskedLM, config)
     model = AudioFormerForMaskedLM(config).eval()
@@ -157,7 +157,7 @@ def test_classifier_checkpoints_give_their_encoder():
 
 
 def test_loads_through_from_pretrained_into_any_class():
-    """The route of a user who has a masked-LM checkpoint and wants an encoder, and the other way round."""
+    """A masked-LM checkpoint loads into an encoder, and the other way round."""
     config = tiny_config()
     roformer = build_roformer(RoFormerForMaskedLM, config)
     with_head = convert_roformer_state_dict(roformer.state_dict())

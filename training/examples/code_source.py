@@ -12,6 +12,7 @@ from audioformer.data.codes.encoded import EncodedClips, load_codes
 from audioformer.data.readers import read_listing
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ..clip_splits import ClipSplits
     from ..families import CheckLabels
     from ..settings import Settings
-
-EXTRACTOR_FILE = "preprocessor_config.json"
 
 
 class CodeExampleSource:
@@ -52,7 +51,7 @@ class CodeExampleSource:
             raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
         if options.codec is None and model.model is not None:
             folder = Path(model.model)
-            if not folder.is_dir() or (folder / EXTRACTOR_FILE).is_file():
+            if not folder.is_dir() or (folder / PREPROCESSOR_CONFIG).is_file():
                 return AudioFormerFeatureExtractor.from_pretrained(
                     model.model, revision=model.model_revision, codebooks=codebook
                 )
@@ -155,7 +154,7 @@ class CodeExampleSource:
             teachers,
             splits.train.codes,
             splits.train.ids,
-            arguments.teacher_cache_dir or Path(arguments.output_dir) / "teachers",
+            arguments.teacher_cache_dir or Path(arguments.output_dir) / TEACHER_CACHE,
             splits.train.codec_fingerprint,
         )
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)

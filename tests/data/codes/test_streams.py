@@ -107,5 +107,7 @@ def test_a_streamed_data_set_of_parquet_files(tmp_path):
     data = encode(shards, tmp_path / "codes")
     assert data.dataset["id"][:] == [f"train-{shard:05d}/{index}" for shard in range(2) for index in range(2)]
     assert data.targets.tolist() == [0, 1, 0, 1] and data.dataset["split"][:] == ["train"] * 4
-    with pytest.raises(ValueError, match=r"`audio_column` 'sound' is no audio column; there are \['audio', 'label'\]"):
+    with pytest.raises(
+        ValueError, match=r"`audio_column` 'sound' is not an audio column; the columns are \['audio', 'label'\]"
+    ):
         read_stream(source, audio_column="sound")

@@ -140,7 +140,7 @@ def test_folders_of_classes_with_and_without_splits(tmp_path):
     assert split.labels == read_listing(tmp_path / "b").labels == ["cat", "dog"]
     assert all(clip.split is None for clip in read_listing(tmp_path / "b").clips)
     tone(tmp_path / "b" / "stray.wav")
-    with pytest.raises(ValueError, match="stray.wav must lie in the folder of its class"):
+    with pytest.raises(ValueError, match="stray.wav must be in the folder of its class"):
         read_listing(tmp_path / "b")
 
 
@@ -175,7 +175,7 @@ def test_json_manifest(tmp_path, lines):
         ("sound,label\n1.wav,dog\n", "one of the columns.*'path'.*it has.*sound"),
         ("path,label\n1.wav,dog\n1.wav,cat\n", "row 2.*'1.wav'.*taken"),
         ("path,label,fold\n1.wav,dog,first\n", "row 1.*`fold`.*'first'"),
-        ("path,label\n2.wav,dog\n", "none of the 1 listed clips is there"),
+        ("path,label\n2.wav,dog\n", "none of the 1 listed clips has a file"),
     ],
 )
 def test_mistakes_in_a_manifest_are_named(tmp_path, text, message):
