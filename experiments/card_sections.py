@@ -73,7 +73,7 @@ def _test(clips: AugmentedClips, results: Mapping[str, Any]) -> str:
 def _making(results: Mapping[str, Any], num_copies: int, recipes: Mapping[str, Mapping[str, Any]]) -> str:
     minutes = sum(results["seconds"].values()) / 60
     paragraphs = [
-        "    python -m audioformer.experiments.tiny_esc10 --data path/to/esc10 --output OUTPUT",
+        "```\npython -m audioformer.experiments.tiny_esc10 --data path/to/esc10 --output OUTPUT\n```",
         f"The command runs the recipes {' and '.join(f'`{name}`' for name in recipes)} of the package for each fold "
         f"and for all folds, which took {minutes:.0f} minutes of training and testing.",
         f"Training used {num_copies} augmented copies of each clip as well, which differ from it in pitch, speed, "
