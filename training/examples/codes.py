@@ -7,38 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from tqdm.auto import tqdm
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.token_ids import codes_to_ids
-
-
-def encode_waveforms(
-    waveforms: Sequence[np.ndarray],
-    extractor: AudioFormerFeatureExtractor,
-    sampling_rate: int,
-    batch_size: int = 16,
-    description: str = "encoding",
-) -> list[np.ndarray]:
-    """Encode clips to the codes of the extractor's row.
-
-    Args:
-        waveforms (sequence of `np.ndarray` of shape `(samples,)`): Clips of any lengths.
-        extractor (`AudioFormerFeatureExtractor`): With an int as `codebooks`.
-        sampling_rate (`int`): Rate of the clips in Hz.
-        batch_size (`int`, defaults to 16): Clips a call.
-        description (`str`): Text of the progress bar.
-
-    Returns:
-        list of `np.ndarray` of shape `(frames,)`, uint16: Codes without special ids, one array a clip.
-    """
-    codes: list[np.ndarray] = []
-    with tqdm(total=len(waveforms), desc=description, unit="clip") as progress:
-        for start in range(0, len(waveforms), batch_size):
-            batch = list(waveforms[start : start + batch_size])
-            codes += [clip_codes[:, 0].astype(np.uint16) for clip_codes in extractor.encode(batch, sampling_rate)]
-            progress.update(len(batch))
-    return codes
 
 
 def draw_seed(seed: int, epoch: int, index: int) -> int:

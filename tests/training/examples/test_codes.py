@@ -4,21 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.model_cards import TINY_CODEC
-from audioformer.training.examples.codes import CodeExamples, encode_waveforms
-
-
-def test_codes_are_the_extractors_ids_without_special_ids():
-    extractor = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=0)
-    rng = np.random.default_rng(0)
-    waveforms = [0.1 * rng.standard_normal(n).astype(np.float32) for n in (3200, 4801, 100)]
-    codes = encode_waveforms(waveforms, extractor, 24000, batch_size=2)
-    assert [len(c) for c in codes] == [10, 16, 1]
-    for clip_codes, waveform in zip(codes, waveforms, strict=True):
-        ids = extractor(waveform, sampling_rate=24000)["input_ids"][0]
-        assert clip_codes.dtype == np.uint16
-        assert [0, *(clip_codes.astype(int) + 3), 2] == list(ids)
+from audioformer.training.examples.codes import CodeExamples
 
 
 def test_an_item_is_boa_codes_eoa_and_label():
