@@ -125,7 +125,7 @@ def main() -> None:
             for name, values in seconds.items()
         ]
         rows[1]["target"] = f">= {TARGET_SHARE}"
-        print(f"{len(files)} files, {audio_s:.0f} s, 4 rows, {arguments.device}; {machine()['processor']}")
+        print(f"{len(files)} files, {audio_s:.0f} s, 4 codebooks, {arguments.device}; {machine()['processor']}")
         print_table(rows)
         memory = [] if arguments.skip_memory else measure_memory(root)
         if memory:

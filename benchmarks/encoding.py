@@ -77,7 +77,7 @@ def read_clips(folder: Path, count: int, seconds: float) -> list[np.ndarray]:
     return [np.resize(load_audio(path, RATE)[0], round(seconds * RATE)) for path in files[:count]]
 
 
-def encoding_flops(config: EncodecConfig, seconds: float, rows: int) -> float:
+def encoding_flops(config: EncodecConfig, seconds: float, num_codebooks: int) -> float:
     """Floating-point operations of the matrix products, a multiplication and an addition counted as two."""
     channels, rate = config.num_filters, float(config.sampling_rate)
     products = config.kernel_size * channels * rate
@@ -90,7 +90,7 @@ def encoding_flops(config: EncodecConfig, seconds: float, rows: int) -> float:
         channels *= 2
     products += config.num_lstm_layers * 8 * channels * channels * rate
     products += config.last_kernel_size * channels * config.hidden_size * rate
-    products += rows * config.codebook_size * config.codebook_dim * rate
+    products += num_codebooks * config.codebook_size * config.codebook_dim * rate
     return 2 * seconds * products
 
 
@@ -169,7 +169,7 @@ def main() -> None:
         },
         arguments.repeats,
     )
-    flops = encoding_flops(codec.config, arguments.seconds * arguments.clips, rows=4)
+    flops = encoding_flops(codec.config, arguments.seconds * arguments.clips, num_codebooks=4)
     rows = []
     for name, values in seconds.items():
         is_limit = name.startswith("limit")
@@ -179,7 +179,7 @@ def main() -> None:
             rows[-1]["times faster than batch"] = ratio(seconds["EncodecModel.encode, batch"], values)
     rows[2]["target"] = f">= {TARGET_RATIO}"
     rows[2]["equal frames"] = f"{same:.4%}"
-    print(f"{arguments.clips} clips of {arguments.seconds:g} s, 4 rows, {flops / 1e9:.0f} GFLOP; {machine()}")
+    print(f"{arguments.clips} clips of {arguments.seconds:g} s, 4 codebooks, {flops / 1e9:.0f} GFLOP; {machine()}")
     print_table(rows)
 
     memory = []

@@ -1,7 +1,7 @@
 """Forward pass of `AudioFormerModel` next to `transformers.RoFormerModel` with the same weights.
 
 The limit beside the two is the rate at which this machine multiplies matrices of the sizes that a layer uses: a model
-that reaches it does nothing but its matrix products. `--padded` shortens every other row, so that a mask is needed.
+that reaches it does nothing but its matrix products. `--padded` shortens every other clip, so that a mask is needed.
 
     python benchmarks/forward.py --repeats 5 --json forward.json
     python benchmarks/forward.py --device cuda --dtype bfloat16 --batch 64
@@ -68,11 +68,11 @@ def matmul_probe(config: AudioFormerConfig, tokens: int, device: str, dtype: tor
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=8, help="clips (default: 8)")
-    parser.add_argument("--length", type=int, default=752, help="ids in a row (default: 752, 10 s of audio)")
+    parser.add_argument("--length", type=int, default=752, help="ids per clip (default: 752, 10 s of audio)")
     parser.add_argument("--layers", type=int, default=12, help="encoder layers (default: 12)")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--padded", action="store_true", help="every other row is a third shorter and padded")
+    parser.add_argument("--padded", action="store_true", help="every other clip is a third shorter and padded")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     apply_common_arguments(arguments)

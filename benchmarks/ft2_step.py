@@ -39,7 +39,7 @@ BATCHES = 4
 
 
 def build_config(arguments: argparse.Namespace, codebook: int) -> AudioFormerConfig:
-    """Sizes of the anchor (row 0) and of the teachers."""
+    """Sizes of the anchor (codebook 0) and of the teachers."""
     return AudioFormerConfig(
         hidden_size=arguments.width,
         num_hidden_layers=arguments.layers,
@@ -53,10 +53,10 @@ def build_config(arguments: argparse.Namespace, codebook: int) -> AudioFormerCon
 
 
 def random_clips(arguments: argparse.Namespace) -> tuple[list[np.ndarray], np.ndarray]:
-    """Codes of shape `(rows, ids - 2)` a clip, and multi-hot labels."""
+    """Codes of shape `(num_codebooks, ids - 2)` per clip, and multi-hot labels."""
     rng = np.random.default_rng(0)
     num_clips = BATCHES * arguments.batch
-    codes = rng.integers(0, 1024, (num_clips, arguments.rows, arguments.ids - 2), dtype=np.uint16)
+    codes = rng.integers(0, 1024, (num_clips, arguments.num_codebooks, arguments.ids - 2), dtype=np.uint16)
     return list(codes), (rng.random((num_clips, NUM_LABELS)) < 0.05).astype(np.float32)
 
 
@@ -83,8 +83,8 @@ def build_steps(arguments: argparse.Namespace, folder: str) -> dict[str, Callabl
     """The three candidates, each with a model of the same initial weights."""
     codes, labels = random_clips(arguments)
     config = build_config(arguments, codebook=0)
-    rows = range(1, arguments.rows)
-    teachers = load_teachers([AudioFormerModel(build_config(arguments, row)) for row in rows], config)
+    codebooks = list(range(1, arguments.num_codebooks))
+    teachers = load_teachers([AudioFormerModel(build_config(arguments, codebook)) for codebook in codebooks], config)
     positives = build_positives(teachers, codes, [str(index) for index in range(len(codes))], folder, "random codes")
 
     def trainer(kind: type, examples: CodeExamples, online: bool = False, **options: Sequence) -> Callable[[], None]:
@@ -102,7 +102,10 @@ def build_steps(arguments: argparse.Namespace, folder: str) -> dict[str, Callabl
         "FT1": trainer(AudioFormerClassificationTrainer, CodeExamples(codes, labels)),
         "FT2, vectors from the file": trainer(AudioFormerMPCTrainer, CodeExamples(codes, labels, positives=positives)),
         "FT2, live teachers": trainer(
-            AudioFormerMPCTrainer, CodeExamples(codes, labels, positive_codebooks=rows), online=True, teachers=teachers
+            AudioFormerMPCTrainer,
+            CodeExamples(codes, labels, positive_codebooks=codebooks),
+            online=True,
+            teachers=teachers,
         ),
     }
 
@@ -111,15 +114,19 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=256, help="hidden size of anchor and teachers (default: 256)")
     parser.add_argument("--layers", type=int, default=4, help="encoder layers (default: 4)")
-    parser.add_argument("--rows", type=int, default=4, help="rows of codes, one of them the anchor's (default: 4)")
+    parser.add_argument(
+        "--num-codebooks", type=int, default=4, help="codebooks, one of them the anchor's (default: 4)"
+    )
     parser.add_argument("--batch", type=int, default=16, help="clips (default: 16)")
     parser.add_argument("--ids", type=int, default=377, help="ids of a clip (default: 377, 5 s of audio)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="torch device (default: cpu)")
     add_common_arguments(parser)
     arguments = parser.parse_args()
     apply_common_arguments(arguments)
-    if arguments.rows < 2:
-        parser.error(f"--rows must be at least 2, the anchor's and one of a teacher, got {arguments.rows}")
+    if arguments.num_codebooks < 2:
+        parser.error(
+            f"--num-codebooks must be at least 2, the anchor's and one of a teacher, got {arguments.num_codebooks}"
+        )
     return arguments
 
 
@@ -127,7 +134,7 @@ def main() -> None:
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
         seconds = interleaved(build_steps(arguments, folder), arguments.repeats)
-    forwards = {"FT1": 3, "FT2, vectors from the file": 3, "FT2, live teachers": 3 + arguments.rows - 1}
+    forwards = {"FT1": 3, "FT2, vectors from the file": 3, "FT2, live teachers": 3 + arguments.num_codebooks - 1}
     rows = [
         {
             "step": name,
@@ -139,7 +146,7 @@ def main() -> None:
         for name, times in seconds.items()
     ]
     facts = machine()
-    print(f"{arguments.batch} x {arguments.ids} ids, {arguments.rows} rows")
+    print(f"{arguments.batch} x {arguments.ids} ids, {arguments.num_codebooks} codebooks")
     print(f"{arguments.layers} layers of width {arguments.width}, float32")
     print(f"{facts['gpu'] if arguments.device == 'cuda' else facts['processor']}")
     print(f"{facts['torch_threads']} threads, load {facts['load_average'][0]:.1f}")

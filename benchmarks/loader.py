@@ -1,7 +1,7 @@
 """
 The loader of pre-training alone: from codes on the disk to masked batches, on one core.
 
-Codes of 10 s clips lie in the format of `audioformer encode`, four rows each; the sampler shuffles by shard and
+Codes of 10 s clips lie in the format of `audioformer encode`, four codebooks each; the sampler shuffles by shard and
 buffer, the collator masks a quarter, 22 clips a batch. Beside it stands what a model of the paper's size could consume
 on an H200 at 45 % of its 989 dense bfloat16 TFLOP/s: that figure is computed, not measured.
 
@@ -36,7 +36,7 @@ from audioformer.training.samplers import LengthGroupedSampler
 
 TARGET_CLIPS_S = 2000
 TARGET_TIMES_MODEL = 20
-BATCH, FRAMES, ROWS = 22, 750, 4
+BATCH, FRAMES, NUM_CODEBOOKS = 22, 750, 4
 CLIPS_PER_SHARD = 1000
 PEAK_TFLOPS, UTILISATION = 989, 0.45
 CORES_BESIDE_A_GPU = 16
@@ -45,12 +45,12 @@ CORES_BESIDE_A_GPU = 16
 def write_codes(folder: Path, num_clips: int) -> EncodedClips:
     """Random codes in the real format."""
     generator = np.random.default_rng(0)
-    codec = describe_codec(AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), ROWS)
+    codec = describe_codec(AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), NUM_CODEBOOKS)
     for shard, first in enumerate(range(0, num_clips, CLIPS_PER_SHARD)):
         rows = [
             {
                 "id": f"{index}",
-                "codes": generator.integers(0, 1024, (ROWS, FRAMES), dtype=np.uint16),
+                "codes": generator.integers(0, 1024, (NUM_CODEBOOKS, FRAMES), dtype=np.uint16),
                 "n_frames": FRAMES,
                 "labels": [],
                 "split": None,

@@ -155,7 +155,7 @@ def plot(rows: list[dict[str, object]], path: Path, title: str) -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=22, help="clips (default: 22)")
-    parser.add_argument("--length", type=int, default=752, help="ids in a row (default: 752, 10 s of audio)")
+    parser.add_argument("--length", type=int, default=752, help="ids per clip (default: 752, 10 s of audio)")
     parser.add_argument("--layers", type=int, default=12, help="encoder layers (default: 12)")
     parser.add_argument("--device", default="cpu", help="torch device (default: cpu)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="(default: bfloat16 on a GPU, else float32)")

@@ -88,7 +88,7 @@ def run(
     hours = sum(clip.duration_s for clip in clips) / 3600
     print(f"   {len(clips)} clips, {len(SOUND_EVENTS)} classes, {hours:.2f} h; {len(test)} clips held out")
 
-    print("\n2. Turn them into EnCodec codes and pre-train: restore the hidden quarter of the codes (codebook C1)")
+    print("\n2. Encode them with EnCodec and pre-train: restore the masked quarter of the codes (codebook C1)")
     settings = Settings.create(
         "pretrain",
         "demo_pretrain",
@@ -98,7 +98,7 @@ def run(
     )
     with reports_to(output / "pretrain.log"):
         (result,) = pretrain_codebooks(settings)
-    print(f"   {result['train_loss']:.2f} nats per hidden code; knowing nothing is {np.log(1024):.2f}")
+    print(f"   {result['train_loss']:.2f} nats per masked code; a uniform guess costs {np.log(1024):.2f}")
 
     print("\n3. Fine-tune (FT1): a linear layer on the mean of the last hidden states")
     settings = Settings.create(
