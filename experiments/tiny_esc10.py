@@ -9,13 +9,13 @@ import argparse
 import json
 import time
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import set_seed
 
-import audioformer
 from audioformer.data import Clip
 from audioformer.data.audio.folder import copy_attribution
 from audioformer.evaluation.baselines import code_histogram_accuracy
@@ -236,7 +236,7 @@ def run(data: Path, codec: Path, output: Path, work: Path, recipe: Recipe) -> No
         "histogram_accuracy": histogram_accuracy,
         "minutes": (time.perf_counter() - started) / 60,
         "recipe": asdict(recipe),
-        "audioformer_version": audioformer.__version__,
+        "audioformer_version": version("audioformer"),
     }
     (output / EVAL_RESULTS).write_text(json.dumps(results, indent=2) + "\n")
     facts = card_facts(results, recipe, extractor, labels)
