@@ -16,7 +16,7 @@ from audioformer.classify import WindowScores
 
 from .common import BAD, SAMPLING_RATE, write_bad, write_event, write_noise
 
-gradio_client = pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install '.[demo]'")
+gradio_client = pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install '.[app]'")
 
 
 @pytest.fixture(scope="module")
