@@ -1,7 +1,7 @@
-"""In which order clips are drawn: clips of similar length together, or clips of rare classes more often.
+"""The order in which clips are drawn: clips of similar length together, or clips of rare classes more often.
 
-Both give the same sequence of indices on every process, a function of `(seed, epoch)` alone. Accelerate deals whole
-batches of it out to the processes, so that together they see exactly what one process would see.
+Samplers give the same sequence of indices on every process. It depends on `(seed, epoch)` only. Accelerate distributes
+whole batches of it over the processes, so that together they see exactly what one process would see.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,65 +11,66 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[int]):
-    """A sampler whose draws follow from a seed and the epoch that the Trainer sets.
+    """A sampler whose sequence depends on a seed and on the epoch that the trainer sets.
 
     Args:
-        seed (`int`): Seed of all epochs.
+        seed (`int`, *optional*, defaults to 0): Seed for all epochs.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer at the beginning of each epoch, on every process."""
+        """Draw another sequence. The trainer calls this at the beginning of each epoch, on every process."""
         self.epoch = epoch
 
     def rng(self) -> np.random.Generator:
+        """Return the random numbers of the current epoch."""
         return np.random.default_rng([self.seed, self.epoch])
 
 
-SHARDS_IN_A_BUFFER = 16
-"""Stretches of neighbours that are mixed in a buffer."""
+SHARDS_PER_BUFFER = 16
+"""Number of shards whose clips are shuffled together."""
 
 
 def shuffled_buffers(num_clips: int, buffer_size: int | None, rng: np.random.Generator) -> list[np.ndarray]:
-    """Every clip once, in random order, so that what is drawn for a while lies in few places of the disk.
+    """Shuffle clips so that those drawn within a short time are stored in few places on the disk.
 
-    Clips are cut into shards of neighbours, a sixteenth of a buffer each. The shards are shuffled, sixteen of them
-    fill a buffer, its clips are shuffled. Another epoch puts other shards together.
+    Neighboring clips form shards of a sixteenth of a buffer. The shards are shuffled, sixteen of them at a time fill a
+    buffer, and the clips of each buffer are shuffled. Other epochs combine other shards.
 
     Args:
-        num_clips (`int`): How many there are.
-        buffer_size (`int`, *optional*): Clips a buffer; without it all clips are one.
-        rng (`np.random.Generator`): Where the order comes from.
+        num_clips (`int`): Number of clips.
+        buffer_size (`int`, *optional*): Clips per buffer. Without it, all clips are in one buffer.
+        rng (`np.random.Generator`): Source of all random numbers.
 
     Returns:
-        `list[np.ndarray]`: Indices of the clips of each buffer.
+        `list[np.ndarray]`: Indices of the clips in each buffer. Every clip occurs once.
     """
     if buffer_size is None or buffer_size >= num_clips:
         return [rng.permutation(num_clips)]
-    size = -(-buffer_size // SHARDS_IN_A_BUFFER)
+    size = -(-buffer_size // SHARDS_PER_BUFFER)
     starts = size * rng.permutation(-(-num_clips // size))
     buffers = []
-    for first in range(0, len(starts), SHARDS_IN_A_BUFFER):
-        shards = starts[first : first + SHARDS_IN_A_BUFFER]
+    for first in range(0, len(starts), SHARDS_PER_BUFFER):
+        shards = starts[first : first + SHARDS_PER_BUFFER]
         buffers.append(rng.permutation(np.concatenate([np.arange(n, min(n + size, num_clips)) for n in shards])))
     return buffers
 
 
 def check_positive(**values: int | None) -> None:
-    """Raise `ValueError` for a size below 1."""
+    """Raise `ValueError` for a value below 1."""
     for name, value in values.items():
         if value is not None and value < 1:
             raise ValueError(f"`{name}` must be at least 1, got {value}.")
 
 
 class ShuffledSampler(EpochSampler):
-    """Every clip once an epoch, in random order.
+    """Draws every clip once per epoch, in random order.
 
     Args:
-        num_clips (`int`): How many there are.
-        seed (`int`, defaults to 0): Seed of the order.
+        num_clips (`int`): Number of clips.
+        seed (`int`, *optional*, defaults to 0): Seed of the order.
         buffer_size (`int`, *optional*): Shuffle by shard and buffer, see [`shuffled_buffers`].
 
     Raises:
@@ -89,35 +90,35 @@ class ShuffledSampler(EpochSampler):
 
 
 class LengthGroupedSampler(EpochSampler):
-    """Every clip once an epoch, each batch of clips of similar length, the batches in random order.
+    """Draws every clip once per epoch, in batches of clips of similar length. The batches are in random order.
 
-    Clips are shuffled, cut into stretches of `batches_a_stretch` batches, sorted by length within each, cut into
-    batches, and these are shuffled. Sorting all clips at once would put the same clips together in every epoch.
+    Clips are shuffled, divided into groups of `batches_per_group` batches, sorted by length within each group, and
+    divided into batches, which are shuffled. Sorting all clips at once would combine the same clips in every epoch.
 
     Args:
         lengths (sequence of `int`): Length of each clip, in any unit.
-        batch_size (`int`): Clips that are computed together: those of a step on all processes.
-        batches_a_stretch (`int`, defaults to 50): As many batches are sorted together.
-        seed (`int`, defaults to 0): Seed of the order.
-        buffer_size (`int`, *optional*): Shuffle by shard and buffer, see [`shuffled_buffers`]; batches are shuffled
-            within a buffer.
+        batch_size (`int`): Clips that are processed together: those of one step on all processes.
+        batches_per_group (`int`, *optional*, defaults to 50): Number of batches that are sorted together.
+        seed (`int`, *optional*, defaults to 0): Seed of the order.
+        buffer_size (`int`, *optional*): Shuffle by shard and buffer, see [`shuffled_buffers`]. Batches are then
+            shuffled within a buffer.
 
     Raises:
-        ValueError: If `batch_size`, `batches_a_stretch` or `buffer_size` is below 1.
+        ValueError: If `batch_size`, `batches_per_group` or `buffer_size` is below 1.
     """
 
     def __init__(
         self,
         lengths: Sequence[int],
         batch_size: int,
-        batches_a_stretch: int = 50,
+        batches_per_group: int = 50,
         seed: int = 0,
         buffer_size: int | None = None,
     ) -> None:
         super().__init__(seed)
-        check_positive(batch_size=batch_size, batches_a_stretch=batches_a_stretch, buffer_size=buffer_size)
+        check_positive(batch_size=batch_size, batches_per_group=batches_per_group, buffer_size=buffer_size)
         self.lengths = np.asarray(lengths)
-        self.batch_size, self.batches_a_stretch, self.buffer_size = batch_size, batches_a_stretch, buffer_size
+        self.batch_size, self.batches_per_group, self.buffer_size = batch_size, batches_per_group, buffer_size
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -129,18 +130,18 @@ class LengthGroupedSampler(EpochSampler):
         for buffer in shuffled_buffers(len(self.lengths), self.buffer_size, rng):
             batches, rest = self._group(np.concatenate([rest, buffer]), rng)
             order += batches
-        # A last batch that is not full stays last: anywhere else it would shift the limits of all that follow.
+        # An incomplete batch stays last: anywhere else it would shift the boundaries of all later batches.
         return iter(np.concatenate([*order, rest]).tolist())
 
     def _group(self, clips: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
-        """Full batches of shuffled clips in random order, and the clips that are left over."""
-        stretch = self.batch_size * self.batches_a_stretch
-        # Stable, so that clips of equal length stay shuffled.
-        sorted_stretches = [
+        """Return the complete batches of shuffled clips, in random order, and the clips that are left over."""
+        group_size = self.batch_size * self.batches_per_group
+        # A stable sort keeps clips of equal length shuffled.
+        sorted_groups = [
             part[np.argsort(-self.lengths[part], kind="stable")]
-            for part in (clips[start : start + stretch] for start in range(0, len(clips), stretch))
+            for part in (clips[start : start + group_size] for start in range(0, len(clips), group_size))
         ]
-        clips = np.concatenate(sorted_stretches) if sorted_stretches else clips
+        clips = np.concatenate(sorted_groups) if sorted_groups else clips
         full = len(clips) // self.batch_size
         batches = np.split(clips[: full * self.batch_size], full) if full else []
         return [batches[index] for index in rng.permutation(full)], clips[full * self.batch_size :]
@@ -148,21 +149,22 @@ class LengthGroupedSampler(EpochSampler):
 
 class ClassBalancedSampler(EpochSampler):
     r"""
-    Clips with replacement, those of rare classes more often, for unbalanced sets such as AudioSet's.
+    Draws clips with replacement, those of rare classes more often, for unbalanced sets such as that of AudioSet.
 
-    The weight of a clip is the sum over its classes of `1 / (clips of the class)`: each class is drawn about equally
-    often, and a clip of several classes stands for each of them, as in PSLA (Gong et al., arXiv 2102.01243,
+    The weight of a clip is the sum of `1 / (clips of the class)` over its classes. Each class is drawn about equally
+    often, and a clip of several classes represents each of them, as in PSLA (Gong et al., arXiv 2102.01243,
     `src/gen_weight_file.py` of its code) and AST. A clip without classes gets the smallest weight of all clips.
 
     Args:
-        labels (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`): Classes, or multi-hot vectors.
-        num_samples (`int`, *optional*): Draws an epoch; by default as many as there are clips.
-        distinct_within (`int`, *optional*): Draw no clip twice within each block of so many draws. The contrastive
-            loss of FT2 needs it at the size of a step on all processes: a clip must not be its own negative.
-        seed (`int`, defaults to 0): Seed of the draws.
+        labels (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`): Class indices or multi-hot vectors.
+        num_samples (`int`, *optional*): Draws per epoch; by default the number of clips.
+        distinct_within (`int`, *optional*): Draw no clip twice within each block of this many draws. The contrastive
+            loss of FT2 needs the number of clips in a step on all processes: a clip must not be its own negative.
+        seed (`int`, *optional*, defaults to 0): Seed of the draws.
 
     Raises:
-        ValueError: If `distinct_within` is more than there are clips, or the labels have another number of dimensions.
+        ValueError: If `distinct_within` is not between 1 and the number of clips, or the labels have another number of
+            dimensions.
     """
 
     def __init__(
@@ -196,17 +198,17 @@ class ClassBalancedSampler(EpochSampler):
         return iter(np.concatenate(blocks).tolist())
 
     def _draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        # `Generator.choice` would sum up two million weights at every call.
+        # `Generator.choice` would sum up two million weights in every call.
         return np.searchsorted(self._cumulative, rng.random(count) * self._cumulative[-1], side="right")
 
     def _distinct(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        # Drawing again what came up twice has the distribution of drawing without replacement.
+        # Repeating the draw of clips that came up twice gives the distribution of draws without replacement.
         chosen: dict[int, None] = {}
         for _ in range(100):
             chosen.update(dict.fromkeys(self._draw(rng, count).tolist()))
             if len(chosen) >= count:
                 return np.array(list(chosen)[:count])
-        # Nearly all the weight lies on fewer than `count` clips: the rest is drawn from the others.
+        # Fewer than `count` clips have nearly all of the weight: the rest is drawn from the others.
         rest = self.weights.copy()
         rest[list(chosen)] = 0
         rare = rng.choice(len(rest), count - len(chosen), replace=False, p=rest / rest.sum())
@@ -214,14 +216,14 @@ class ClassBalancedSampler(EpochSampler):
 
 
 def class_balanced_weights(labels: np.ndarray) -> np.ndarray:
-    """Probability of each clip, float64 of shape `(num_clips,)`: see [`ClassBalancedSampler`]."""
+    """Return the probability of each clip, float64 of shape `(num_clips,)`, see [`ClassBalancedSampler`]."""
     labels = np.asarray(labels)
     if labels.ndim == 1:
         counts = np.bincount(labels)
         weights = 1.0 / counts[labels]
     elif labels.ndim == 2:
         rarity = 1.0 / np.maximum(labels.sum(axis=0, dtype=np.int64), 1)
-        # In parts: NumPy makes floats of what it multiplies, eight bytes each.
+        # In parts, because NumPy converts what it multiplies to float64.
         parts = np.array_split(labels, max(1, len(labels) // 65_536))
         weights = np.concatenate([(part > 0) @ rarity for part in parts])
         without = weights == 0
@@ -230,5 +232,5 @@ def class_balanced_weights(labels: np.ndarray) -> np.ndarray:
         elif without.all():
             weights[:] = 1.0
     else:
-        raise ValueError(f"`labels` must be (num_clips,) or (num_clips, num_labels), got shape {labels.shape}.")
+        raise ValueError(f"`labels` must have the shape (num_clips,) or (num_clips, num_labels), got {labels.shape}.")
     return weights / weights.sum()

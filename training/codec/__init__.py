@@ -1,1 +1,1 @@
-"""Training of a small EnCodec: the quantizer, the losses, the loop, and what its codes are worth."""
+"""Training of a small EnCodec: its quantizer, losses and training loop, and the evaluation of its codes."""

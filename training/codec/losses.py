@@ -1,4 +1,4 @@
-"""Reconstruction losses of the small codec: multi-scale log-mel distance and scale-invariant signal-to-distortion."""
+"""Reconstruction losses of the small codec: multi-scale log-mel distance and scale-invariant SDR."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,8 @@ from torch import nn
 
 def mel_filter_bank(num_mel_bins: int, n_fft: int, sampling_rate: int) -> torch.Tensor:
     r"""
-    Triangular filters, evenly spaced on the mel scale `2595 log10(1 + f / 700)` from 0 Hz to half the sampling rate.
+    Make triangular filters, evenly spaced on the mel scale `2595 log10(1 + f / 700)` from 0 Hz to half the
+    sampling rate.
 
     Args:
         num_mel_bins (`int`):
@@ -20,7 +21,7 @@ def mel_filter_bank(num_mel_bins: int, n_fft: int, sampling_rate: int) -> torch.
 
     Returns:
         `torch.FloatTensor` of shape `(n_fft // 2 + 1, num_mel_bins)`. A filter narrower than the spacing of the
-        spectrum's bins weighs the two bins around its centre.
+        spectrum's bins covers the two bins around its center.
     """
     nyquist = sampling_rate / 2
     highest_mel = 2595 * torch.log10(torch.tensor(1 + nyquist / 700, dtype=torch.float64))
@@ -28,7 +29,7 @@ def mel_filter_bank(num_mel_bins: int, n_fft: int, sampling_rate: int) -> torch.
     edges = 700 * (10 ** (mels / 2595) - 1)
     spacing = sampling_rate / n_fft
     frequencies = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * spacing
-    # At the low end mel filters are narrower than one bin; without a least width they would be all zero.
+    # At the low end mel filters are narrower than one bin. Without a minimum width they would be all zero.
     rise = (edges[1:-1] - edges[:-2]).clamp(min=spacing)
     fall = (edges[2:] - edges[1:-1]).clamp(min=spacing)
     distance = frequencies.unsqueeze(-1) - edges[1:-1]
@@ -38,7 +39,7 @@ def mel_filter_bank(num_mel_bins: int, n_fft: int, sampling_rate: int) -> torch.
 
 class MultiScaleLogMel(nn.Module):
     r"""
-    Log-mel spectrograms at several window lengths, and the mean absolute difference between those of two waveforms.
+    Mean absolute difference between the log-mel spectrograms of two waveforms, at several window lengths.
 
     Args:
         sampling_rate (`int`, *optional*, defaults to 24000):
@@ -46,12 +47,12 @@ class MultiScaleLogMel(nn.Module):
         window_lengths (`Sequence[int]`, *optional*, defaults to `(256, 512, 1024, 2048)`):
             Hann windows in samples; the hop is a quarter of the window.
         num_mel_bins (`Sequence[int]`, *optional*, defaults to `(16, 32, 64, 80)`):
-            Number of filters for each window.
+            Number of filters for each window length.
         floor (`float`, *optional*, defaults to 1e-3):
             Added to the mel magnitudes before the natural logarithm, so that silence stays finite.
 
     Raises:
-        `ValueError`: if the two sequences differ in length.
+        ValueError: If the two sequences differ in length.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class MultiScaleLogMel(nn.Module):
         super().__init__()
         if len(window_lengths) != len(num_mel_bins):
             raise ValueError(
-                f"`window_lengths` and `num_mel_bins` must have one length, got {len(window_lengths)} and "
+                f"`window_lengths` and `num_mel_bins` must have the same length, got {len(window_lengths)} and "
                 f"{len(num_mel_bins)}."
             )
         self.window_lengths = tuple(window_lengths)
@@ -75,6 +76,8 @@ class MultiScaleLogMel(nn.Module):
 
     def spectrogram(self, waveform: torch.Tensor, window_length: int) -> torch.Tensor:
         r"""
+        Compute the log-mel spectrogram for one window length.
+
         Args:
             waveform (`torch.FloatTensor` of shape `(batch_size, num_samples)`):
                 Audio in [-1, 1].
@@ -84,7 +87,7 @@ class MultiScaleLogMel(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(batch_size, num_windows, num_mel_bins)`.
         """
-        # Zero padding takes clips of any length; reflection would refuse those shorter than half a window.
+        # Zero padding works for clips of any length. Reflection fails for those shorter than half a window.
         spectrum = torch.stft(
             waveform,
             window_length,
@@ -106,7 +109,7 @@ class MultiScaleLogMel(nn.Module):
                 Original.
 
         Returns:
-            `torch.FloatTensor`: mean absolute difference in nepers, averaged over the scales.
+            `torch.FloatTensor`: Mean absolute difference in nepers, averaged over the window lengths, a scalar.
         """
         distances = []
         for length in self.window_lengths:
@@ -118,16 +121,16 @@ class MultiScaleLogMel(nn.Module):
 
 def scale_invariant_sdr(waveform: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     r"""
-    Scale-invariant signal-to-distortion ratio in dB (Le Roux et al., arXiv 1811.02508), higher is better.
+    Compute the scale-invariant signal-to-distortion ratio (Le Roux et al., arXiv 1811.02508). Higher is better.
 
     Args:
         waveform (`torch.FloatTensor` of shape `(..., num_samples)`):
             Reconstruction.
         reference (`torch.FloatTensor` of shape `(..., num_samples)`):
-            Original; not silent.
+            Original, not silent.
 
     Returns:
-        `torch.FloatTensor` of shape `(...)`.
+        `torch.FloatTensor` of shape `(...)`: Ratios in dB.
     """
     waveform = waveform - waveform.mean(dim=-1, keepdim=True)
     reference = reference - reference.mean(dim=-1, keepdim=True)

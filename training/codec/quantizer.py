@@ -1,4 +1,4 @@
-"""Training of EnCodec's residual vector quantizer, for which transformers has inference code only."""
+"""Training of EnCodec's residual vector quantizer, for which transformers only has inference code."""
 
 from dataclasses import dataclass
 
@@ -13,52 +13,55 @@ class QuantizerOutput:
 
     Args:
         quantized (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
-            Sum of the chosen entries of the active rows; its gradient passes to the embeddings unchanged.
-        first_row (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
-            The entries of row C1 alone, with the same straight-through gradient.
-        codes (`torch.LongTensor` of shape `(num_rows, batch_size, num_frames)`):
-            Codes of every row, active or not.
-        commitment_loss (`torch.FloatTensor` of shape `(1,)`):
-            Mean squared distance of the embeddings to the partial sums of active rows.
+            Sum of the chosen entries of the active codebooks. Its gradient passes to the embeddings unchanged.
+        first_codebook (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
+            The entries of codebook C1 alone, with the same straight-through gradient.
+        codes (`torch.LongTensor` of shape `(num_codebooks, batch_size, num_frames)`):
+            Codes of every codebook, active or not.
+        commitment_loss (`torch.FloatTensor` of shape `()`):
+            Mean squared distance of the embeddings to the partial sums of the active codebooks.
     """
 
     quantized: torch.Tensor
-    first_row: torch.Tensor
+    first_codebook: torch.Tensor
     codes: torch.Tensor
     commitment_loss: torch.Tensor
 
 
-def kmeans(points: torch.Tensor, num_clusters: int, generator: torch.Generator, num_iterations: int = 10):
+def kmeans(
+    points: torch.Tensor, num_clusters: int, generator: torch.Generator, num_iterations: int = 10
+) -> tuple[torch.Tensor, torch.Tensor]:
     r"""
-    Lloyd's algorithm from distinct random points; a cluster that loses all its points restarts at a random point.
+    Cluster points with Lloyd's algorithm, starting from distinct random points. A cluster that loses all its points
+    restarts at a random point.
 
     Args:
-        points (`torch.FloatTensor` of shape `(num_points, dim)`):
-            What to cluster. With fewer points than clusters, points are drawn more than once.
+        points (`torch.FloatTensor` of shape `(num_points, hidden_size)`):
+            Points to cluster. If there are fewer points than clusters, some are drawn more than once.
         num_clusters (`int`):
-            Number of centres.
+            Number of clusters.
         generator (`torch.Generator`):
-            Source of all randomness: the same seed gives the same centres.
+            Source of all random numbers.
         num_iterations (`int`, *optional*, defaults to 10):
-            Number of assignment and update rounds.
+            Number of rounds of assignment and update.
 
     Returns:
-        `(torch.FloatTensor, torch.FloatTensor)`: centres of shape `(num_clusters, dim)` and the number of points of
-        each, of shape `(num_clusters,)`.
+        `(torch.FloatTensor, torch.FloatTensor)`: Centers of shape `(num_clusters, hidden_size)` and the number of
+        points of each, of shape `(num_clusters,)`.
     """
-    centres = _random_rows(points, num_clusters, generator)
+    centers = _random_points(points, num_clusters, generator)
     counts = points.new_ones(num_clusters)
     for _ in range(num_iterations):
-        assignment = torch.cdist(points, centres).argmin(dim=-1)
+        assignment = torch.cdist(points, centers).argmin(dim=-1)
         counts, sums = _cluster_sums(points, assignment, num_clusters)
-        centres = sums / counts.clamp(min=1).unsqueeze(-1)
+        centers = sums / counts.clamp(min=1).unsqueeze(-1)
         empty = counts == 0
         if empty.any():
-            centres[empty] = _random_rows(points, int(empty.sum()), generator)
-    return centres, counts
+            centers[empty] = _random_points(points, int(empty.sum()), generator)
+    return centers, counts
 
 
-def _random_rows(points: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+def _random_points(points: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
     order = torch.randperm(len(points), generator=generator)[:count]
     if len(order) < count:
         more = torch.randint(len(points), (count - len(order),), generator=generator)
@@ -66,20 +69,22 @@ def _random_rows(points: torch.Tensor, count: int, generator: torch.Generator) -
     return points[order]
 
 
-def _cluster_sums(points: torch.Tensor, assignment: torch.Tensor, num_clusters: int):
-    # A product with the one-hot matrix, not `index_add_`: its order of summation is fixed, so runs repeat exactly.
+def _cluster_sums(
+    points: torch.Tensor, assignment: torch.Tensor, num_clusters: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    # A product with the one-hot matrix sums in a fixed order, unlike `index_add_`, so that runs are reproducible.
     one_hot = nn.functional.one_hot(assignment, num_clusters).to(points.dtype)
     return one_hot.sum(dim=0), one_hot.t() @ points
 
 
 class ResidualQuantizerTrainer:
     r"""
-    Trains the codebooks of an [`~transformers.EncodecModel`] in place, in its own buffers (`embed`, `embed_avg`,
-    `cluster_size`), so that the saved model is a plain `EncodecModel`.
+    Trains the codebooks of an [`~transformers.EncodecModel`] in place, in the model's own buffers (`embed`,
+    `embed_avg`, `cluster_size`), so that the saved model is a plain `EncodecModel`.
 
-    Codebooks follow an exponential moving average (EMA) of the frames assigned to them (VQ-VAE, arXiv 1711.00937,
-    appendix A.1), start from k-means, and entries that fall out of use restart at frames of the current batch
-    (EnCodec, arXiv 2210.13438, section 3.2; SoundStream, arXiv 2107.03312).
+    Codebooks start from k-means. Their entries follow an exponential moving average (EMA) of the frames assigned to
+    them (VQ-VAE, arXiv 1711.00937, appendix A.1), and entries that fall out of use restart at frames of the current
+    batch (EnCodec, arXiv 2210.13438, section 3.2; SoundStream, arXiv 2107.03312).
 
     Args:
         quantizer (`nn.Module`):
@@ -87,13 +92,13 @@ class ResidualQuantizerTrainer:
         decay (`float`, *optional*, defaults to 0.99):
             EMA decay per update, in [0, 1).
         dead_threshold (`float`, *optional*, defaults to 0.2):
-            An entry restarts when its EMA count falls under this share of the count that equal use of all entries
-            would give.
+            An entry restarts when its EMA count falls below this share of the count that it would have if all entries
+            were used equally. In [0, 1).
         epsilon (`float`, *optional*, defaults to 1e-5):
             Laplace smoothing of the counts.
 
     Raises:
-        `ValueError`: if `decay` is outside [0, 1) or `dead_threshold` outside [0, 1).
+        ValueError: If `decay` or `dead_threshold` is outside [0, 1).
     """
 
     def __init__(
@@ -110,24 +115,24 @@ class ResidualQuantizerTrainer:
     @torch.no_grad()
     def initialize(self, frames: torch.Tensor, generator: torch.Generator, num_iterations: int = 10) -> None:
         r"""
-        Sets every row by k-means on what the rows before it leave over.
+        Set every codebook by k-means on the residuals that the codebooks before it leave.
 
         Args:
             frames (`torch.FloatTensor` of shape `(num_frames, hidden_size)`):
-                Outputs of the encoder on real audio; about twenty frames an entry are enough.
+                Outputs of the encoder for real audio. About twenty frames per entry are enough.
             generator (`torch.Generator`):
-                Source of randomness.
+                Source of all random numbers.
             num_iterations (`int`, *optional*, defaults to 10):
                 Rounds of k-means.
         """
         residual = frames
         for codebook in self.codebooks:
-            centres, counts = kmeans(residual, codebook.codebook_size, generator, num_iterations)
-            # Counts start at the scale of one entry's fair share, so that no entry counts as dead at once.
+            centers, counts = kmeans(residual, codebook.codebook_size, generator, num_iterations)
+            # Every entry starts with a count of at least 1, so that none is considered dead immediately.
             counts = counts.clamp(min=1)
             codebook.cluster_size.copy_(counts)
-            codebook.embed_avg.copy_(centres * counts.unsqueeze(-1))
-            codebook.embed.copy_(centres)
+            codebook.embed_avg.copy_(centers * counts.unsqueeze(-1))
+            codebook.embed.copy_(centers)
             codebook.inited.fill_(1)
             residual = residual - codebook.decode(codebook.quantize(residual))
 
@@ -136,20 +141,20 @@ class ResidualQuantizerTrainer:
         self, codebook: nn.Module, frames: torch.Tensor, assignment: torch.Tensor, generator: torch.Generator
     ) -> int:
         r"""
-        One EMA update of one row, then the restart of its dead entries.
+        Update one codebook by EMA, then restart its dead entries.
 
         Args:
             codebook (`nn.Module`):
                 `quantizer.layers[i].codebook`.
             frames (`torch.FloatTensor` of shape `(num_frames, hidden_size)`):
-                What this row had to quantize.
+                The residuals that this codebook quantized.
             assignment (`torch.LongTensor` of shape `(num_frames,)`):
-                The codes it chose.
+                Their codes.
             generator (`torch.Generator`):
-                Source of the frames that dead entries restart at.
+                Draws the frames at which dead entries restart.
 
         Returns:
-            `int`: number of entries restarted.
+            `int`: Number of restarted entries.
         """
         size = codebook.codebook_size
         counts, sums = _cluster_sums(frames, assignment, size)
@@ -160,9 +165,9 @@ class ResidualQuantizerTrainer:
         dead = codebook.cluster_size < self.dead_threshold * fair_share
         num_dead = int(dead.sum())
         if num_dead:
-            # The averages restart too, else the next update would pull the entry straight back to its old place.
+            # The averages restart too; otherwise the next update would pull the entry back to its old place.
             codebook.cluster_size[dead] = fair_share
-            codebook.embed_avg[dead] = _random_rows(frames, num_dead, generator) * fair_share
+            codebook.embed_avg[dead] = _random_points(frames, num_dead, generator) * fair_share
 
         total = codebook.cluster_size.sum()
         smoothed = (codebook.cluster_size + self.epsilon) / (total + size * self.epsilon) * total
@@ -172,48 +177,48 @@ class ResidualQuantizerTrainer:
     def quantize(
         self,
         embeddings: torch.Tensor,
-        num_active_rows: torch.Tensor | None = None,
+        num_active_codebooks: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> QuantizerOutput:
         r"""
-        Residual quantization with a straight-through gradient; updates the codebooks when a generator is given.
+        Quantize residually with a straight-through gradient. With a generator, also update the codebooks.
 
         Args:
             embeddings (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
                 Outputs of the encoder.
-            num_active_rows (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                How many rows, from the first, each example's sum takes (quantizer dropout). All by default.
+            num_active_codebooks (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                Number of codebooks, from the first, that each example's sum takes (quantizer dropout). All by default.
             generator (`torch.Generator`, *optional*):
-                Turns training of the codebooks on, and draws the restarts.
+                Enables training of the codebooks, and draws the frames at which entries restart.
 
         Returns:
             [`QuantizerOutput`]
         """
         batch_size, hidden_size, num_frames = embeddings.shape
-        if num_active_rows is None:
-            num_active_rows = torch.full((batch_size,), len(self.codebooks), device=embeddings.device)
+        if num_active_codebooks is None:
+            num_active_codebooks = torch.full((batch_size,), len(self.codebooks), device=embeddings.device)
         target = embeddings.detach()
         total = torch.zeros_like(target)
         partial_sum = torch.zeros_like(target)
-        first_row = total
+        first_codebook = total
         codes = []
         commitment = embeddings.new_zeros(())
-        for row, codebook in enumerate(self.codebooks):
+        for index, codebook in enumerate(self.codebooks):
             residual = (target - partial_sum).transpose(1, 2)
-            indices = codebook.encode(residual)
-            entries = codebook.decode(indices).transpose(1, 2)
-            codes.append(indices)
+            chosen = codebook.encode(residual)
+            entries = codebook.decode(chosen).transpose(1, 2)
+            codes.append(chosen)
             if generator is not None:
-                self.update(codebook, residual.reshape(-1, hidden_size), indices.reshape(-1), generator)
-            active = (num_active_rows > row).to(embeddings.dtype).view(-1, 1, 1)
+                self.update(codebook, residual.reshape(-1, hidden_size), chosen.reshape(-1), generator)
+            active = (num_active_codebooks > index).to(embeddings.dtype).view(-1, 1, 1)
             partial_sum = partial_sum + entries
             total = total + active * entries
-            if row == 0:
-                first_row = entries
+            if index == 0:
+                first_codebook = entries
             commitment = commitment + (active * (embeddings - partial_sum).pow(2)).mean()
         return QuantizerOutput(
             quantized=embeddings + (total - target),
-            first_row=embeddings + (first_row - target),
+            first_codebook=embeddings + (first_codebook - target),
             codes=torch.stack(codes),
             commitment_loss=commitment / len(self.codebooks),
         )

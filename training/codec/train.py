@@ -1,11 +1,11 @@
 """
-Training of a small EnCodec model on any folder of audio, on a CPU:
+Training of a small EnCodec model on a folder of audio, on a CPU:
 
     python -m audioformer.training.codec.train --data path/to/audio --output path/to/codec
 
-The result is a plain `transformers.EncodecModel` folder. The same command, started again after an interruption,
-continues from the last checkpoint; two runs with the same seed on the same machine are equal. On a machine with other
-work, set `OMP_PROC_BIND=true`: without it the threads may end up on one core, waiting for each other, at a tenth of
+The output is the folder of a plain `transformers.EncodecModel`. After an interruption, the same command resumes from
+the last checkpoint. Two runs with the same seed on the same machine give the same weights. On a machine that does
+other work, set `OMP_PROC_BIND=true`. Otherwise the threads may share one core and wait for each other, at a tenth of
 the speed.
 """
 
@@ -39,48 +39,56 @@ CHECKPOINT_NAME = "checkpoint.pt"
 
 @dataclass
 class CodecTrainingArguments:
-    """Settings of the training of a small codec; each field is an option of the command line."""
+    """Settings for training a small codec. Each field is an option of the command.
 
-    data: str = field(metadata={"help": "Folder of audio files, searched with its subfolders."})
-    output: str = field(metadata={"help": "Folder to write the codec to."})
-    exclude: list[str] = field(default_factory=list, metadata={"help": "Names of files to leave out."})
+    Raises:
+        ValueError: If a value is outside its range, or two of them exclude each other.
+    """
+
+    data: str = field(metadata={"help": "Folder of audio files, including its subfolders."})
+    output: str = field(metadata={"help": "Folder in which to save the codec."})
+    exclude: list[str] = field(default_factory=list, metadata={"help": "Names of files to skip."})
     attribution: str | None = field(
         default=None, metadata={"help": "CSV file with the columns filename and license; needs --licenses."}
     )
     licenses: list[str] = field(
-        default_factory=list, metadata={"help": "Keep only files under these licences of --attribution."}
+        default_factory=list, metadata={"help": "Use only files with these licenses, according to --attribution."}
     )
     max_steps: int = field(default=3000, metadata={"help": "Number of optimizer steps."})
     batch_size: int = field(default=8, metadata={"help": "Crops per step."})
     segment_s: float = field(default=1.0, metadata={"help": "Length of a crop in seconds."})
-    learning_rate: float = field(default=1e-3, metadata={"help": "Highest learning rate of AdamW."})
-    warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up, before cosine decay to 0."})
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate of AdamW."})
+    warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up before the cosine decay to 0."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
-    gain_db: float = field(default=6.0, metadata={"help": "Crops are scaled by a random gain within +/- this (dB)."})
+    gain_db: float = field(default=6.0, metadata={"help": "Random gain of crops: at most this many dB up or down."})
     mel_weight: float = field(default=1.0, metadata={"help": "Weight of the multi-scale log-mel distance."})
     waveform_weight: float = field(default=1.0, metadata={"help": "Weight of the waveform's mean absolute error."})
     commitment_weight: float = field(default=0.25, metadata={"help": "Weight of the commitment loss."})
     spectrum_weight: float = field(
         default=1.0,
-        metadata={"help": "Weight of a linear head (not saved) that reads the log-mel spectrum off row C1 alone."},
+        metadata={"help": "Weight of a linear head (not saved) that predicts the log-mel spectrum from codebook C1."},
     )
     quantizer_start_step: int = field(
-        default=200, metadata={"help": "Steps without quantization before the codebooks start from k-means."}
+        default=200, metadata={"help": "Steps without quantization, after which k-means initializes the codebooks."}
     )
-    quantizer_decay: float = field(default=0.99, metadata={"help": "Decay of the codebooks' moving averages."})
-    full_rows_rate: float = field(
-        default=0.5, metadata={"help": "Share of crops that use all rows; the others a random number of rows."}
+    quantizer_decay: float = field(default=0.99, metadata={"help": "Decay of the moving averages of the codebooks."})
+    all_codebooks_rate: float = field(
+        default=0.5,
+        metadata={
+            "help": "Share of crops that use all codebooks; others use a random number of them.",
+            "aliases": ["--full_rows_rate", "--full-rows-rate"],
+        },
     )
     num_filters: int = field(default=8, metadata={"help": "Channels of the first convolution."})
-    hidden_size: int = field(default=64, metadata={"help": "Width of the codebooks."})
+    hidden_size: int = field(default=64, metadata={"help": "Dimension of the codebooks' entries."})
     num_lstm_layers: int = field(default=1, metadata={"help": "LSTM layers in the encoder and in the decoder."})
-    codebook_size: int = field(default=1024, metadata={"help": "Entries of each of the four rows, a power of 2."})
-    seed: int = field(default=0, metadata={"help": "Seed of weights, crops, gains and codebooks."})
-    logging_steps: int = field(default=50, metadata={"help": "Steps between two entries of the log."})
-    save_steps: int = field(default=200, metadata={"help": "Steps between two checkpoints."})
-    num_threads: int = field(default=0, metadata={"help": "Threads of torch; 0 leaves torch's own choice."})
+    codebook_size: int = field(default=1024, metadata={"help": "Entries of each of the four codebooks, a power of 2."})
+    seed: int = field(default=0, metadata={"help": "Seed for weights, crops, gains and codebooks."})
+    logging_steps: int = field(default=50, metadata={"help": "Steps between log entries."})
+    save_steps: int = field(default=200, metadata={"help": "Steps between checkpoints."})
+    num_threads: int = field(default=0, metadata={"help": "Number of torch threads; 0 keeps torch's default."})
     overwrite: bool = field(
-        default=False, metadata={"help": "Start anew even if --output holds a codec or checkpoint."}
+        default=False, metadata={"help": "Start over even if --output contains a codec or a checkpoint."}
     )
 
     def __post_init__(self) -> None:
@@ -88,17 +96,17 @@ class CodecTrainingArguments:
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
         if self.segment_s <= 0:
-            raise ValueError(f"`segment_s` must be positive, got {self.segment_s}.")
+            raise ValueError(f"`segment_s` must be more than 0 seconds, got {self.segment_s}.")
         if not 0 <= self.quantizer_start_step < self.max_steps:
             raise ValueError(
                 f"`quantizer_start_step` must be in [0, max_steps), got {self.quantizer_start_step} with "
                 f"`max_steps` {self.max_steps}: the codebooks would never be trained."
             )
         if bool(self.attribution) != bool(self.licenses):
-            raise ValueError("`attribution` and `licenses` go together: give both or neither.")
+            raise ValueError("`attribution` and `licenses` must be given together.")
 
     def recipe(self) -> dict[str, Any]:
-        """The settings that decide the result: all but folders and those of logging and speed."""
+        """Return the settings that affect the weights: all but those of folders, logging and speed."""
         skipped = ("data", "output", "attribution", "logging_steps", "save_steps", "num_threads", "overwrite")
         return {name: value for name, value in asdict(self).items() if name not in skipped}
 
@@ -107,8 +115,8 @@ class CodecTrainer:
     r"""
     Trains encoder, decoder and codebooks of a small [`~transformers.EncodecModel`] together.
 
-    Every random choice of a step is drawn from the seed and the step's number, so that a run continued from a
-    checkpoint is equal to one that was never interrupted.
+    All random numbers of a step depend on the seed and the number of the step only, so that a run resumed from a
+    checkpoint gives the same weights as an uninterrupted one.
 
     Args:
         args ([`CodecTrainingArguments`]):
@@ -143,7 +151,7 @@ class CodecTrainer:
         self.log_history: list[dict[str, float]] = []
 
     def sample_batch(self, step: int, batch_size: int | None = None) -> torch.Tensor:
-        """Random crops at random gains, `torch.FloatTensor` of shape `(batch_size, 1, num_samples)`."""
+        """Draw random crops with random gains, a `torch.FloatTensor` of shape `(batch_size, 1, num_samples)`."""
         rng = np.random.default_rng([self.args.seed, step])
         length = round(self.args.segment_s * self.config.sampling_rate)
         crops = []
@@ -154,7 +162,7 @@ class CodecTrainer:
         return torch.from_numpy(np.stack(crops)).to(torch.float32).unsqueeze(1)
 
     def _sample_crop(self, rng: np.random.Generator, length: int, attempts: int = 3) -> np.ndarray:
-        # Datasets pad short sounds with digital silence, from which a codec learns nothing: it is drawn less often.
+        # Data sets pad short sounds with digital silence. A codec learns nothing from it, so it is drawn less often.
         for _ in range(attempts):
             waveform = self.waveforms[rng.integers(len(self.waveforms))]
             start = rng.integers(max(1, len(waveform) - length + 1))
@@ -164,7 +172,7 @@ class CodecTrainer:
         return np.pad(crop, (0, length - len(crop)))
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then half a cosine down to 0."""
+        """Return the rate of a step: linear warm-up, then cosine decay to 0."""
         warmup = min(self.args.warmup_steps, self.args.max_steps // 10)
         if step < warmup:
             return self.args.learning_rate * (step + 1) / warmup
@@ -172,29 +180,29 @@ class CodecTrainer:
         return self.args.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
     def spectrum_targets(self, reference: torch.Tensor, num_frames: int) -> torch.Tensor:
-        """Log-mel spectrum at the end of each code's frame, of shape `(batch_size, num_frames, 64)`."""
-        # A window of 1024 has a hop of 256 samples, a code 320: the nearest window to each code's end.
+        """Return the log-mel spectrum at the end of each code's frame, of shape `(batch_size, num_frames, 64)`."""
+        # Windows of 1024 samples have a hop of 256, codes one of 320. The window nearest to each code's end is taken.
         spectrum = self.log_mel.spectrogram(reference, 1024)
         ends = (torch.arange(1, num_frames + 1) * self.config.hop_length / 256).round().long() - 1
         return spectrum[:, ends.clamp(max=spectrum.shape[1] - 1)]
 
     def compute_loss(self, audio: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        """Weighted total under `loss`, and each component under its own name."""
+        """Return the weighted total as `loss`, and each component under its own name."""
         args = self.args
         embeddings = self.codec.encoder(audio)
         components = {}
         loss = 0.0
         if step >= args.quantizer_start_step:
             generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-            num_rows = self.config.num_quantizers
-            rows = torch.randint(1, num_rows + 1, (len(audio),), generator=generator)
-            rows[torch.rand(len(audio), generator=generator) < args.full_rows_rate] = num_rows
-            quantized = self.quantizer.quantize(embeddings, rows, generator)
+            num_codebooks = self.config.num_quantizers
+            num_active = torch.randint(1, num_codebooks + 1, (len(audio),), generator=generator)
+            num_active[torch.rand(len(audio), generator=generator) < args.all_codebooks_rate] = num_codebooks
+            quantized = self.quantizer.quantize(embeddings, num_active, generator)
             components["commitment"] = quantized.commitment_loss
             loss = loss + args.commitment_weight * quantized.commitment_loss
-            first_row, embeddings = quantized.first_row, quantized.quantized
+            first_codebook, embeddings = quantized.first_codebook, quantized.quantized
         else:
-            first_row = embeddings
+            first_codebook = embeddings
         decoded = self.codec.decoder(embeddings)[..., : audio.shape[-1]]
         reference = audio[:, 0]
         components["log_mel_l1"] = self.log_mel(decoded[:, 0], reference)
@@ -202,26 +210,31 @@ class CodecTrainer:
         loss = loss + args.mel_weight * components["log_mel_l1"] + args.waveform_weight * components["waveform_l1"]
         if args.spectrum_weight > 0:
             with torch.no_grad():
-                targets = self.spectrum_targets(reference, first_row.shape[-1])
-            components["spectrum_l1"] = (self.spectrum_head(first_row.transpose(1, 2)) - targets).abs().mean()
+                targets = self.spectrum_targets(reference, first_codebook.shape[-1])
+            predicted = self.spectrum_head(first_codebook.transpose(1, 2))
+            components["spectrum_l1"] = (predicted - targets).abs().mean()
             loss = loss + args.spectrum_weight * components["spectrum_l1"]
         return {"loss": loss, **components}
 
     @torch.no_grad()
     def start_quantizer(self) -> None:
-        """K-means on about twenty encoder outputs an entry."""
+        """Initialize the codebooks by k-means on about twenty encoder outputs per entry."""
         frames_per_crop = math.ceil(self.args.segment_s * self.config.frame_rate)
         num_batches = max(1, round(20 * self.config.codebook_size / (frames_per_crop * self.args.batch_size)))
         outputs = []
         for index in range(num_batches):
-            # Batch numbers past the last step: crops that training itself does not see.
+            # Step numbers after the last step give crops that training itself does not draw.
             embeddings = self.codec.encoder(self.sample_batch(self.args.max_steps + index))
             outputs.append(embeddings.transpose(1, 2).reshape(-1, self.config.hidden_size))
         generator = torch.Generator().manual_seed(self.args.seed)
         self.quantizer.initialize(torch.cat(outputs), generator)
 
     def train_step(self) -> dict[str, float]:
-        """One optimizer step; returns the losses."""
+        """Take one optimizer step and return the losses.
+
+        Raises:
+            RuntimeError: If the gradient is not finite.
+        """
         if self.step == self.args.quantizer_start_step:
             self.start_quantizer()
         for group in self.optimizer.param_groups:
@@ -231,13 +244,13 @@ class CodecTrainer:
         losses["loss"].backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.args.max_grad_norm)
         if not torch.isfinite(norm):
-            raise RuntimeError(f"The gradient is not finite at step {self.step}; try a lower `learning_rate`.")
+            raise RuntimeError(f"The gradient is not finite in step {self.step}: try a lower `learning_rate`.")
         self.optimizer.step()
         self.step += 1
         return {name: float(value.detach()) for name, value in losses.items()} | {"grad_norm": float(norm)}
 
     def train(self, checkpoint: Path | None = None) -> None:
-        """Runs to `max_steps`, saving to `checkpoint` on the way."""
+        """Train up to `max_steps`, saving to `checkpoint` every `save_steps` steps."""
         recent: list[dict[str, float]] = []
         wall, cpu = time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s
         with tqdm(total=self.args.max_steps, initial=self.step, desc="Training", mininterval=1.0) as bar:
@@ -246,7 +259,7 @@ class CodecTrainer:
                 bar.update()
                 self.wall_s, self.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
                 if self.step % self.args.logging_steps == 0 or self.step == self.args.max_steps:
-                    # Losses of the quantizer are missing from the steps before it started.
+                    # Steps before the quantizer's start have no losses of the quantizer.
                     entry = {
                         name: round(float(np.mean([losses[name] for losses in recent if name in losses])), 4)
                         for name in recent[-1]
@@ -258,7 +271,7 @@ class CodecTrainer:
                     self.save_checkpoint(checkpoint)
 
     def save_checkpoint(self, path: Path) -> None:
-        """Writes everything a later process needs, to a temporary name first, so that a kill leaves a whole file."""
+        """Write what resuming needs. A killed process leaves either the previous checkpoint or the new one."""
         state = {
             "recipe": self.args.recipe(),
             "num_clips": len(self.waveforms),
@@ -275,16 +288,22 @@ class CodecTrainer:
         os.replace(temporary, path)
 
     def load_checkpoint(self, path: Path) -> None:
-        """Continues from `path`; a `ValueError` names the settings that differ from those it was written with."""
+        """Restore the state that `save_checkpoint` wrote.
+
+        Raises:
+            ValueError: If the settings differ from those of the checkpoint.
+        """
         state = torch.load(path, weights_only=True)
         recipe = self.args.recipe() | {"num_clips": len(self.waveforms)}
         saved = state["recipe"] | {"num_clips": state["num_clips"]}
+        if "full_rows_rate" in saved:  # its former name
+            saved["all_codebooks_rate"] = saved.pop("full_rows_rate")
         differing = [
             f"{name} {saved.get(name)} -> {recipe.get(name)}" for name in recipe if recipe[name] != saved.get(name)
         ]
         if differing:
             raise ValueError(
-                f"{str(path)!r} was written with other settings ({', '.join(differing)}); give those, another "
+                f"{str(path)!r} was written with other settings ({', '.join(differing)}): use those, another "
                 "`output`, or `overwrite`."
             )
         self.codec.load_state_dict(state["codec"])
@@ -296,22 +315,24 @@ class CodecTrainer:
 
 def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
     r"""
-    Trains, saves, loads the saved folder again and evaluates it.
+    Train a codec, save it, load the saved folder and evaluate it.
 
     Args:
         args ([`CodecTrainingArguments`]):
             Settings.
 
     Returns:
-        `dict`: the contents of `training_log.json`: `recipe`, `evaluation`, times in seconds and `log_history`.
+        `dict`: The contents of `training_log.json`: `recipe`, `training` (clips, times in seconds), `evaluation` and
+        `log_history`.
 
     Raises:
-        `ValueError`: if no audio is found, files cannot be read, or `output` holds a finished codec.
+        ValueError: If no audio is found, files cannot be read, `output` contains a finished codec, or its checkpoint
+            was written with other settings.
     """
     output = Path(args.output)
     checkpoint = output / CHECKPOINT_NAME
     if (output / "model.safetensors").exists() and not checkpoint.exists() and not args.overwrite:
-        raise ValueError(f"{args.output!r} holds a codec already; give another `output`, or `overwrite`.")
+        raise ValueError(f"{args.output!r} already contains a codec: use another `output`, or `overwrite`.")
     allowed = names_with_license(args.attribution, args.licenses) if args.attribution else None
     paths = find_audio(args.data, args.exclude, allowed)
     waveforms = load_audio_files(paths, EncodecConfig.sampling_rate)
@@ -324,7 +345,7 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists() and not args.overwrite:
         trainer.load_checkpoint(checkpoint)
-        logger.info("continuing from step %d", trainer.step)
+        logger.info("resuming from step %d", trainer.step)
     trainer.train(checkpoint)
 
     trainer.codec.save_pretrained(output)
@@ -349,7 +370,7 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line; prints the evaluation of the saved codec."""
+    """Run the command and print the evaluation of the saved codec."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     (args,) = HfArgumentParser(CodecTrainingArguments).parse_args_into_dataclasses(args=argv)
     report = train_codec(args)

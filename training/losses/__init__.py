@@ -1,4 +1,4 @@
-"""Losses of fine-tuning: tensors in, a scalar out, and no model inside."""
+"""Losses of fine-tuning, which map tensors to a scalar and know nothing of models."""
 
 from .lsep import LSEPLoss
 from .multi_positive_contrastive import MultiPositiveContrastiveLoss

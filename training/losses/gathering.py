@@ -1,46 +1,46 @@
-"""Rows of every process, for losses whose batch is the joined one."""
+"""Gathering tensors of all processes, for losses over the batch of all of them."""
 
 import torch
 from torch import distributed
 
 
 def number_of_processes() -> int:
-    """Size of the default process group, 1 where none is initialised."""
+    """Return the size of the default process group, 1 if none is initialized."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
-def gather_across_processes(rows: torch.Tensor) -> tuple[torch.Tensor, int]:
+def gather_across_processes(share: torch.Tensor) -> tuple[torch.Tensor, int]:
     r"""
-    Join a tensor of every process along its first dimension, in the order of the ranks. No gradient passes.
+    Concatenate a tensor of every process along its first dimension, in the order of the ranks, without gradients.
 
-    Every process of the default group must call it, with as many rows as it likes. Costs two collectives, the first
-    of a few integers, and one wait for the device, because sizes decide shapes.
+    Every process of the default group must call this function. It takes two collectives, the first for a few integers,
+    and synchronizes with the device once, because the sizes decide shapes.
 
     Args:
-        rows (`torch.Tensor` of shape `(num_rows, ...)`):
-            The share of this process, at least one-dimensional.
+        share (`torch.Tensor` of shape `(batch_size, ...)`):
+            The share of this process. `batch_size` may differ between processes.
 
     Returns:
-        `torch.Tensor` of shape `(sum of num_rows, ...)`, and the position (`int`) of the first own row in it.
+        `torch.Tensor` of shape `(sum of batch_size, ...)`, and the index (`int`) at which the own share begins in it.
 
     Raises:
-        `ValueError`: on every process, if the shapes differ elsewhere than in the first dimension.
+        ValueError: On every process, if the shapes differ in more than the first dimension.
     """
-    rows = rows.detach()
-    own_shape = torch.tensor(rows.shape, device=rows.device)
+    share = share.detach()
+    own_shape = torch.tensor(share.shape, device=share.device)
     shapes = [torch.empty_like(own_shape) for _ in range(number_of_processes())]
     distributed.all_gather(shapes, own_shape)
     shapes = torch.stack(shapes).tolist()
     if any(shape[1:] != shapes[0][1:] for shape in shapes):
         raise ValueError(
-            "Processes may differ in the first dimension (their batch sizes) alone, got the shapes "
+            "Shapes may differ between processes in the first dimension (the batch size) only, got "
             f"{[tuple(shape) for shape in shapes]} by rank."
         )
     counts = [shape[0] for shape in shapes]
-    # Collectives want equal shapes: the shorter shares travel padded and are cut again.
-    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
-    padded[: len(rows)] = rows
+    # Collectives need equal shapes: shorter shares are padded, and cut after the exchange.
+    padded = share.new_zeros((max(counts), *share.shape[1:]))
+    padded[: len(share)] = share
     gathered = [torch.empty_like(padded) for _ in counts]
     distributed.all_gather(gathered, padded)
-    joined = torch.cat([share[:count] for share, count in zip(gathered, counts, strict=True)])
+    joined = torch.cat([other[:count] for other, count in zip(gathered, counts, strict=True)])
     return joined, sum(counts[: distributed.get_rank()])

@@ -29,7 +29,7 @@ class ClassificationTrainer(AudioTrainer):
             dimension of `logits` being the clips. Its configuration has `problem_type`, and may have
             `classification_loss`.
         args ([`AudioTrainingArguments`]): `label_smoothing_factor` changes the targets of training, not of evaluation.
-        data_collator: Makes a batch of a list of items. `labels` of the batch have one row per clip.
+        data_collator: Makes a batch of a list of items. The first dimension of `labels` is the clips.
         kwargs: As in [`AudioTrainer`].
 
     Raises:

@@ -1,4 +1,4 @@
-"""The frozen models of FT2, and their vectors of every clip, computed once (AudioFormer, arXiv 2308.07221, 3.3.2)."""
+"""The frozen models of FT2 and their vectors for all clips (AudioFormer, arXiv 2308.07221, section 3.3.2)."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from ..examples.collators import DataCollatorForCodecClassification
 Result = TypeVar("Result")
 
 CLIPS_PER_BLOCK = 256
-"""Clips whose vectors are computed, written and marked as finished together: what a kill loses at most."""
+"""Clips whose vectors are computed, written and marked as finished together; a killed run loses at most these."""
 
 FORWARD_SETTINGS = (
     "codebook",
@@ -34,40 +34,41 @@ FORWARD_SETTINGS = (
     "rope_parameters",
     "pad_token_id",
 )
-"""Fields of the configuration that change vectors without changing the shape of a weight."""
+"""Fields of the configuration that affect the vectors but not the shapes of the weights."""
 
 
 def load_teachers(
     teachers: Sequence[str | Path | AudioFormerPreTrainedModel], config: AudioFormerConfig
 ) -> list[AudioFormerModel]:
     r"""
-    The frozen encoders that give the positives of FT2: those of the rows C2 to CN next to an anchor of row C1.
+    Load the frozen encoders that compute the positives of FT2: those of the codebooks C2 to CN, for an anchor of C1.
 
-    Configurations are checked before any weight is read.
+    Configurations are checked before any weights are read.
 
     Args:
         teachers (sequence of `str`, `Path` or [`AudioFormerPreTrainedModel`]):
-            Folders or Hub ids of pre-trained models, with or without the masked-LM head, or such models, which are
-            frozen in place. The row that a model reads is its `config.codebook`.
+            Folders or Hub ids of pre-trained models, with or without the masked-LM head, or loaded models, which are
+            frozen in place. A model reads the codebook `config.codebook`.
         config ([`AudioFormerConfig`]):
-            That of the anchor, the model to fine-tune.
+            Configuration of the anchor, the model to fine-tune.
 
     Returns:
-        list of [`AudioFormerModel`], in the order of their rows: float32, in eval mode (no dropout), no gradients.
+        `list` of [`AudioFormerModel`]: In the order of their codebooks, in float32 and eval mode (no dropout), without
+        gradients.
 
     Raises:
-        `ValueError`: no teacher; a teacher that is no AudioFormer model, is of another `hidden_size` or
-        `codebook_size` than the anchor, or reads the row of the anchor or of another teacher; a
-        checkpoint that lacks weights of the encoder.
+        ValueError: If there is no teacher; if a teacher is not an AudioFormer model, differs from the anchor in
+            `hidden_size`, `codebook_size`, `pad_token_id` or `code_offset`, or reads the codebook of the anchor or of
+            another teacher; or if a checkpoint lacks weights of the encoder.
     """
     configs = [_config(teacher) for teacher in teachers]
     names = [_name(teacher) for teacher in teachers]
-    for name, of_teacher in zip(names, configs, strict=True):
+    for name, teacher_config in zip(names, configs, strict=True):
         for field in ("hidden_size", "codebook_size"):
-            value, needed = getattr(of_teacher, field), getattr(config, field)
+            value, needed = getattr(teacher_config, field), getattr(config, field)
             if value != needed:
                 raise ValueError(f"Teacher {name}: `{field}` must be that of the anchor, {needed}, got {value}.")
-    _check_rows(names, configs, config.codebook)
+    _check_codebooks(names, configs, config.codebook)
     return sorted((_freeze(teacher) for teacher in teachers), key=lambda model: model.config.codebook)
 
 
@@ -76,29 +77,30 @@ def pooled_vectors(
     teachers: Sequence[AudioFormerModel], input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """
-    Mean-pooled vectors of the teachers, each on its own row of the same clips.
+    Compute the mean-pooled vectors of the teachers, each from its own codebook of the same clips.
 
     Args:
         teachers (sequence of [`AudioFormerModel`]):
-            N - 1 frozen encoders, from [`load_teachers`].
-        input_ids (`torch.LongTensor` of shape `(batch_size, N - 1, sequence_length)`):
-            Ids of the rows in the order of the teachers, padded with PAD.
+            Frozen encoders from [`load_teachers`], `num_codebooks - 1` of them.
+        input_ids (`torch.LongTensor` of shape `(batch_size, num_codebooks - 1, sequence_length)`):
+            Ids of the codebooks, in the order of the teachers, padded with PAD.
         attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
-            1 where there is audio, in all rows; by default where the ids are not PAD.
+            1 where there is audio, for all codebooks; by default where the ids are not PAD.
 
     Returns:
-        `torch.FloatTensor` of shape `(batch_size, N - 1, hidden_size)`, float32, without gradient.
+        `torch.FloatTensor` of shape `(batch_size, num_codebooks - 1, hidden_size)`: Vectors in float32, without
+        gradient.
 
     Raises:
-        `ValueError`: ids of another number of rows than there are teachers.
+        ValueError: If the ids have another number of codebooks than there are teachers.
     """
     if input_ids.ndim != 3 or input_ids.shape[1] != len(teachers):
         raise ValueError(
-            f"Ids for teachers must have the shape (batch_size, {len(teachers)}, sequence_length), one row a teacher, "
-            f"got {tuple(input_ids.shape)}."
+            f"Ids for teachers must have the shape (batch_size, {len(teachers)}, sequence_length), one codebook per "
+            f"teacher, got {tuple(input_ids.shape)}."
         )
-    rows = zip(teachers, input_ids.unbind(1), strict=True)
-    return torch.stack([teacher(ids, attention_mask).pooler_output for teacher, ids in rows], dim=1).float()
+    pairs = zip(teachers, input_ids.unbind(1), strict=True)
+    return torch.stack([teacher(ids, attention_mask).pooler_output for teacher, ids in pairs], dim=1).float()
 
 
 def build_positives(
@@ -110,41 +112,41 @@ def build_positives(
     batch_size: int = 16,
 ) -> np.memmap:
     r"""
-    The positives of FT2, one vector for each clip and teacher, computed once and kept in a file.
+    Compute the positives of FT2, one vector per clip and teacher, once, and keep them in a file.
 
-    A frozen model without dropout gives the same vector in every epoch, so a second run on the same teachers, codec
-    and clips finds the file and runs no teacher. The file is named by the SHA-256 of the weights and settings of the
-    teachers, `codec_fingerprint`, and the ids and codes of the clips in their order. Work is done in blocks of 256
-    clips, sorted by length within a block so that little is padded; a run that was killed goes on after the blocks
-    that it finished. Under `accelerate launch` or `torchrun` the processes share the blocks and all must call;
-    `cache_dir` then has to be a folder that all of them see. Several runs may use one folder at the same time.
+    A frozen model without dropout computes the same vector in every epoch, so a second run with the same teachers,
+    codec and clips finds the file and runs no teacher. The file is named by the SHA-256 of the weights and settings of
+    the teachers, `codec_fingerprint`, and the ids and codes of the clips in their order. The work is done in blocks of
+    256 clips, sorted by length within a block to save padding; a run that was killed resumes after the blocks it has
+    finished. Under `accelerate launch` or `torchrun` the processes share the blocks. All of them must call this
+    function, with a `cache_dir` that all of them see. Several runs may use one folder at the same time.
 
     Args:
         teachers (sequence of [`AudioFormerPreTrainedModel`]):
             From [`load_teachers`]. They are moved to the device of this process.
-        codes (sequence of `np.ndarray` of shape `(rows, frames)`):
-            Codes of each clip, 0 to 1023, with at least the rows that the teachers read. Any random-access sequence:
-            two passes over it, or one if the file is there.
+        codes (sequence of `np.ndarray` of shape `(num_codebooks, num_frames)`):
+            Codes of each clip, from 0 to 1023, with at least the codebooks that the teachers read. Any random-access
+            sequence. It is read twice, or once if the file exists.
         ids (sequence of `str`):
             A name for each clip.
         cache_dir (`str` or `Path`):
-            Folder of the files; made if it is not there.
+            Folder of the files, created if it does not exist.
         codec_fingerprint (`str`):
-            What identifies the codec that made the codes.
+            Identifies the codec that made the codes.
         batch_size (`int`, *optional*, defaults to 16):
-            Clips in a forward pass. Vectors depend on it by rounding only (less than 1e-5), so it is not in the name.
+            Clips per forward pass. It affects the vectors by rounding only (less than 1e-5), so it is not in the name.
 
     Returns:
-        `np.memmap` of shape `(num_clips, len(teachers), hidden_size)`, float32, read-only, in the order of `codes`.
-        Beside the `.npy` file lies a `.json` file that says what is in it.
+        `np.memmap` of shape `(num_clips, num_codebooks - 1, hidden_size)`: Vectors in float32, read-only, in the order
+        of `codes` and `teachers`. A `.json` file next to the `.npy` file describes them.
 
     Raises:
-        `ValueError`: no teacher or no clip; two teachers of one row or of two sizes; not as many ids as clips; a clip
-        that lacks a row or is a list of copies, whose vectors differ by copy; a `batch_size` below 1; a `cache_dir`
-        that this process does not share with the first one.
+        ValueError: If there is no teacher or no clip; if two teachers read one codebook or differ in size; if the
+            numbers of ids and clips differ; if a clip lacks a codebook, or is a list of copies, whose vectors would
+            differ; if `batch_size` is below 1; or if this process does not share `cache_dir` with the first one.
     """
     names, configs = [_name(teacher) for teacher in teachers], [teacher.config for teacher in teachers]
-    rows = _check_rows(names, configs)
+    codebooks = _check_codebooks(names, configs)
     sizes = sorted({config.hidden_size for config in configs})
     if len(sizes) > 1:
         raise ValueError(f"Teachers must have one `hidden_size`, got {sizes}.")
@@ -154,28 +156,29 @@ def build_positives(
         raise ValueError(f"At least one clip, and as many ids as clips, are needed, got {len(ids)} and {len(codes)}.")
     state = PartialState()
     models = [_freeze(teacher).to(state.device) for teacher in teachers]
-    # One process reads all codes for the name, rather than eight at once from one disk.
-    key = _from_first_process(lambda: _key(models, _checked_clips(codes, ids, rows), codec_fingerprint))
-    cache = _VectorFile(Path(cache_dir), key, (len(codes), len(rows), *sizes))
+    # One process reads all codes for the name; otherwise eight processes would read them from one disk at once.
+    key = _from_first_process(lambda: _key(models, _checked_clips(codes, ids, codebooks), codec_fingerprint))
+    cache = _VectorFile(Path(cache_dir), key, (len(codes), len(codebooks), *sizes))
     cache.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(cache.path.with_suffix(".lock")) if state.is_main_process else nullcontext():
-        # What is left is found out once: other processes may finish blocks before the last one has looked.
+        # One process looks for unfinished blocks: others may finish some before the last one has looked.
         blocks = _from_first_process(cache.unfinished_blocks)
         if blocks:
-            _fill(cache, blocks, models, CodeExamples(codes, codebook=rows[0], positive_codebooks=rows), batch_size)
+            examples = CodeExamples(codes, codebook=codebooks[0], positive_codebooks=codebooks)
+            _fill(cache, blocks, models, examples, batch_size)
             state.wait_for_everyone()
         if state.is_main_process and not cache.path.exists():
-            cache.finish({"codebooks": rows, "teachers": names, "codec_fingerprint": codec_fingerprint})
+            cache.finish({"codebooks": codebooks, "teachers": names, "codec_fingerprint": codec_fingerprint})
         state.wait_for_everyone()
     return np.load(cache.path, mmap_mode="r")
 
 
 class _VectorFile:
-    """An array on disk that is filled block by block: `.part` and a folder of marks at first, at last `.npy`.
+    """An array on disk that is filled block by block: first a `.part` file and a folder of marks, then a `.npy` file.
 
-    A block counts as finished once its mark is there, and the mark comes after its vectors are on the disk. Whatever
-    lies in a block without a mark is overwritten. No page is mapped for writing: processes on several nodes would
-    overwrite each other where their blocks meet.
+    A block is finished once its mark exists, which is made after its vectors are on the disk. A block without a mark
+    is overwritten. No page is mapped for writing, because processes on different nodes would overwrite each other's
+    vectors where their blocks meet.
     """
 
     def __init__(self, folder: Path, key: str, shape: tuple[int, int, int]) -> None:
@@ -184,11 +187,11 @@ class _VectorFile:
         self.part, self.marks = self.path.with_suffix(".part"), self.path.with_suffix(".blocks")
 
     def unfinished_blocks(self) -> list[tuple[int, int]]:
-        """First and last + 1 clip of what is to be computed; makes the `.part` file if there is none."""
+        """Return the first clip and the end of each block to compute. Create the `.part` file if there is none."""
         if self.path.exists():
             return []
         if not self.part.exists():
-            # Marks without their file would be those of vectors that are gone.
+            # Marks without a `.part` file belong to vectors that no longer exist.
             shutil.rmtree(self.marks, ignore_errors=True)
             new = self.path.with_suffix(".new")
             np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=self.shape).flush()
@@ -199,7 +202,7 @@ class _VectorFile:
         return [block for block in blocks if not self._mark(block).exists()]
 
     def write(self, block: tuple[int, int], vectors: np.ndarray) -> None:
-        """Put `vectors` in their place, and mark the block once they are on the disk."""
+        """Write the vectors of a block, then mark it as finished."""
         offset = np.load(self.part, mmap_mode="r").offset
         with self.part.open("r+b") as file:
             file.seek(offset + block[0] * vectors[0].nbytes)
@@ -209,7 +212,7 @@ class _VectorFile:
         self._mark(block).touch()
 
     def finish(self, contents: dict[str, object]) -> None:
-        """Describe the array, give it its name, and remove the marks."""
+        """Write the description, give the array its final name, and remove the marks."""
         description = {"shape": self.shape, **contents}
         self.path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         self.part.replace(self.path)
@@ -230,13 +233,13 @@ def _fill(
     state, collate = PartialState(), DataCollatorForCodecClassification()
     if not cache.part.exists():
         raise ValueError(
-            f"`cache_dir` must be a folder that all processes see; what the first one made in {cache.folder} "
-            f"is not there for process {state.process_index}."
+            f"`cache_dir` must be a folder that all processes see, but process {state.process_index} does not see "
+            f"what the first process wrote to {cache.folder}."
         )
     own_blocks = blocks[state.process_index :: state.num_processes]
     with tqdm(
         total=sum(stop - start for start, stop in own_blocks),
-        desc="vectors of the teachers",
+        desc="Computing the teachers' vectors",
         unit="clip",
         disable=not state.is_local_main_process,
     ) as progress:
@@ -253,11 +256,11 @@ def _fill(
 
 
 def _key(teachers: Sequence[AudioFormerModel], clips: Iterable[tuple[str, np.ndarray]], codec_fingerprint: str) -> str:
-    """SHA-256, in hexadecimal, of all that the vectors depend on."""
+    """Hash everything that the vectors depend on, as a hexadecimal SHA-256."""
     digest = hashlib.sha256()
 
     def add(description: object, content: bytes = b"") -> None:
-        # The length comes first: no two sequences of entries are the same bytes.
+        # Lengths come first, so that different sequences of entries never have the same bytes.
         text = json.dumps([description, len(content)], sort_keys=True).encode()
         digest.update(len(text).to_bytes(8, "little") + text + content)
 
@@ -266,51 +269,54 @@ def _key(teachers: Sequence[AudioFormerModel], clips: Iterable[tuple[str, np.nda
         for name, weight in sorted(teacher.state_dict().items()):
             add([name, list(weight.shape)], weight.detach().cpu().contiguous().numpy().tobytes())
     add(codec_fingerprint)
-    for clip_id, rows in clips:
-        add([str(clip_id), list(rows.shape)], np.ascontiguousarray(rows, dtype="<i4").tobytes())
+    for clip_id, codes in clips:
+        add([str(clip_id), list(codes.shape)], np.ascontiguousarray(codes, dtype="<i4").tobytes())
     return digest.hexdigest()
 
 
 def _checked_clips(
-    codes: Sequence[np.ndarray], ids: Sequence[str], rows: Sequence[int]
+    codes: Sequence[np.ndarray], ids: Sequence[str], codebooks: Sequence[int]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Id and the rows that the teachers read, of each clip."""
+    """Yield each clip's id and codes, in the codebooks that the teachers read."""
     for clip_id, clip in zip(ids, codes, strict=True):
         if isinstance(clip, list):
             raise ValueError(
-                f"Clip {clip_id!r} is a list of copies, each with vectors of its own: run the teachers online instead "
-                "(`online_teachers`)."
+                f"Clip {clip_id!r} is a list of copies, whose vectors differ: set `online_teachers` to compute them "
+                "in every step."
             )
-        if clip.ndim != 2 or len(clip) <= max(rows):
+        if clip.ndim != 2 or len(clip) <= max(codebooks):
             raise ValueError(
-                f"Clip {clip_id!r} must have codes of shape (rows, frames) with at least {max(rows) + 1} rows, as the "
-                f"teachers read rows {list(rows)}, got {tuple(clip.shape)}. Encode it with more `num_codebooks`."
+                f"Clip {clip_id!r} must have codes of shape (num_codebooks, num_frames) with at least "
+                f"{max(codebooks) + 1} codebooks, as the teachers read the codebooks {list(codebooks)}, got "
+                f"{tuple(clip.shape)}. Encode it with more `num_codebooks`."
             )
-        yield clip_id, clip[list(rows)]
+        yield clip_id, clip[list(codebooks)]
 
 
 def _from_first_process(compute: Callable[[], Result]) -> Result:
-    """What `compute()` gives on the first process, which alone runs it, on all of them."""
+    """Run `compute()` on the first process only, and return its result on all processes."""
     return broadcast_object_list([compute() if PartialState().is_main_process else None])[0]
 
 
-def _check_rows(names: Sequence[str], configs: Sequence[AudioFormerConfig], anchor: int | None = None) -> list[int]:
-    """Rows of the teachers, distinct and none of them the anchor's."""
+def _check_codebooks(
+    names: Sequence[str], configs: Sequence[AudioFormerConfig], anchor: int | None = None
+) -> list[int]:
+    """Return the codebooks of the teachers after checking that they differ from each other and from the anchor's."""
     if not names:
-        raise ValueError("At least one teacher is needed: a pre-trained model of another row than the anchor's.")
+        raise ValueError("At least one teacher is needed: a pre-trained model of another codebook than the anchor's.")
     taken = {} if anchor is None else {anchor: "the anchor"}
     for name, config in zip(names, configs, strict=True):
         if config.codebook in taken:
             raise ValueError(
-                f"Teacher {name} reads row {config.codebook} (C{config.codebook + 1}, its `codebook`), the row of "
-                f"{taken[config.codebook]}. It must read a row of its own, other than {sorted(taken)}."
+                f"Teacher {name} reads codebook {config.codebook} (C{config.codebook + 1}), which is that of "
+                f"{taken[config.codebook]}. Its `codebook` must be another one than {sorted(taken)}."
             )
         taken[config.codebook] = f"teacher {name}"
     return [config.codebook for config in configs]
 
 
 def _name(teacher: str | Path | AudioFormerPreTrainedModel) -> str:
-    """What a message calls a teacher: its folder or Hub id where known."""
+    """Return what messages call a teacher: its folder or Hub id if known, else its class."""
     if isinstance(teacher, str | Path):
         return repr(str(teacher))
     return repr(teacher.name_or_path or type(teacher).__name__)
@@ -333,7 +339,7 @@ def _config(teacher: str | Path | AudioFormerPreTrainedModel) -> AudioFormerConf
 
 
 def _freeze(teacher: str | Path | AudioFormerPreTrainedModel) -> AudioFormerModel:
-    """The encoder of a teacher, without its head, in float32, in eval mode and without gradients."""
+    """Return the encoder of a teacher, without its head, in float32 and eval mode, without gradients."""
     if isinstance(teacher, str | Path):
         model, report = AudioFormerModel.from_pretrained(teacher, dtype=torch.float32, output_loading_info=True)
         if report["missing_keys"]:

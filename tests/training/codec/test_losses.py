@@ -1,4 +1,4 @@
-"""Losses of the small codec: finite on silence, zero on equal sounds, and right by formula."""
+"""Losses of the small codec are finite for silence, zero for equal sounds, and agree with formulas."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_a_tone_excites_the_filter_of_its_frequency() -> None:
     filters = mel_filter_bank(64, 2048, 24000)
     mel = 2595 * math.log10(1 + 1000 / 700)
     highest = 2595 * math.log10(1 + 12000 / 700)
-    expected = mel / highest * 65 - 1  # filter i is centred at the (i + 1)-th of 65 equal steps
+    expected = mel / highest * 65 - 1  # filter i is centered at the (i + 1)-th of 65 equal steps
     strongest = int(filters[round(1000 * 2048 / 24000)].argmax())
     assert abs(strongest - expected) <= 1
 

@@ -1,4 +1,4 @@
-"""Training of the residual vector quantizer, against hand formulas and `EncodecModel`'s own inference code."""
+"""Training of the residual vector quantizer, compared with formulas and the inference code of `EncodecModel`."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def codec() -> EncodecModel:
     torch.manual_seed(0)
     config = EncodecConfig(
-        target_bandwidths=[1.2],  # four rows of 4 bits at 75 frames a second
+        target_bandwidths=[1.2],  # four codebooks of 4 bits at 75 frames per second
         num_filters=2,
         hidden_size=HIDDEN_SIZE,
         num_lstm_layers=1,
@@ -30,12 +30,12 @@ def codec() -> EncodecModel:
 @pytest.fixture
 def frames() -> torch.Tensor:
     """Sixteen well separated clusters of fifty points."""
-    centres = 10 * torch.randn(CODEBOOK_SIZE, 1, HIDDEN_SIZE, generator=generator(1))
-    points = centres + 0.1 * torch.randn(CODEBOOK_SIZE, 50, HIDDEN_SIZE, generator=generator(2))
+    centers = 10 * torch.randn(CODEBOOK_SIZE, 1, HIDDEN_SIZE, generator=generator(1))
+    points = centers + 0.1 * torch.randn(CODEBOOK_SIZE, 50, HIDDEN_SIZE, generator=generator(2))
     return points.reshape(-1, HIDDEN_SIZE)
 
 
-def test_codec_has_four_rows(codec: EncodecModel) -> None:
+def test_codec_has_four_codebooks(codec: EncodecModel) -> None:
     assert len(codec.quantizer.layers) == 4
 
 
@@ -51,18 +51,18 @@ def test_kmeans_repeats_with_a_seed_and_keeps_every_cluster_in_use(frames: torch
 
 def test_kmeans_finds_the_means_of_two_clusters() -> None:
     points = torch.tensor([[0.0], [2.0], [100.0], [104.0]])
-    centres, counts = kmeans(points, 2, generator())
-    assert sorted(centres.flatten().tolist()) == [1.0, 102.0]
+    centers, counts = kmeans(points, 2, generator())
+    assert sorted(centers.flatten().tolist()) == [1.0, 102.0]
     assert counts.tolist() == [2.0, 2.0]
 
 
 def test_kmeans_takes_fewer_points_than_clusters() -> None:
-    centres, _ = kmeans(torch.tensor([[0.0], [1.0]]), 5, generator())
-    assert centres.shape == (5, 1)
-    assert set(centres.flatten().tolist()) == {0.0, 1.0}
+    centers, _ = kmeans(torch.tensor([[0.0], [1.0]]), 5, generator())
+    assert centers.shape == (5, 1)
+    assert set(centers.flatten().tolist()) == {0.0, 1.0}
 
 
-def test_initialize_sets_every_buffer_and_lowers_the_error_row_by_row(
+def test_initialize_sets_every_buffer_and_lowers_the_error_codebook_by_codebook(
     codec: EncodecModel, frames: torch.Tensor
 ) -> None:
     ResidualQuantizerTrainer(codec.quantizer).initialize(frames, generator())
@@ -90,7 +90,9 @@ def test_codes_equal_those_of_the_model(codec: EncodecModel, frames: torch.Tenso
     torch.testing.assert_close(output.quantized, codec.quantizer.decode(expected))
 
 
-def test_inactive_rows_are_left_out_of_the_sum_but_keep_their_codes(codec: EncodecModel, frames: torch.Tensor) -> None:
+def test_inactive_codebooks_are_left_out_of_the_sum_but_keep_their_codes(
+    codec: EncodecModel, frames: torch.Tensor
+) -> None:
     trainer = ResidualQuantizerTrainer(codec.quantizer)
     trainer.initialize(frames, generator())
     embeddings = 10 * torch.randn(4, HIDDEN_SIZE, 7, generator=generator(5))
@@ -100,7 +102,7 @@ def test_inactive_rows_are_left_out_of_the_sum_but_keep_their_codes(codec: Encod
     for example in range(4):
         expected = codec.quantizer.decode(codes[: example + 1, example : example + 1])
         torch.testing.assert_close(output.quantized[example : example + 1], expected)
-    torch.testing.assert_close(output.first_row, codec.quantizer.decode(codes[:1]))
+    torch.testing.assert_close(output.first_codebook, codec.quantizer.decode(codes[:1]))
 
 
 def test_straight_through_gradient_is_the_identity(codec: EncodecModel, frames: torch.Tensor) -> None:
@@ -112,7 +114,9 @@ def test_straight_through_gradient_is_the_identity(codec: EncodecModel, frames: 
     assert torch.equal(embeddings.grad, weights)
 
 
-def test_commitment_loss_pulls_towards_the_entries_of_active_rows(codec: EncodecModel, frames: torch.Tensor) -> None:
+def test_commitment_loss_pulls_towards_the_entries_of_active_codebooks(
+    codec: EncodecModel, frames: torch.Tensor
+) -> None:
     trainer = ResidualQuantizerTrainer(codec.quantizer)
     trainer.initialize(frames, generator())
     embeddings = torch.randn(1, HIDDEN_SIZE, 5, generator=generator(5), requires_grad=True)
@@ -155,7 +159,7 @@ def test_dead_entries_restart_at_frames_of_the_batch(codec: EncodecModel, frames
     assert restarted == CODEBOOK_SIZE - 1
     distance = (codebook.embed[1:, None] - frames).abs().amax(dim=-1).min(dim=-1).values
     assert distance.max() < 1e-2
-    # They stay where they are put when the next batch does not use them.
+    # They stay in place if the next batch does not use them.
     placed = codebook.embed[1:].clone()
     trainer.update(codebook, frames, torch.zeros(len(frames), dtype=torch.long), generator())
     torch.testing.assert_close(codebook.embed[1:], placed, rtol=1e-3, atol=1e-3)
@@ -163,7 +167,7 @@ def test_dead_entries_restart_at_frames_of_the_batch(codec: EncodecModel, frames
 
 def test_training_on_a_mixture_brings_all_entries_into_use(codec: EncodecModel, frames: torch.Tensor) -> None:
     trainer = ResidualQuantizerTrainer(codec.quantizer, decay=0.8)
-    # A bad start on purpose: all entries in one place.
+    # A deliberately bad start: all entries are equal.
     trainer.initialize(torch.zeros(64, HIDDEN_SIZE), generator())
     draws = generator(7)
     for _ in range(60):

@@ -1,7 +1,8 @@
-"""The command that trains the small codec, on synthesised sounds, and the codec that the package carries."""
+"""The command that trains the small codec, on synthesized sounds, and the codec bundled with the package."""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,18 +53,18 @@ def sounds(num_clips: int = 4, duration_s: float = 0.5, sampling_rate: int = 240
     return clips
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Layers this small only wait for each other on several threads, for seconds a step on a busy machine."""
+    """Threads of such small layers mostly wait for each other, for seconds per step on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def audio_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "audio"
+@pytest.fixture(scope="module")
+def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audio")
     (folder / "more").mkdir(parents=True)
     for index, clip in enumerate(sounds()):
         soundfile.write(folder / ("more" if index % 2 else ".") / f"{index}.wav", clip, 24000)
@@ -74,12 +75,17 @@ def arguments(audio_folder: Path, output: Path, **changes) -> CodecTrainingArgum
     return CodecTrainingArguments(data=str(audio_folder), output=str(output), **(TINY | changes))
 
 
-def test_command_writes_a_plain_encodec_model(audio_folder: Path, tmp_path: Path, capsys) -> None:
-    output = tmp_path / "codec"
+@pytest.fixture(scope="module")
+def trained(audio_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a codec that the command trained without interruption."""
+    output = tmp_path_factory.mktemp("trained") / "codec"
     options = [part for name, value in TINY.items() for part in (f"--{name}", str(value))]
     main(["--data", str(audio_folder), "--output", str(output), *options])
+    return output
 
-    codec, info = EncodecModel.from_pretrained(output, output_loading_info=True)
+
+def test_command_writes_a_plain_encodec_model(trained: Path) -> None:
+    codec, info = EncodecModel.from_pretrained(trained, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert codec.config.num_quantizers == 4
     assert codec.config.target_bandwidths == [1.2]
@@ -90,18 +96,27 @@ def test_command_writes_a_plain_encodec_model(audio_folder: Path, tmp_path: Path
     assert codes.shape == (4, 38)  # ceil(0.5 s * 24000 / 320)
     assert len(np.unique(codes)) > 4
 
-    assert sorted(path.name for path in output.iterdir()) == ["config.json", "model.safetensors", "training_log.json"]
-    log = json.loads((output / "training_log.json").read_text())
+    assert sorted(path.name for path in trained.iterdir()) == ["config.json", "model.safetensors", "training_log.json"]
+    log = json.loads((trained / "training_log.json").read_text())
     assert [entry["step"] for entry in log["log_history"]] == [2, 4, 5]
     assert "commitment" not in log["log_history"][0] and "commitment" in log["log_history"][1]
     assert log["training"]["num_clips"] == log["evaluation"]["num_clips"] == 4
     assert log["training"]["cpu_s"] > 0
+
+
+def test_command_prints_the_evaluation_and_takes_the_former_name_of_an_option(monkeypatch, capsys) -> None:
+    given: list[CodecTrainingArguments] = []
+    report = {"training": {"num_clips": 4}, "evaluation": {"num_frames": 7}, "log_history": []}
+    monkeypatch.setattr(command, "train_codec", lambda args: given.append(args) or report)
+    main(["--data", "audio", "--output", "codec", "--full_rows_rate", "0.25"])
+    assert given[0].all_codebooks_rate == 0.25
     printed = capsys.readouterr().out
-    assert json.loads(printed[printed.index("{") :])["evaluation"] == log["evaluation"]
+    assert json.loads(printed) == {"training": {"num_clips": 4}, "evaluation": {"num_frames": 7}}
 
 
-def test_resumed_run_equals_the_uninterrupted_one(audio_folder: Path, tmp_path: Path, monkeypatch) -> None:
-    train_codec(arguments(audio_folder, tmp_path / "whole"))
+def test_resumed_run_equals_the_uninterrupted_one(
+    audio_folder: Path, trained: Path, tmp_path: Path, monkeypatch
+) -> None:
 
     def killed_after_step_4(trainer: CodecTrainer) -> dict[str, float]:
         if trainer.step == 4:
@@ -116,18 +131,19 @@ def test_resumed_run_equals_the_uninterrupted_one(audio_folder: Path, tmp_path: 
     report = train_codec(arguments(audio_folder, tmp_path / "resumed"))
 
     assert [entry["step"] for entry in report["log_history"]] == [2, 4, 5]
-    whole = load_file(tmp_path / "whole" / "model.safetensors")
+    whole = load_file(trained / "model.safetensors")
     resumed = load_file(tmp_path / "resumed" / "model.safetensors")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_seed_decides_the_result(audio_folder: Path, tmp_path: Path) -> None:
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train_codec(arguments(audio_folder, tmp_path / name, seed=seed))
-    a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in "abc")
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    assert not torch.equal(a["quantizer.layers.0.codebook.embed"], c["quantizer.layers.0.codebook.embed"])
+def test_seed_decides_the_result(audio_folder: Path, trained: Path, tmp_path: Path) -> None:
+    for seed in (0, 2):
+        train_codec(arguments(audio_folder, tmp_path / str(seed), seed=seed))
+    first = load_file(trained / "model.safetensors")
+    again, other = (load_file(tmp_path / str(seed) / "model.safetensors") for seed in (0, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["quantizer.layers.0.codebook.embed"], other["quantizer.layers.0.codebook.embed"])
 
 
 def test_training_lowers_the_loss(audio_folder: Path, tmp_path: Path) -> None:
@@ -142,6 +158,21 @@ def test_checkpoint_of_other_settings_is_refused(audio_folder: Path, tmp_path: P
     trainer.save_checkpoint(tmp_path / "checkpoint.pt")
     other = CodecTrainer(arguments(audio_folder, tmp_path, seed=5), sounds())
     with pytest.raises(ValueError, match="seed 0 -> 5"):
+        other.load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_checkpoint_with_the_former_name_of_a_setting_is_loaded(audio_folder: Path, tmp_path: Path) -> None:
+    trainer = CodecTrainer(arguments(audio_folder, tmp_path), sounds())
+    trainer.step = 3
+    trainer.save_checkpoint(tmp_path / "checkpoint.pt")
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    state["recipe"]["full_rows_rate"] = state["recipe"].pop("all_codebooks_rate")
+    torch.save(state, tmp_path / "checkpoint.pt")
+    resumed = CodecTrainer(arguments(audio_folder, tmp_path), sounds())
+    resumed.load_checkpoint(tmp_path / "checkpoint.pt")
+    assert resumed.step == 3
+    other = CodecTrainer(arguments(audio_folder, tmp_path, all_codebooks_rate=0.1), sounds())
+    with pytest.raises(ValueError, match="all_codebooks_rate 0.5 -> 0.1"):
         other.load_checkpoint(tmp_path / "checkpoint.pt")
 
 
@@ -165,7 +196,7 @@ def test_checkpoint_survives_a_kill_while_it_is_written(audio_folder: Path, tmp_
 
 def test_finished_codec_is_not_overwritten_unasked(audio_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").touch()
-    with pytest.raises(ValueError, match="holds a codec already"):
+    with pytest.raises(ValueError, match="already contains a codec"):
         train_codec(arguments(audio_folder, tmp_path))
 
 
@@ -186,10 +217,11 @@ def test_bad_settings_are_refused(audio_folder: Path, tmp_path: Path, changes: d
 
 
 def test_unreadable_files_are_counted_and_named_before_training(audio_folder: Path, tmp_path: Path) -> None:
-    (audio_folder / "broken.wav").write_bytes(b"not audio")
-    soundfile.write(audio_folder / "empty.wav", np.zeros(0), 24000)
+    folder = shutil.copytree(audio_folder, tmp_path / "audio")
+    (folder / "broken.wav").write_bytes(b"not audio")
+    soundfile.write(folder / "empty.wav", np.zeros(0), 24000)
     with pytest.raises(ValueError, match=r"(?s)2 of 6 files.*broken\.wav.*empty\.wav"):
-        train_codec(arguments(audio_folder, tmp_path / "codec"))
+        train_codec(arguments(folder, tmp_path / "codec"))
     assert not (tmp_path / "codec").exists()
 
 
@@ -208,7 +240,7 @@ def test_short_and_silent_clips_give_whole_crops(audio_folder: Path, tmp_path: P
     batch = trainer.sample_batch(0, batch_size=64)
     assert batch.shape == (64, 1, 2400)
     assert batch.dtype == torch.float32
-    # Silence is one clip in two, but drawn only when three draws in a row give it.
+    # Every other clip is silent, but silence is only used after three consecutive draws of it.
     assert 0 < (batch.abs().amax(dim=-1) == 0).float().mean() < 0.35
 
 
@@ -221,7 +253,7 @@ def test_code_statistics_by_hand() -> None:
     assert statistics["perplexity"][0] == pytest.approx(np.exp(-(p * np.log(p)).sum()), abs=0.05)
 
 
-def test_bundled_codec_is_small_and_has_four_rows_of_1024() -> None:
+def test_bundled_codec_is_small_and_has_four_codebooks_of_1024() -> None:
     codec = EncodecModel.from_pretrained(BUNDLED_CODEC)
     assert os.path.getsize(BUNDLED_CODEC / "model.safetensors") <= 8e6
     assert codec.config.target_bandwidths == [3.0]
@@ -237,10 +269,11 @@ def test_bundled_codec_tells_sounds_apart() -> None:
     report = evaluate_codec(codec, clips, max_decoded_clips=3)
     assert report["num_frames"] == 12 * 150
     assert report["num_decoded_clips"] == 3
-    # 1800 frames cannot use all 1024 entries, an untrained codebook uses one.
+    # 1800 frames cannot use all 1024 entries; an untrained codebook uses one.
     assert min(report["entries_used"]) > 200
     assert report["repeat_rate"][0] < 0.75
-    # The codes of a sound decode to something nearer to it than those of other sounds.
+    # A sound is closer to what its own codes decode to than to what the codes of another sound decode to.
+    clips = clips[:4]
     codes = encode_clips(codec, clips)
     own = reconstruction_quality(codec, clips, codes)["log_mel_l1"][-1]
     others = reconstruction_quality(codec, clips, codes[1:] + codes[:1])["log_mel_l1"][-1]

@@ -87,12 +87,12 @@ def test_a_seed_repeats_the_masks_and_the_global_generator_is_the_default():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mask_probability": 0.0}, "mask_probability must be in"),
+        ({"mask_probability": 0.0}, "`mask_probability` must be in"),
         ({"mask_probability": 1.5}, "got 1.5"),
-        ({"replace_probability": -0.1}, "replace_probability must be in"),
+        ({"replace_probability": -0.1}, "`replace_probability` must be in"),
         ({"replace_probability": 0.8, "random_probability": 0.3}, "must not sum to more than 1"),
-        ({"mask_span_length": 0}, "mask_span_length must be at least 1, got 0"),
-        ({"crop_frames": 0}, "crop_frames must be at least 1, got 0"),
+        ({"mask_span_length": 0}, "`mask_span_length` must be at least 1, got 0"),
+        ({"crop_frames": 0}, "`crop_frames` must be at least 1, got 0"),
     ],
 )
 def test_wrong_shares_are_refused(arguments, message):

@@ -1,4 +1,4 @@
-"""LSEP equals Eq. 7 written out pair by pair, and stays finite, and zero, where Eq. 7 itself does not."""
+"""LSEP equals Eq. 7 written out pair by pair, and is finite or zero where Eq. 7 itself overflows."""
 
 import doctest
 from decimal import Decimal
@@ -53,7 +53,7 @@ def test_gradient_equals_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda scores: LSEPLoss()(scores, labels), logits)
 
 
-def test_one_positive_a_clip_is_cross_entropy() -> None:
+def test_one_positive_per_clip_is_cross_entropy() -> None:
     logits, _ = batch()
     classes = torch.tensor([0, 3, 6, 2, 2, 5])
     expected = F.cross_entropy(logits, classes)

@@ -1,4 +1,4 @@
-"""MPC equals Eq. 8 written out term by term, alone and on two processes; its edges are finite, and zero where due."""
+"""MPC equals Eq. 8 written out term by term, on one and on two processes, and edge cases are finite or zero."""
 
 import doctest
 import math
@@ -21,30 +21,30 @@ def cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def written_out(anchors: torch.Tensor, positives: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Eq. 8 term by term; row 1 of a clip is its anchor."""
-    clips = [[anchor, *rows.detach()] for anchor, rows in zip(anchors, positives, strict=True)]
+    """Eq. 8 term by term; codebook 1 of a clip is its anchor."""
+    clips = [[anchor, *own.detach()] for anchor, own in zip(anchors, positives, strict=True)]
     total = 0.0
     for d, clip in enumerate(clips):
         away = sum(
-            torch.exp(cosine(clip[0], row) / temperature) for a, other in enumerate(clips) if a != d for row in other
+            torch.exp(cosine(clip[0], c) / temperature) for a, other in enumerate(clips) if a != d for c in other
         )
-        towards = sum(torch.exp(-cosine(clip[0], row) / temperature) for row in clip[1:])
+        towards = sum(torch.exp(-cosine(clip[0], c) / temperature) for c in clip[1:])
         total = total + torch.log(1 + away * towards)
     return total / len(clips)
 
 
-def batch(batch_size: int = 4, num_rows: int = 4, hidden_size: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(batch_size: int = 4, num_codebooks: int = 4, hidden_size: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     anchors = 2 * torch.randn(batch_size, hidden_size, generator=generator, dtype=torch.float64)
-    positives = torch.randn(batch_size, num_rows - 1, hidden_size, generator=generator, dtype=torch.float64)
-    # Related to the anchor, as rows of one clip are; else every loss sits in softplus' linear part.
+    positives = torch.randn(batch_size, num_codebooks - 1, hidden_size, generator=generator, dtype=torch.float64)
+    # Related to the anchor, as vectors of one clip are; otherwise every loss lies in softplus' linear part.
     return anchors.requires_grad_(), positives + anchors.detach().unsqueeze(1)
 
 
 @pytest.mark.parametrize("temperature", [0.03, 0.05, 1.0])
-@pytest.mark.parametrize("num_rows", [2, 4])
-def test_equals_the_equation_in_value_and_gradient(temperature: float, num_rows: int) -> None:
-    anchors, positives = batch(num_rows=num_rows)
+@pytest.mark.parametrize("num_codebooks", [2, 4])
+def test_equals_the_equation_in_value_and_gradient(temperature: float, num_codebooks: int) -> None:
+    anchors, positives = batch(num_codebooks=num_codebooks)
     loss = MultiPositiveContrastiveLoss(temperature)(anchors, positives)
     expected = written_out(anchors, positives, temperature)
     assert loss.dtype == torch.float64 and loss.shape == ()
@@ -60,7 +60,7 @@ def test_gradient_equals_finite_differences() -> None:
 
 
 def test_one_positive_is_cross_entropy_over_the_candidates() -> None:
-    anchors, positives = batch(num_rows=2)
+    anchors, positives = batch(num_codebooks=2)
     candidates = torch.cat([positives[:, 0], anchors])
     scores = F.cosine_similarity(anchors.unsqueeze(1), candidates, dim=-1) / 0.05
     scores = scores.masked_fill(torch.eye(4, 8, dtype=torch.bool).roll(4, dims=1), -math.inf)
@@ -139,7 +139,7 @@ def test_zero_vectors_are_at_similarity_zero_and_get_no_gradient(dtype: torch.dt
     everything = torch.zeros(3, 5, dtype=dtype, requires_grad=True)
     loss = MultiPositiveContrastiveLoss()(everything, torch.zeros(3, 2, 5, dtype=dtype))
     loss.backward()
-    # 2 other clips with 3 rows each, times 2 positives, each term e^0.
+    # 2 other clips with 3 codebooks each, times 2 positives, each term e^0.
     assert loss.item() == pytest.approx(math.log(1 + 6 * 2)) and (everything.grad == 0).all()
 
 
@@ -173,10 +173,10 @@ def test_refuses_temperatures(temperature: float) -> None:
 @pytest.mark.parametrize(
     ("anchors", "positives", "message"),
     [
-        (torch.zeros(2, 3), torch.zeros(3, 1, 3), r"\(2, num_rows - 1, 3\).*got \(3, 1, 3\)"),
-        (torch.zeros(2, 3), torch.zeros(2, 1, 4), r"\(2, num_rows - 1, 3\).*got \(2, 1, 4\)"),
+        (torch.zeros(2, 3), torch.zeros(3, 1, 3), r"\(2, num_codebooks - 1, 3\).*got \(3, 1, 3\)"),
+        (torch.zeros(2, 3), torch.zeros(2, 1, 4), r"\(2, num_codebooks - 1, 3\).*got \(2, 1, 4\)"),
         (torch.zeros(2, 3), torch.zeros(2, 3), r"got \(2, 3\)"),
-        (torch.zeros(2, 3), torch.zeros(2, 0, 3), r"at least one row.*got \(2, 0, 3\)"),
+        (torch.zeros(2, 3), torch.zeros(2, 0, 3), r"none of them 0.*got \(2, 0, 3\)"),
         (torch.zeros(2, 1, 3), torch.zeros(2, 1, 3), r"\(batch_size, hidden_size\).*got \(2, 1, 3\)"),
         (torch.zeros(0, 3), torch.zeros(0, 1, 3), r"got \(0, 3\)"),
         (torch.zeros(2, 3).long(), torch.zeros(2, 1, 3), r"floating point, got torch.int64 and torch.float32"),

@@ -1,4 +1,4 @@
-"""FT1's trainer: its losses, its options, and what it logs."""
+"""The trainer of FT1: its losses, options and logs."""
 
 import numpy as np
 import pytest
@@ -113,15 +113,15 @@ def test_mixup_mixes_embeddings_masks_and_labels(tmp_path):
     mask = torch.maximum(batch["attention_mask"], batch["attention_mask"][partners])
     logits = model(inputs_embeds=weights * embedded + (1 - weights) * embedded[partners], attention_mask=mask).logits
     log_probabilities = logits.log_softmax(dim=-1)
-    own, partner = (log_probabilities[torch.arange(4), batch["labels"][rows]] for rows in (range(4), partners))
+    own, partner = (log_probabilities[torch.arange(4), batch["labels"][clips]] for clips in (range(4), partners))
     torch.testing.assert_close(loss, -(shares * own + (1 - shares) * partner).mean())
-    # The hook is gone afterwards, and evaluations are of single clips.
+    # The hook is removed afterwards, and evaluations mix nothing.
     torch.testing.assert_close(model.get_input_embeddings()(batch["input_ids"]), embedded)
     plain = nn.functional.cross_entropy(model.eval()(**batch).logits, batch["labels"])
     torch.testing.assert_close(trainer.compute_loss(model, dict(batch)), plain)
 
 
-def test_the_hook_goes_even_if_the_forward_fails():
+def test_the_hook_is_removed_even_if_the_forward_fails():
     embedding = nn.Embedding(4, 2)
     with pytest.raises(RuntimeError), mixed_embeddings(embedding, torch.tensor([0]), torch.tensor([0.5])):
         raise RuntimeError
@@ -154,37 +154,37 @@ def test_rates_fall_from_layer_to_layer(tmp_path):
     assert rates["audioformer.embeddings.word_embeddings.weight"] == pytest.approx(0.1)
     assert decays["classifier.weight"] == 0.1 and decays["classifier.bias"] == 0.0
     trainer.train()
-    assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0]  # linear, to its end
+    assert sorted({group["lr"] for group in trainer.optimizer.param_groups}) == [0.0]  # the end of linear decay
     initial = sorted({round(group["initial_lr"], 6) for group in trainer.optimizer.param_groups})
     assert initial == [0.1, 0.2, 0.4, 0.8]
     trainer = make_trainer(tmp_path, layer_wise_lr_decay=0.5, learning_rate=0.8, max_steps=1, logging_steps=1)
     trainer.train()
-    assert trainer.state.log_history[0]["learning_rate"] == 0.8  # that of the head
+    assert trainer.state.log_history[0]["learning_rate"] == 0.8  # the rate of the head
 
 
-class Parts(AudioFormerClassificationTrainer):
-    """Logs the number of the batch as a part of the loss."""
+class LogsComponent(AudioFormerClassificationTrainer):
+    """Logs the number of the batch as a component of the loss."""
 
     calls = 0
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        self.log_component("part_loss", torch.tensor(float(self.calls if model.training else 100)))
+        self.log_component("component_loss", torch.tensor(float(self.calls if model.training else 100)))
         self.calls += model.training
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
 
-def test_parts_of_the_loss_are_means_over_what_is_logged(tmp_path):
+def test_components_of_the_loss_are_means_over_the_logged_batches(tmp_path):
     plain = make_trainer(
         tmp_path, logging_steps=2, max_steps=4, gradient_accumulation_steps=3, per_device_train_batch_size=2
     )
-    trainer = Parts(
+    trainer = LogsComponent(
         model=plain.model, args=plain.args, train_dataset=plain.train_dataset, eval_dataset=plain.eval_dataset
     )
     trainer.train()
-    logged = [record["part_loss"] for record in trainer.state.log_history if "part_loss" in record]
+    logged = [record["component_loss"] for record in trainer.state.log_history if "component_loss" in record]
     assert logged == [2.5, 8.5]  # batches 0 to 5 and 6 to 11
     metrics = trainer.evaluate()
-    assert metrics["eval_part_loss"] == 100 and "part_loss" not in metrics
+    assert metrics["eval_component_loss"] == 100 and "component_loss" not in metrics
 
 
 def test_unequal_batches_of_a_step_count_by_their_clips(tmp_path):
@@ -200,7 +200,7 @@ def test_unequal_batches_of_a_step_count_by_their_clips(tmp_path):
         torch.testing.assert_close(parts[name], weight, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_training_drops_a_calibration(tmp_path):
+def test_training_removes_a_calibration(tmp_path):
     model = make_model("lsep", calibration_temperature=2.0, calibration_bias=[1.0, 2.0, 3.0])
     trainer = make_trainer(tmp_path, "lsep", model=model, max_steps=1)
     trainer.evaluate()
@@ -218,10 +218,10 @@ def test_early_stopping_stops(tmp_path):
         tmp_path, model=model, learning_rate=0.0, num_train_epochs=9, early_stopping_patience=2, **settings
     )
     trainer.train()
-    assert trainer.state.epoch == 3  # one to set the mark, two without a better one
+    assert trainer.state.epoch == 3  # one sets the best metric, two are not better
 
 
-@pytest.mark.parametrize("epoch", [3, 4])  # while it waits, and when it has stopped
+@pytest.mark.parametrize("epoch", [3, 4])  # with some of its patience used, and when it has stopped
 def test_a_resumed_run_stops_when_it_would_have_stopped(tmp_path, epoch):
     scores = {1: 0.1, 2: 0.5, 3: 0.4, 4: 0.3, 5: 0.9}
     settings = dict(
@@ -259,7 +259,7 @@ def test_a_run_without_early_stopping_is_resumed_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("missing", ["load_best_model_at_end", "metric_for_best_model"])
-def test_early_stopping_needs_something_to_go_by(tmp_path, missing):
+def test_early_stopping_needs_a_metric_and_the_best_model(tmp_path, missing):
     settings = dict(
         save_strategy="epoch", eval_strategy="epoch", load_best_model_at_end=True, metric_for_best_model="accuracy"
     )
@@ -270,13 +270,13 @@ def test_early_stopping_needs_something_to_go_by(tmp_path, missing):
         make_trainer(tmp_path, early_stopping_patience=2, **settings)
 
 
-def test_padding_free_batches_need_flash_attention(tmp_path):
+def test_packed_batches_need_flash_attention(tmp_path):
     with pytest.raises(ValueError, match="`packed` needs.*flash_attention_2.*'sdpa'"):
         make_trainer(tmp_path, packed=True)
 
 
 def attention_by_clip(module, query, key, value, attention_mask, *, cu_seq_lens_q=None, scaling, **kwargs):
-    """What flash attention does with packed clips, one clip after the other; other batches have a 2-D mask."""
+    """Do what flash attention does with packed clips, clip by clip. Other batches have a 2-D mask."""
     if cu_seq_lens_q is None:
         mask = None if attention_mask is None else attention_mask[:, None, None].bool()
         output = nn.functional.scaled_dot_product_attention(query, key, value, mask, scale=scaling)
@@ -289,8 +289,8 @@ def attention_by_clip(module, query, key, value, attention_mask, *, cu_seq_lens_
     return output.transpose(1, 2), None
 
 
-def test_padding_free_training_equals_padded_training(tmp_path, monkeypatch):
-    """With a stand-in for flash attention, which needs a GPU."""
+def test_packed_training_equals_padded_training(tmp_path, monkeypatch):
+    """Uses a stand-in for flash attention, which needs a GPU."""
     monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "flash_attention_2", attention_by_clip)
     settings = dict(max_steps=3, learning_rate=1e-2, optim="sgd", logging_steps=1)
     results = []

@@ -1,4 +1,4 @@
-"""FT2 through the Trainer, next to Eq. 8 and 9 written out in float64, and to one process."""
+"""FT2 through the Trainer, compared with Eq. 8 and 9 written out in float64 and with one process."""
 
 import json
 from pathlib import Path
@@ -16,12 +16,13 @@ from audioformer.training.trainers.teachers import build_positives, load_teacher
 
 from ..processes import run_on_two_processes
 
-NUM_CLIPS, NUM_LABELS, NUM_ROWS = 8, 4, 3
-ROWS = range(1, NUM_ROWS)
+NUM_CLIPS, NUM_LABELS, NUM_CODEBOOKS = 8, 4, 3
+TEACHERS = range(1, NUM_CODEBOOKS)
+"""Codebooks of the teachers; the anchor reads codebook 0."""
 
 
 def config(codebook: int = 0, **settings: object) -> AudioFormerConfig:
-    # With BERT's narrow start all clips have nearly the same vector.
+    # With BERT's narrow initialization all clips have nearly the same vector.
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     quiet = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "initializer_range": 0.5}
     return AudioFormerConfig(**{**sizes, **quiet, "codebook": codebook, "num_labels": NUM_LABELS, **settings})
@@ -34,15 +35,15 @@ def classifier(**settings: object) -> AudioFormerForAudioClassification:
 
 def teachers() -> list[AudioFormerModel]:
     models = []
-    for row in ROWS:
-        torch.manual_seed(row)
-        models.append(AudioFormerModel(config(row)))
+    for codebook in TEACHERS:
+        torch.manual_seed(codebook)
+        models.append(AudioFormerModel(config(codebook)))
     return load_teachers(models, config())
 
 
 def clips() -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 1024, (NUM_ROWS, length), dtype=np.uint16) for length in (5, 9, 30, 12, 7, 22, 6, 15)]
+    return [rng.integers(0, 1024, (NUM_CODEBOOKS, length), dtype=np.uint16) for length in (5, 9, 30, 12, 7, 22, 6, 15)]
 
 
 def labels(multi_label: bool = False) -> np.ndarray:
@@ -61,7 +62,7 @@ def cached_examples(folder: Path, multi_label: bool = False) -> CodeExamples:
 
 
 def online_examples(**options: object) -> CodeExamples:
-    return CodeExamples(clips(), labels(), positive_codebooks=ROWS, **options)
+    return CodeExamples(clips(), labels(), positive_codebooks=TEACHERS, **options)
 
 
 def arguments(folder: Path, **settings: object) -> AudioFormerTrainingArguments:
@@ -94,15 +95,15 @@ def whole_batch(trainer: AudioFormerMPCTrainer) -> dict[str, torch.Tensor]:
 
 
 def equation_8(anchors: torch.Tensor, positives: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Term by term, as the paper has it."""
-    rows = torch.cat([anchors[:, None], positives], dim=1)
+    """Term by term, as in the paper."""
+    vectors = torch.cat([anchors[:, None], positives], dim=1)
 
     def term(one: torch.Tensor, other: torch.Tensor, sign: int) -> torch.Tensor:
         return (sign * (one @ other) / (one.norm() * other.norm()) / temperature).exp()
 
     losses = []
     for clip in range(len(anchors)):
-        others = [row for other in range(len(anchors)) if other != clip for row in rows[other]]
+        others = [vector for other in range(len(anchors)) if other != clip for vector in vectors[other]]
         negatives = sum(term(anchors[clip], other, 1) for other in others)
         own = sum(term(anchors[clip], positive, -1) for positive in positives[clip])
         losses.append((1 + negatives * own).log())
@@ -116,8 +117,8 @@ def equation_5(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def equation_7(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     pairs = [
-        sum((row[j] - row[i]).exp() for i in range(len(row)) for j in range(len(row)) if hot[i] and not hot[j])
-        for row, hot in zip(logits, targets, strict=True)
+        sum((scores[j] - scores[i]).exp() for i, one in enumerate(hot) for j, other in enumerate(hot) if one > other)
+        for scores, hot in zip(logits, targets, strict=True)
     ]
     return sum(torch.as_tensor(1 + pair, dtype=torch.float64).log() for pair in pairs) / len(pairs)
 
@@ -203,9 +204,9 @@ def test_mixup_mixes_for_the_teachers_what_it_mixes_for_the_anchor(tmp_path: Pat
     partners, shares = torch.randperm(NUM_CLIPS), torch.distributions.Beta(0.8, 0.8).sample((NUM_CLIPS,))
     shares = torch.maximum(shares, 1 - shares)[:, None, None]
     mask = batch["attention_mask"].maximum(batch["attention_mask"][partners])
-    rows = [batch["input_ids"], *batch["positive_input_ids"].unbind(1)]
+    codebooks = [batch["input_ids"], *batch["positive_input_ids"].unbind(1)]
     vectors = []
-    for model, ids in zip([classifier().audioformer, *teachers()], rows, strict=True):
+    for model, ids in zip([classifier().audioformer, *teachers()], codebooks, strict=True):
         embedded = model.get_input_embeddings()(ids)
         mixed = shares * embedded + (1 - shares) * embedded[partners]
         vectors.append(model(inputs_embeds=mixed, attention_mask=mask).pooler_output)
@@ -346,7 +347,7 @@ def test_two_processes_equal_one_with_the_joined_batch(tmp_path: Path) -> None:
     np.testing.assert_allclose(gathered["records"], alone["records"], rtol=1e-4)
     start = classifier().state_dict()
     for name, weight in alone["weights"].items():
-        # The change of two steps of SGD is the gradients.
+        # Two steps of SGD change the weights by their gradients.
         torch.testing.assert_close(gathered["weights"][name] - start[name], weight - start[name], rtol=1e-3, atol=1e-5)
     # Without gathering there are fewer negatives, so this comparison can fail.
     assert np.abs(np.array(apart["records"])[:, 2] - np.array(alone["records"])[:, 2]).min() > 1e-2

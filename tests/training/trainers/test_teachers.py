@@ -1,4 +1,4 @@
-"""Frozen models and the file of their vectors, next to transformers' own forward and to one process."""
+"""Frozen models and the file of their vectors, compared with the model's own forward and with one process."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def config(codebook: int = 0, hidden_size: int = 32, **settings: object) -> Audi
 
 def masked_lm(codebook: int, **settings: object) -> AudioFormerForMaskedLM:
     torch.manual_seed(codebook)
-    # With BERT's narrow start all clips have nearly the same vector.
+    # With BERT's narrow initialization all clips have nearly the same vector.
     return AudioFormerForMaskedLM(config(codebook, initializer_range=0.5, **settings))
 
 
@@ -43,13 +43,13 @@ def clips(num_clips: int = NUM_CLIPS) -> tuple[list[np.ndarray], list[str]]:
     return codes, [f"clip {index}" for index in range(num_clips)]
 
 
-def expected(codes: list[np.ndarray], rows: tuple[int, ...] = (1, 2)) -> np.ndarray:
-    """Each clip and row alone, from the last hidden states, without our pooling."""
-    vectors = np.empty((len(codes), len(rows), 32), dtype=np.float32)
-    for position, row in enumerate(rows):
-        model = masked_lm(row).eval()
+def expected(codes: list[np.ndarray], codebooks: tuple[int, ...] = (1, 2)) -> np.ndarray:
+    """Each clip and codebook alone, from the last hidden states, without the package's pooling."""
+    vectors = np.empty((len(codes), len(codebooks), 32), dtype=np.float32)
+    for position, codebook in enumerate(codebooks):
+        model = masked_lm(codebook).eval()
         for index, clip in enumerate(codes):
-            ids = torch.tensor([[0, *(clip[row].astype(int) + 3), 2]])
+            ids = torch.tensor([[0, *(clip[codebook].astype(int) + 3), 2]])
             with torch.no_grad():
                 vectors[index, position] = model.audioformer(ids).last_hidden_state[0].mean(dim=0).numpy()
     return vectors
@@ -62,7 +62,7 @@ def two_teachers() -> list[AudioFormerModel]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """Shapes of the ids of each run of the teachers."""
+    """Shapes of the ids in each call of the teachers."""
     shapes: list[tuple[int, ...]] = []
 
     def counted(models: list[AudioFormerModel], input_ids: torch.Tensor) -> torch.Tensor:
@@ -91,8 +91,11 @@ def test_loads_folders_with_and_without_a_head(tmp_path: Path) -> None:
     ("teachers", "message"),
     [
         ([], "At least one teacher"),
-        ([masked_lm(0)], r"'AudioFormerForMaskedLM' reads row 0 \(C1.*the row of the anchor.*other than \[0\]"),
-        ([masked_lm(1), masked_lm(1)], r"reads row 1 \(C2.*the row of teacher.*other than \[0, 1\]"),
+        (
+            [masked_lm(0)],
+            r"'AudioFormerForMaskedLM' reads codebook 0 \(C1\).*of the anchor.*another one than \[0\]",
+        ),
+        ([masked_lm(1), masked_lm(1)], r"reads codebook 1 \(C2\).*that of teacher.*another one than \[0, 1\]"),
         ([masked_lm(1, hidden_size=64)], "`hidden_size` must be that of the anchor, 32, got 64"),
         ([masked_lm(1, codebook_size=512)], "`codebook_size` must be that of the anchor, 1024, got 512"),
         ([torch.nn.Linear(2, 2)], "a folder, a Hub id or an AudioFormer model, got Linear"),
@@ -145,14 +148,14 @@ def test_batches_hold_clips_of_similar_length(
     assert [shape[2] for shape in calls] == [*lengths[1::2], lengths[-1]]
 
 
-def test_the_same_again_runs_no_teacher(
+def test_a_second_run_computes_nothing(
     two_teachers: list[AudioFormerModel], calls: list[tuple[int, ...]], tmp_path: Path
 ) -> None:
     codes, ids = clips()
     first = build_positives(two_teachers, codes, ids, tmp_path, "codec")
     assert calls
     calls.clear()
-    # Heads and dropout do not matter, neither does the integer type of the codes.
+    # Neither heads and dropout nor the integer type of the codes matter.
     again = load_teachers([masked_lm(1, hidden_dropout_prob=0.5), masked_lm(2).base_model], config(0))
     second = build_positives(again, [clip.astype(np.int64) for clip in codes], ids, tmp_path, "codec", batch_size=3)
     assert not calls and second.filename == first.filename and np.array_equal(first, second)
@@ -173,7 +176,9 @@ def test_runs_that_share_a_folder_wait_for_each_other(
     assert np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("change", ["weight", "setting", "row", "order", "codec", "id", "code", "length", "fewer"])
+@pytest.mark.parametrize(
+    "change", ["weight", "setting", "codebook", "order", "codec", "id", "code", "length", "fewer"]
+)
 def test_a_change_of_anything_gives_another_file(
     change: str, two_teachers: list[AudioFormerModel], calls: list[tuple[int, ...]], tmp_path: Path
 ) -> None:
@@ -186,7 +191,7 @@ def test_a_change_of_anything_gives_another_file(
             two_teachers[1].layers[1].mlp.down_proj.bias[3] += 1e-3
     elif change == "setting":
         two_teachers[0].config.layer_norm_eps = 1e-5
-    elif change == "row":
+    elif change == "codebook":
         two_teachers[0].config.codebook = 0
     elif change == "order":
         two_teachers.reverse()
@@ -211,7 +216,7 @@ def test_a_change_of_anything_gives_another_file(
     [
         ([], [], "At least one clip"),
         ([np.zeros((3, 5), np.uint16)], ["a", "b"], "as many ids as clips, are needed, got 2 and 1"),
-        ([np.zeros((2, 5), np.uint16)], ["a"], r"Clip 'a'.*at least 3 rows.*\[1, 2\], got \(2, 5\)"),
+        ([np.zeros((2, 5), np.uint16)], ["a"], r"Clip 'a'.*at least 3 codebooks.*\[1, 2\], got \(2, 5\)"),
         ([np.zeros(5, np.uint16)], ["a"], r"Clip 'a'.*got \(5,\)"),
         ([[np.zeros((3, 5), np.uint16)]], ["a"], "Clip 'a' is a list of copies.*online_teachers"),
     ],
@@ -226,7 +231,7 @@ def test_refuses_clips(
     assert not list(tmp_path.glob("*.npy"))
 
 
-def test_refuses_ids_of_other_rows(two_teachers: list[AudioFormerModel]) -> None:
+def test_refuses_ids_of_another_number_of_codebooks(two_teachers: list[AudioFormerModel]) -> None:
     with pytest.raises(ValueError, match=r"\(batch_size, 2, sequence_length\).*got \(4, 3, 9\)"):
         pooled_vectors(two_teachers, torch.zeros(4, 3, 9, dtype=torch.int64))
 
@@ -246,7 +251,7 @@ def kill_in_the_middle(folder: Path) -> None:
     build_positives(load_teachers([masked_lm(1), masked_lm(2)], config(0)), *clips(), folder, "codec", batch_size=2)
 
 
-def test_goes_on_after_a_kill(
+def test_a_killed_run_resumes_after_its_finished_blocks(
     two_teachers: list[AudioFormerModel],
     calls: list[tuple[int, ...]],
     tmp_path: Path,
@@ -256,9 +261,9 @@ def test_goes_on_after_a_kill(
         run_in_process(kill_in_the_middle, tmp_path / "killed")
     (part,) = (tmp_path / "killed").glob("*.part")
     (marks,) = (tmp_path / "killed").glob("*.blocks")
-    # Blocks 0 and 1 took two runs each; the kill fell into block 2.
+    # Blocks 0 and 1 took two passes each; the process was killed in block 2.
     assert sorted(mark.name for mark in marks.iterdir()) == ["0-3", "3-6"]
-    # A block that was being written is taken for nothing.
+    # What an unfinished block contains must not matter.
     np.load(part, mmap_mode="r+")[6:8] = np.nan
     monkeypatch.setattr(module, "CLIPS_PER_BLOCK", 3)
     codes, ids = clips()
