@@ -5,45 +5,44 @@ VENV ?= .venv
 # Without a CUDA device this version takes a CPU build; override it for yours, e.g. `make demo TORCH=torch`.
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
+# Python compiles what it imports. Compiling every file of torch and transformers beforehand takes half a minute.
+PIP := $(BIN)/pip --quiet --disable-pip-version-check install --no-compile
 
 .PHONY: demo test lint format benchmark clean
 
-$(VENV)/.torch:
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+
+# What users install.
+$(VENV)/.demo: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) $(TORCH) --editable .
 	touch $@
 
-$(VENV)/.demo: $(VENV)/.torch setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	touch $@
-
-$(VENV)/.test: $(VENV)/.torch setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
-	# Apart and without its dependencies: a torchaudio that does not fit torch would break `import transformers`.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/encodec-package encodec==0.1.1
-	touch $@
-
-$(VENV)/.lint: $(VENV)/.torch setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[lint]"
-	touch $@
+# Everything for tests and checks, resolved once.
+$(VENV)/.development: setup.cfg pyproject.toml | $(BIN)/python
+	$(PIP) $(TORCH) --editable ".[test,lint]"
+	# Apart and without its dependencies: a torchaudio that does not match torch would break `import transformers`.
+	$(PIP) --no-deps --target $(VENV)/encodec-package --upgrade encodec==0.1.1
+	touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo  ## the main job in one command: encode, pre-train, fine-tune, classify a file
 	$(BIN)/python -m audioformer.experiments.demo --output .demo
 
-test: $(VENV)/.test  ## every test; needs no GPU, and the network only for the installation
+test: $(VENV)/.development  ## every test; needs no GPU, and the network only for the installation
 	$(BIN)/python -m tests.fetch_transformers_suite
 	# Two workers of one thread each: more would wait for each other on two cores.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 15
 
-lint: $(VENV)/.lint
+lint: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-format: $(VENV)/.lint
+format: $(VENV)/.development
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: $(VENV)/.test  ## side by side with the peers, in one process each
+benchmark: $(VENV)/.development  ## side by side with the peers, in one process each
 	$(BIN)/python benchmarks/forward.py
 	$(BIN)/python benchmarks/encoding.py
 	$(BIN)/python benchmarks/encode_command.py
@@ -54,4 +53,4 @@ benchmark: $(VENV)/.test  ## side by side with the peers, in one process each
 	$(BIN)/python benchmarks/ft2_step.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache .mypy_cache

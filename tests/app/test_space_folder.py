@@ -32,7 +32,7 @@ def test_the_metadata_is_what_a_space_needs():
 
 
 def test_the_space_runs_the_gradio_that_is_tested():
-    pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[demo]'")
+    pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
     named, tested = Version(SpaceCard.load(SPACE / "README.md").data.sdk_version), Version(metadata.version("gradio"))
     assert named.major == tested.major and named <= tested
 
@@ -49,7 +49,7 @@ def test_the_requirements_are_those_of_the_package():
 
 @pytest.mark.slow
 def test_the_commands_of_its_readme_make_a_space_that_runs(tmp_path):
-    gradio_client = pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install '.[demo]'")
+    gradio_client = pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install '.[app]'")
     commands = [shlex.split(line) for line in re.findall(r"^    (.+)$", (SPACE / "README.md").read_text(), flags=re.M)]
     assert [command[0] for command in commands] == ["cp", "pip", "hf", "hf"]
     # A copy of the checkout, because building writes into it.
@@ -73,6 +73,6 @@ def test_the_commands_of_its_readme_make_a_space_that_runs(tmp_path):
         _, scores, *_ = client.predict(upload, api_name="/classify")
         assert scores["label"] == "clock_tick"
         assert "a-model-of-mine" in str(client.config).replace("\\", "")
-        assert list(tmp_path.glob("audioformer-demo-*/uploads/*/knocks.wav"))
+        assert list(tmp_path.glob("audioformer-app-*/uploads/*/knocks.wav"))
     assert process.returncode == 0
-    assert not list(tmp_path.glob("audioformer-demo-*"))
+    assert not list(tmp_path.glob("audioformer-app-*"))
