@@ -1,1 +1,1 @@
-"""What makes the bundled models and the tables of the documentation."""
+"""Runs behind the bundled models, the demonstration, and the tables of the documentation."""

@@ -4,7 +4,6 @@ python -m audioformer.experiments.demo --output .demo
 """
 
 import argparse
-import contextlib
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,12 +20,15 @@ from audioformer.evaluation.clip_figure import save_classification_figure
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.training import Settings, finetune
 from audioformer.training.outputs import quiet_loading
+from audioformer.training.pretraining.masked_lm import pretrain_codebooks
+
+from .runs import reports_to
 
 TEST_FOLD = 0
 
 
 def write_sounds(folder: Path, clips: Sequence[Clip]) -> None:
-    """Write clips as WAV files in folders of splits and classes."""
+    """Write clips as WAV files to one folder per split and class."""
     for clip in clips:
         split = "test" if clip.fold == TEST_FOLD else "train"
         path = folder / split / clip.label / f"{clip.id}.wav"
@@ -34,8 +36,13 @@ def write_sounds(folder: Path, clips: Sequence[Clip]) -> None:
         soundfile.write(path, clip.waveform, clip.sampling_rate)
 
 
-def histogram_accuracy(settings: Settings, extractor: AudioFormerFeatureExtractor) -> tuple[float, float]:
-    """Accuracy on the test clips of the commonest class, and of a linear classifier on counts of codes."""
+def baseline_accuracies(settings: Settings, extractor: AudioFormerFeatureExtractor) -> tuple[float, float]:
+    """Accuracies of the baselines on the test clips.
+
+    Returns:
+        `tuple[float, float]`: Accuracy of always answering the most common class, and of a linear classifier on counts
+        of codes.
+    """
     clips = settings.family.examples.open_clips(settings, extractor, test_source=False, check_labels=None)
     is_test = np.array(clips.dataset["split"][:]) == "test"
     histograms = code_histogram([codes[0] for codes in clips.codes])
@@ -45,16 +52,22 @@ def histogram_accuracy(settings: Settings, extractor: AudioFormerFeatureExtracto
     return majority_accuracy(targets[~is_test], targets[is_test]), by_counts
 
 
-def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epochs: float, seed: int) -> float:
-    """Run the whole demonstration below `output`, with the recipes and commands that everybody uses.
+def run(
+    output: Path,
+    clips_per_class: int = 60,
+    pretrain_epochs: float | None = None,
+    finetune_epochs: float | None = None,
+    seed: int = 0,
+) -> float:
+    """Run the whole demonstration below `output`, by the recipes `demo_pretrain` and `demo_ft1`.
 
     Args:
-        output (`Path`): Folder for `sounds/`, `model/`, `example.wav` and `demo.png`; what an earlier run left there
-            is replaced.
-        clips_per_class (`int`): Synthetic clips per class; a fifth of them is held out.
-        pretrain_epochs (`float`): Passes of masked-LM pre-training over the training clips.
-        finetune_epochs (`float`): Passes of fine-tuning over the training clips.
-        seed (`int`): Seed of everything.
+        output (`Path`): Folder for `sounds/`, `model/`, `example.wav` and `demo.png`. It replaces what an earlier run
+            left there.
+        clips_per_class (`int`, defaults to 60): Synthetic clips per class; a fifth of them is held out for the test.
+        pretrain_epochs (`float`, *optional*): Epochs of masked-LM pre-training; by default those of the recipe.
+        finetune_epochs (`float`, *optional*): Epochs of fine-tuning; by default those of the recipe.
+        seed (`int`, defaults to 0): Seed of everything.
 
     Returns:
         `float`: Accuracy of the fine-tuned model on the held-out clips.
@@ -63,6 +76,8 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
     output.mkdir(parents=True, exist_ok=True)
     for name in ("sounds", "pretrained", "model"):
         shutil.rmtree(output / name, ignore_errors=True)
+    for name in ("pretrain.log", "finetune.log"):
+        (output / name).unlink(missing_ok=True)
     sounds, model = output / "sounds", output / "model"
     shared = {"data": sounds, "cache_dir": output / "codes", "seed": seed}
 
@@ -78,10 +93,11 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
         "pretrain",
         "demo_pretrain",
         output_dir=output / "pretrained",
-        num_train_epochs=pretrain_epochs,
+        **({} if pretrain_epochs is None else {"num_train_epochs": pretrain_epochs}),
         **shared,
     )
-    (result,) = _quietly(output / "pretrain.log", settings.family.pretrain, settings)
+    with reports_to(output / "pretrain.log"):
+        (result,) = pretrain_codebooks(settings)
     print(f"   {result['train_loss']:.2f} nats per hidden code; knowing nothing is {np.log(1024):.2f}")
 
     print("\n3. Fine-tune (FT1): a linear layer on the mean of the last hidden states")
@@ -90,12 +106,13 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
         "demo_ft1",
         model=output / "pretrained" / "C1",
         output_dir=model,
-        num_train_epochs=finetune_epochs,
+        **({} if finetune_epochs is None else {"num_train_epochs": finetune_epochs}),
         **shared,
     )
-    summary = _quietly(output / "finetune.log", finetune, settings)
+    with reports_to(output / "finetune.log"):
+        summary = finetune(settings)
     extractor = AudioFormerFeatureExtractor.from_pretrained(model)
-    majority, by_counts = histogram_accuracy(settings, extractor)
+    majority, by_counts = baseline_accuracies(settings, extractor)
 
     print(f"\n4. Accuracy on the {len(test)} held-out clips")
     print(f"   always the commonest class   {majority:6.1%}")
@@ -120,19 +137,13 @@ def run(output: Path, clips_per_class: int, pretrain_epochs: float, finetune_epo
     return summary.value
 
 
-def _quietly(log: Path, job, settings: Settings):
-    """Run a job with its report in a file: the progress bars stay."""
-    with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        return job(settings)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of `make demo`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(".demo"), help="folder to write (default: .demo)")
     parser.add_argument("--clips-per-class", type=int, default=60, help="synthetic clips per class (default: 60)")
-    parser.add_argument("--pretrain-epochs", type=float, default=12, help="passes of pre-training (default: 12)")
-    parser.add_argument("--finetune-epochs", type=float, default=12, help="passes of fine-tuning (default: 12)")
+    parser.add_argument("--pretrain-epochs", type=float, help="epochs of pre-training (default: those of the recipe)")
+    parser.add_argument("--finetune-epochs", type=float, help="epochs of fine-tuning (default: those of the recipe)")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     arguments = parser.parse_args(argv)
     if arguments.clips_per_class < 5:

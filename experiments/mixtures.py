@@ -8,6 +8,7 @@ Both clips of a mixture come from one fold, so that a fold of mixtures holds out
 import argparse
 import csv
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm.auto import tqdm
 from audioformer.data.audio import load_audio
 from audioformer.data.listing import ListedClip
 from audioformer.data.readers import read_listing
+from audioformer.files import write_whole
 
 MANIFEST = "manifest.csv"
 MAX_GAIN_DB = 6.0
@@ -24,14 +26,17 @@ PEAK = 0.9
 
 
 def mix(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The second clip at a gain of -6 to 6 dB to the first (by RMS), moved around at random, and the sum at one peak.
+    """Add two clips and scale the sum to a fixed peak.
+
+    The second clip is 6 dB softer to 6 dB louder than the first by RMS. The shorter of the two begins at a random
+    position.
 
     Args:
-        first, second (`np.ndarray` of shape `(samples,)`): Waveforms of one rate; lengths may differ.
-        rng (`np.random.Generator`): Draws gain and place.
+        first, second (`np.ndarray` of shape `(num_samples,)`): Waveforms of one sampling rate. Lengths may differ.
+        rng (`np.random.Generator`): Draws gain and position.
 
     Returns:
-        `np.ndarray` of shape `(samples,)`: As long as the longer one, float32.
+        `np.ndarray` of shape `(num_samples,)`: float32, as long as the longer clip.
     """
     length = max(len(first), len(second))
     gain = 10 ** (rng.uniform(-MAX_GAIN_DB, MAX_GAIN_DB) / 20)
@@ -44,7 +49,10 @@ def mix(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def draw_pairs(clips: list[ListedClip], num: int, seed: int) -> list[tuple[ListedClip, ListedClip]]:
-    """Pairs of clips of different classes from one fold, as many of each fold as there are folds to share `num`."""
+    """Draw `num` pairs of clips. Both clips of a pair are from one fold and have different labels.
+
+    Folds take turns, so that each has as many pairs as any other, give or take one.
+    """
     by_fold: dict[int | None, list[ListedClip]] = defaultdict(list)
     for clip in clips:
         by_fold[clip.fold].append(clip)
@@ -63,11 +71,11 @@ def make_mixtures(data: str | Path, output: str | Path, num: int, seed: int = 0,
     """Write mixtures as FLAC files, and a manifest with the columns `path`, `labels`, `fold`.
 
     Args:
-        data (`str` or `Path`): A single-label data set with folds, in any layout that [`read_listing`] knows.
-        output (`str` or `Path`): Folder to write; files that are there are kept.
-        num (`int`): How many.
-        seed (`int`, defaults to 0): Decides clips, gains and places.
-        sampling_rate (`int`, defaults to 24000): Of the files, in Hz.
+        data (`str` or `Path`): A single-label data set with folds, in any layout that [`read_listing`] detects.
+        output (`str` or `Path`): Folder to write. Files that exist are kept.
+        num (`int`): Number of mixtures.
+        seed (`int`, defaults to 0): Seed of clips, gains and positions.
+        sampling_rate (`int`, defaults to 24000): Sampling rate of the mixtures in Hz.
 
     Returns:
         `Path`: The manifest.
@@ -87,11 +95,8 @@ def make_mixtures(data: str | Path, output: str | Path, num: int, seed: int = 0,
         name = f"mixture-{number:05d}.flac"
         if not (output / name).is_file():
             waveforms = [load_audio(str(clip.audio), sampling_rate)[0] for clip in pair]
-            unfinished = output / f".{name}"
-            soundfile.write(
-                unfinished, mix(*waveforms, np.random.default_rng([seed, number])), sampling_rate, format="FLAC"
-            )
-            unfinished.rename(output / name)
+            mixture = mix(*waveforms, np.random.default_rng([seed, number]))
+            write_whole(output / name, partial(soundfile.write, data=mixture, samplerate=sampling_rate))
         labels = ";".join(sorted(label for clip in pair for label in clip.labels))
         rows.append({"path": name, "labels": labels, "fold": pair[0].fold})
     manifest = output / MANIFEST

@@ -18,7 +18,7 @@ def draw_codes_figure(path: Path, manifest: Mapping[str, Any]) -> None:
     """
     histogram = manifest.get("duration_histogram")
     figure = Figure(figsize=(10 if histogram else 5, 4), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, 2 if histogram else 1))
+    axes = figure.subplots(1, 2 if histogram else 1, squeeze=False)[0]
     for codebook, counts in enumerate(manifest["statistics"]["counts"]):
         shares = np.sort(np.asarray(counts, dtype=float))[::-1]
         shares = shares[shares > 0] / max(shares.sum(), 1)

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioformer.app import page as demo_page
 from audioformer.cli import main
-from audioformer.commands import export
+from audioformer.commands import app, export
 
 from .hub.client import run_client
 from .hub.conftest import server  # noqa: F401  (a fixture)
@@ -21,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FAST = ["--num-train-epochs", "1", "--use-cpu"]
 RUN_BY_OTHERS = {
-    "make demo": "tests/training/test_demo.py runs what the target runs",
+    "make demo": "tests/experiments/test_demo.py runs what the target runs",
     "make test": "this is it",
     "pip install torch==2.13.0": "the Makefile",
     "pip install .": "tests/test_packaging.py",
@@ -50,7 +49,7 @@ def write_sounds(folder: Path, num_clips: int = 24) -> None:
 
 def test_no_command_is_forgotten():
     names = {" ".join(line.split()[:2]) for line in command_lines() if line.startswith("audioformer")}
-    wanted = ("classify", "encode", "pretrain", "finetune", "evaluate", "push", "demo", "export")
+    wanted = ("classify", "encode", "pretrain", "finetune", "evaluate", "push", "app", "export")
     assert names == {f"audioformer {name}" for name in wanted}
 
 
@@ -82,11 +81,11 @@ def test_the_commands_run_as_they_stand(tmp_path, monkeypatch, server):  # noqa:
                 token=TOKEN,
             )
             assert done.returncode == 0, (line, done.stderr)
-        elif command == "demo":
-            # tests/space runs the page in a browser.
-            demo_page.build_parser().parse_args(flags)
+        elif command == "app":
+            # tests/app runs the page in a browser.
+            app.parse(flags)
         elif command == "export" and not _has_onnx():
-            export.build_parser().parse_args(flags)
+            export.parse(flags)
         else:
             extra = FAST if command in ("pretrain", "finetune") else []
             assert main([command, *flags, *extra]) == 0, line

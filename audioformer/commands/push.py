@@ -75,7 +75,7 @@ def save_code(folder: Path) -> None:
 
 def _auto_classes(folder: Path) -> list[str]:
     """Auto classes that load everything in the folder, each part once."""
-    from audioformer.registration import FAMILIES
+    from ..registration import FAMILIES
 
     config, settings = _read_settings(folder / CONFIG), _read_settings(folder / PREPROCESSOR_CONFIG)
     known: dict[str, str] = {}

@@ -1,5 +1,7 @@
 """Readers of data sets on disk and on the Hub, one module per layout; each of them returns a [`Listing`]."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..listing import Listing
@@ -12,17 +14,46 @@ from .hf_datasets import is_saved_dataset, read_dataset
 from .manifest import is_manifest, read_manifest
 from .speech_commands import is_speech_commands, read_speech_commands
 
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout of data sets.
+
+    Args:
+        recognises (function): Whether a path has this layout.
+        sign (`str`): How it is recognised, for messages.
+        read (function): Lists the clips of a source.
+        options (`tuple[str, ...]`): Keyword arguments of [`read_listing`] that are passed on to `read`.
+    """
+
+    recognises: Callable[[Path], bool]
+    sign: str
+    read: Callable[..., Listing]
+    options: tuple[str, ...] = ()
+
+
 LAYOUTS = {
-    "audioset": (is_audioset, "class_labels_indices.csv and segment lists such as balanced_train_segments.csv"),
-    "fsd50k": (is_fsd50k, "FSD50K.ground_truth/dev.csv"),
-    "esc50": (is_esc50, "meta/esc50.csv"),
-    "speech_commands": (is_speech_commands, "validation_list.txt and testing_list.txt"),
-    "manifest": (is_manifest, "a .csv, .json or .jsonl file"),
-    "datasets": (is_saved_dataset, "a folder written by save_to_disk, a folder of Parquet files, or an id on the Hub"),
-    "folder": (Path.is_dir, "one subfolder per class"),
-    "audio_files": (lambda path: False, "any tree of audio files, without labels; only if it is asked for"),
+    "audioset": Layout(
+        is_audioset, "class_labels_indices.csv and segment lists such as balanced_train_segments.csv", read_audioset
+    ),
+    "fsd50k": Layout(is_fsd50k, "FSD50K.ground_truth/dev.csv", read_fsd50k),
+    "esc50": Layout(is_esc50, "meta/esc50.csv", read_esc50_listing),
+    "speech_commands": Layout(is_speech_commands, "validation_list.txt and testing_list.txt", read_speech_commands),
+    "manifest": Layout(
+        is_manifest, "a .csv, .json or .jsonl file", read_manifest, ("label_column", "label_delimiter")
+    ),
+    "datasets": Layout(
+        is_saved_dataset,
+        "a folder written by save_to_disk, a folder of Parquet files, or an id on the Hub",
+        read_dataset,
+        ("audio_column", "label_column"),
+    ),
+    "folder": Layout(Path.is_dir, "one subfolder per class", read_class_folders),
+    "audio_files": Layout(
+        lambda path: False, "any tree of audio files, without labels; only if it is asked for", read_audio_files
+    ),
 }
-"""Values of `--layout` in the order in which they are tried, with a function and a text on how each is recognised."""
+"""Values of `--layout`, in the order in which they are tried."""
 
 
 def read_listing(
@@ -53,20 +84,9 @@ def read_listing(
         layout = _find_layout(source)
     elif layout not in LAYOUTS:
         raise ValueError(f"`layout` must be 'auto' or one of {list(LAYOUTS)}, got {layout!r}.")
-    if layout == "datasets":
-        listing = read_dataset(source, audio_column, label_column)
-    elif layout == "manifest":
-        listing = read_manifest(source, label_column, label_delimiter)
-    else:
-        read = {
-            "audioset": read_audioset,
-            "fsd50k": read_fsd50k,
-            "esc50": read_esc50_listing,
-            "speech_commands": read_speech_commands,
-            "folder": read_class_folders,
-            "audio_files": read_audio_files,
-        }[layout]
-        listing = read(source)
+    columns = {"audio_column": audio_column, "label_column": label_column, "label_delimiter": label_delimiter}
+    reader = LAYOUTS[layout]
+    listing = reader.read(source, **{name: columns[name] for name in reader.options})
     if not len(listing.clips):
         raise ValueError(f"{source}: none of the {len(listing.missing)} listed clips has a file.")
     return listing
@@ -80,11 +100,11 @@ def _find_layout(source: str | Path) -> str:
         if text.count("/") > 1 or text[:1] in "/.~" or path.suffix:
             raise ValueError(f"`data` {text!r} does not exist.")
         return "datasets"
-    for layout, (fits, _) in LAYOUTS.items():
-        if fits(path):
-            return layout
-    known = "; ".join(f"{name}: {sign}" for name, (_, sign) in LAYOUTS.items())
+    for name, layout in LAYOUTS.items():
+        if layout.recognises(path):
+            return name
+    known = "; ".join(f"{name}: {layout.sign}" for name, layout in LAYOUTS.items())
     raise ValueError(f"`data` {str(source)!r} has no known layout. Known layouts are: {known}.")
 
 
-__all__ = ["LAYOUTS", "read_listing"]
+__all__ = ["LAYOUTS", "Layout", "read_listing"]

@@ -58,20 +58,20 @@ def write_bad(folder: Path, kind: str) -> Path:
 
 
 BAD = {
-    "text": "text.wav is not a sound that can be read",
+    "text": "text.wav cannot be read as sound",
     "empty": "empty.wav is an empty file",
     "no_samples": "no_samples.wav holds no samples",
-    "two_hours": "two_hours.flac lasts 120.0 minutes; up to 10 minutes are taken",
+    "two_hours": "two_hours.flac lasts 120.0 minutes; up to 10 minutes are accepted",
     "nan": "nan.wav holds NaN or infinite samples",
     "infinite": "infinite.wav holds NaN or infinite samples",
-    "raw": "samples.raw is not a sound that can be read",
-    "absurd_rate": "absurd_rate.wav has a rate of 2,000,000,000 Hz; 1,000 to 768,000 Hz are taken",
-    "many_channels": "many_channels.wav has 200 channels; up to 64 are taken",
-    "too_large": "too_large.wav has 52.0 MB; up to 50 MB are taken",
+    "raw": "samples.raw cannot be read as sound",
+    "absurd_rate": "absurd_rate.wav has a rate of 2,000,000,000 Hz; 1,000 to 768,000 Hz are accepted",
+    "many_channels": "many_channels.wav has 200 channels; up to 64 are accepted",
+    "too_large": "too_large.wav has 52.0 MB; up to 50 MB are accepted",
 }
 """What is said of each kind of bad file."""
 
-DEMO = ("-m", "audioformer.cli", "demo")
+APP = ("-m", "audioformer.cli", "app")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from audioformer.app.page import write_examples
 from audioformer.classify import classify_file
 from audioformer.model_cards import TINY_ESC10
 
-from .common import DEMO, running_page, write_bad, write_event
+from .common import APP, running_page, write_bad, write_event
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
@@ -32,7 +32,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def url():
-    with running_page([*DEMO, "--device", "cpu"]) as (address, _):
+    with running_page([*APP, "--device", "cpu"]) as (address, _):
         yield address
 
 
@@ -82,7 +82,7 @@ def test_an_uploaded_file_is_labelled(page, tmp_path):
     upload(page, file)
     expect(page.locator("#scores")).to_contain_text(re.compile(rf"{label}\s*{label}\s*{score:.0%}"))
     expect(page.locator("#message")).to_contain_text(f"{label} ({score:.3f}) is the best label for knocks.wav")
-    assert width_of_picture(page, "waveform") > 500 and width_of_picture(page, "codes") > 500
+    assert width_of_picture(page, "waveform") > 500 and width_of_picture(page, "model-input") > 500
     assert not page.locator("#labels-over-time").is_visible() and not page.locator("#table").is_visible()
 
 
@@ -94,7 +94,7 @@ def test_a_long_file_has_labels_over_time_and_the_page_has_its_picture_taken(pag
         label, score = next(iter(window.scores.items()))
         row = re.compile(rf"{window.start_s:g}\s*{window.end_s:.4g}\s*{label}\s*{score:.3f}")
         expect(page.locator("#table")).to_contain_text(row)
-    assert all(width_of_picture(page, name) > 500 for name in ("waveform", "codes", "labels-over-time"))
+    assert all(width_of_picture(page, name) > 500 for name in ("waveform", "model-input", "labels-over-time"))
     page.locator("#message").click()  # takes the pointer off the player
     picture = Path(os.environ.get("AUDIOFORMER_SCREENSHOT") or tmp_path / "page.png")
     page.screenshot(path=picture, full_page=True, animations="disabled")
@@ -109,9 +109,9 @@ def test_a_long_file_has_labels_over_time_and_the_page_has_its_picture_taken(pag
 )
 def test_a_bad_file_gets_a_message(page, tmp_path, kind, message):
     upload(page, write_event(tmp_path / "knocks.wav"))
-    page.locator("#codes img").wait_for()
+    page.locator("#model-input img").wait_for()
     page.get_by_label("Clear").first.click()
-    page.locator("#codes img").wait_for(state="hidden")
+    page.locator("#model-input img").wait_for(state="hidden")
     upload(page, write_bad(tmp_path, kind))
     expect(page.locator("#message")).to_contain_text(f"This sound was not classified. {message}")
     expect(page.locator("#scores")).not_to_contain_text("clock_tick")
@@ -141,4 +141,4 @@ def test_a_recording_is_labelled(page):
     page.wait_for_timeout(2000)
     page.get_by_role("button", name="Stop", exact=True).first.click()
     expect(page.locator("#message")).to_contain_text("is the best label for")
-    assert width_of_picture(page, "codes") > 500
+    assert width_of_picture(page, "model-input") > 500

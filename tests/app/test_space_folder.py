@@ -73,6 +73,6 @@ def test_the_commands_of_its_readme_make_a_space_that_runs(tmp_path):
         _, scores, *_ = client.predict(upload, api_name="/classify")
         assert scores["label"] == "clock_tick"
         assert "a-model-of-mine" in str(client.config).replace("\\", "")
-        assert list(tmp_path.glob("audioformer-demo-*/uploads/*/knocks.wav"))
+        assert list(tmp_path.glob("audioformer-app-*/uploads/*/knocks.wav"))
     assert process.returncode == 0
-    assert not list(tmp_path.glob("audioformer-demo-*"))
+    assert not list(tmp_path.glob("audioformer-app-*"))

@@ -30,7 +30,7 @@ def encode_clips(codec: EncodecModel, waveforms: Sequence[np.ndarray], progress:
     bandwidth = codec.config.target_bandwidths[-1]
     codes = []
     for waveform in tqdm(waveforms, desc="Encoding", disable=not progress):
-        output = codec.encode(torch.from_numpy(waveform)[None, None], bandwidth=bandwidth)
+        output: Any = codec.encode(torch.from_numpy(waveform)[None, None], bandwidth=bandwidth)
         codes.append(output.audio_codes[0, 0].numpy())
     return codes
 
@@ -83,6 +83,7 @@ def reconstruction_quality(
         clips, higher is better), each a list over the number of decoded codebooks, from C1 alone to all.
     """
     log_mel = MultiScaleLogMel(codec.config.sampling_rate)
+    layers: Any = codec.quantizer.layers
     num_codebooks = codec.config.num_quantizers
     distances: list[list[float]] = [[] for _ in range(num_codebooks)]
     ratios: list[list[float]] = [[] for _ in range(num_codebooks)]
@@ -91,8 +92,9 @@ def reconstruction_quality(
         if not reference.any():
             continue
         # One pass of the decoder: the examples of the batch differ in the number of codebooks that are summed.
-        sums, total = [], 0
-        for codebook, layer in enumerate(codec.quantizer.layers):
+        sums: list[torch.Tensor] = []
+        total: Any = 0
+        for codebook, layer in enumerate(layers):
             total = total + layer.decode(torch.from_numpy(clip_codes[codebook])[None])
             sums.append(total)
         decoded = codec.decoder(torch.cat(sums))[:, 0, : reference.shape[-1]]

@@ -1,6 +1,7 @@
 """Training of EnCodec's residual vector quantizer, for which transformers only has inference code."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -107,7 +108,8 @@ class ResidualQuantizerTrainer:
         for name, value in (("decay", decay), ("dead_threshold", dead_threshold)):
             if not 0 <= value < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
-        self.codebooks = [layer.codebook for layer in quantizer.layers]
+        layers: Any = quantizer.layers
+        self.codebooks: list[Any] = [layer.codebook for layer in layers]
         self.decay = decay
         self.dead_threshold = dead_threshold
         self.epsilon = epsilon
@@ -137,9 +139,7 @@ class ResidualQuantizerTrainer:
             residual = residual - codebook.decode(codebook.quantize(residual))
 
     @torch.no_grad()
-    def update(
-        self, codebook: nn.Module, frames: torch.Tensor, assignment: torch.Tensor, generator: torch.Generator
-    ) -> int:
+    def update(self, codebook: Any, frames: torch.Tensor, assignment: torch.Tensor, generator: torch.Generator) -> int:
         r"""
         Update one codebook by EMA, then restart its dead entries.
 

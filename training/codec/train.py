@@ -164,8 +164,8 @@ class CodecTrainer:
     def _sample_crop(self, rng: np.random.Generator, length: int, attempts: int = 3) -> np.ndarray:
         # Data sets pad short sounds with digital silence. A codec learns nothing from it, so it is drawn less often.
         for _ in range(attempts):
-            waveform = self.waveforms[rng.integers(len(self.waveforms))]
-            start = rng.integers(max(1, len(waveform) - length + 1))
+            waveform = self.waveforms[int(rng.integers(len(self.waveforms)))]
+            start = int(rng.integers(max(1, len(waveform) - length + 1)))
             crop = waveform[start : start + length]
             if np.abs(crop).max() > 1e-3:
                 break
@@ -190,8 +190,8 @@ class CodecTrainer:
         """Return the weighted total as `loss`, and each component under its own name."""
         args = self.args
         embeddings = self.codec.encoder(audio)
-        components = {}
-        loss = 0.0
+        components: dict[str, torch.Tensor] = {}
+        loss: Any = 0.0
         if step >= args.quantizer_start_step:
             generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
             num_codebooks = self.config.num_quantizers
@@ -372,7 +372,8 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and print the evaluation of the saved codec."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    (args,) = HfArgumentParser(CodecTrainingArguments).parse_args_into_dataclasses(args=argv)
+    parser = HfArgumentParser(CodecTrainingArguments)  # type: ignore[arg-type]
+    (args,) = parser.parse_args_into_dataclasses(args=argv)
     report = train_codec(args)
     print(json.dumps({"training": report["training"], "evaluation": report["evaluation"]}, indent=1))
 

@@ -30,13 +30,13 @@ def gather_across_processes(share: torch.Tensor) -> tuple[torch.Tensor, int]:
     own_shape = torch.tensor(share.shape, device=share.device)
     shapes = [torch.empty_like(own_shape) for _ in range(number_of_processes())]
     distributed.all_gather(shapes, own_shape)
-    shapes = torch.stack(shapes).tolist()
-    if any(shape[1:] != shapes[0][1:] for shape in shapes):
+    sizes: list[list[int]] = torch.stack(shapes).tolist()
+    if any(size[1:] != sizes[0][1:] for size in sizes):
         raise ValueError(
             "Shapes may differ between processes in the first dimension (the batch size) only, got "
-            f"{[tuple(shape) for shape in shapes]} by rank."
+            f"{[tuple(size) for size in sizes]} by rank."
         )
-    counts = [shape[0] for shape in shapes]
+    counts = [size[0] for size in sizes]
     # Collectives need equal shapes: shorter shares are padded, and cut after the exchange.
     padded = share.new_zeros((max(counts), *share.shape[1:]))
     padded[: len(share)] = share

@@ -43,6 +43,6 @@ class AudioFormerClassificationTrainer(CodesTrainer, ClassificationTrainer):
         inputs = {**inputs, "attention_mask": torch.maximum(mask, mask[partners])}
         with mixed_embeddings(self.model.get_input_embeddings(), partners, shares):
             outputs = model(**inputs)
-        targets = mix_labels(labels, partners, shares, self.model.config.num_labels, self.loss_name)
+        targets = mix_labels(labels, partners, shares, outputs.logits.shape[-1], self.loss_name)
         smoothing = self.args.label_smoothing_factor
         return named_classification_loss(outputs.logits, targets, self.loss_name, smoothing), outputs

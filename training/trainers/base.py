@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from huggingface_hub import CommitInfo
 from torch.utils.data import DataLoader, Dataset, Sampler
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
@@ -42,6 +42,7 @@ class AudioTrainer(Trainer):
     """
 
     args: AudioTrainingArguments
+    model: PreTrainedModel
     arguments_class: ClassVar[type[AudioTrainingArguments]] = AudioTrainingArguments
 
     def __init__(
@@ -125,7 +126,7 @@ class AudioTrainer(Trainer):
                 self._step_of_early_stop = state.global_step
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
-    def set_initial_training_values(self, args: AudioTrainingArguments, dataloader: DataLoader) -> tuple[Any, ...]:
+    def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple[Any, ...]:
         num_train_epochs, steps_per_epoch, *values = super().set_initial_training_values(args, dataloader)
         if self._step_of_early_stop is not None:
             # The run was killed between its last checkpoint and the end. With no epoch left to train, the Trainer goes
@@ -143,9 +144,9 @@ class AudioTrainer(Trainer):
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             # A pickle does not belong in a folder that is passed on, and nothing here reads it.
-            (Path(output_dir or self.args.output_dir) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            (Path(output_dir or str(self.args.output_dir)) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
-    def push_to_hub(
+    def push_to_hub(  # type: ignore[override]
         self,
         commit_message: str | None = "Upload with audioformer",
         blocking: bool = True,
@@ -177,12 +178,13 @@ class AudioTrainer(Trainer):
             return None
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
-        card = Path(self.args.output_dir) / CARD
+        folder, repo_id = Path(str(self.args.output_dir)), str(self.hub_model_id)
+        card = folder / CARD
         if not card.is_file():
-            render_plain_card(self.hub_model_id.split("/")[-1], license).save(card)
+            render_plain_card(repo_id.split("/")[-1], license).save(card)
         return push_folder(
-            self.args.output_dir,
-            self.hub_model_id,
+            folder,
+            repo_id,
             private=bool(private or self.args.hub_private_repo),
             license=license,
             revision=revision or self.args.hub_revision,

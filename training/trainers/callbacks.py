@@ -27,7 +27,8 @@ class EpochCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         epoch = int(state.epoch or 0)
-        for listener in (self.trainer.epoch_sampler, self.trainer.train_dataset):
+        listeners: tuple[Any, ...] = (self.trainer.epoch_sampler, self.trainer.train_dataset)
+        for listener in listeners:
             if hasattr(listener, "set_epoch"):
                 listener.set_epoch(epoch)
 
@@ -51,12 +52,15 @@ class PatienceCallback(TrainerCallback):
         # The state of a new run records what the callback counted in an earlier call of `train`, if there was one.
         self.early_stopping.early_stopping_patience_counter = used_patience(state) if state.global_step else 0
         # A checkpoint of a run without early stopping lacks this entry, which the Trainer needs to save the next one.
-        state.stateful_callbacks.setdefault(EarlyStoppingCallback.__name__, self.early_stopping.state())
+        saved: Any = state.stateful_callbacks
+        saved.setdefault(EarlyStoppingCallback.__name__, self.early_stopping.state())
 
 
 def used_patience(state: TrainerState) -> int:
     """Number of evaluations without a better metric that the state of a checkpoint has recorded."""
-    saved = state.stateful_callbacks.get(EarlyStoppingCallback.__name__)
+    # A dictionary by the names of the classes, whatever its annotation says.
+    callbacks: Any = state.stateful_callbacks
+    saved = callbacks.get(EarlyStoppingCallback.__name__)
     return 0 if saved is None else saved["attributes"]["early_stopping_patience_counter"]
 
 

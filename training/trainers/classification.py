@@ -96,7 +96,8 @@ class ClassificationTrainer(AudioTrainer):
         """
         smoothing = self.args.label_smoothing_factor
         if not (model.training and smoothing):
-            return super().compute_loss(model, inputs, return_outputs=True)
+            with_outputs: Any = super().compute_loss(model, inputs, return_outputs=True)
+            return with_outputs
         labels = inputs.pop("labels")
         outputs = model(**inputs)
         return named_classification_loss(outputs.logits, labels, self.loss_name, smoothing), outputs

@@ -51,7 +51,7 @@ class CodesTrainer(AudioTrainer):
     @contextmanager
     def _padded_batches(self) -> Iterator[None]:
         """Data loaders made in this context pad: evaluations take the first dimension for the number of clips."""
-        collator = self.data_collator
+        collator: Any = self.data_collator
         if getattr(collator, "packed", False):
             self.data_collator = replace(collator, packed=False)
         try:

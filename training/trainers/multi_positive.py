@@ -64,7 +64,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
             )
         super().__init__(model=model, args=args, **kwargs)
         # A list rather than a submodule of the model, so that optimizers, checkpoints and wrappers do not see it.
-        self.teachers = [teacher.to(args.device) for teacher in teachers or ()]
+        self.teachers = [teacher.to(args.device) for teacher in teachers or ()]  # type: ignore[arg-type]
         self.contrastive_loss = MultiPositiveContrastiveLoss(args.mpc_temperature, args.gather_across_devices)
 
     def batch_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -147,9 +147,9 @@ def build_positives(
     """
     names, configs = [_name(teacher) for teacher in teachers], [teacher.config for teacher in teachers]
     codebooks = _check_codebooks(names, configs)
-    sizes = sorted({config.hidden_size for config in configs})
-    if len(sizes) > 1:
-        raise ValueError(f"Teachers must have one `hidden_size`, got {sizes}.")
+    hidden_size, *other_sizes = sorted({config.hidden_size for config in configs})
+    if other_sizes:
+        raise ValueError(f"Teachers must have one `hidden_size`, got {[hidden_size, *other_sizes]}.")
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1, got {batch_size}.")
     if not len(codes) or len(ids) != len(codes):
@@ -158,7 +158,7 @@ def build_positives(
     models = [_freeze(teacher).to(state.device) for teacher in teachers]
     # One process reads all codes for the name; otherwise eight processes would read them from one disk at once.
     key = _from_first_process(lambda: _key(models, _checked_clips(codes, ids, codebooks), codec_fingerprint))
-    cache = _VectorFile(Path(cache_dir), key, (len(codes), len(codebooks), *sizes))
+    cache = _VectorFile(Path(cache_dir), key, (len(codes), len(codebooks), hidden_size))
     cache.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(cache.path.with_suffix(".lock")) if state.is_main_process else nullcontext():
         # One process looks for unfinished blocks: others may finish some before the last one has looked.
@@ -341,12 +341,13 @@ def _config(teacher: str | Path | AudioFormerPreTrainedModel) -> AudioFormerConf
 def _freeze(teacher: str | Path | AudioFormerPreTrainedModel) -> AudioFormerModel:
     """Return the encoder of a teacher, without its head, in float32 and eval mode, without gradients."""
     if isinstance(teacher, str | Path):
-        model, report = AudioFormerModel.from_pretrained(teacher, dtype=torch.float32, output_loading_info=True)
+        loaded: Any = AudioFormerModel.from_pretrained(teacher, dtype=torch.float32, output_loading_info=True)
+        model, report = loaded
         if report["missing_keys"]:
             raise ValueError(
                 f"Teacher {_name(teacher)} must hold every weight of the encoder, but lacks "
                 f"{sorted(report['missing_keys'])[:5]}."
             )
     else:
-        model = teacher.base_model.float()
+        model = cast(AudioFormerModel, teacher.base_model).float()
     return model.eval().requires_grad_(False)

@@ -1,0 +1,74 @@
+"""Running recipes from Python: once, with the reports in log files."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from audioformer.files import CARD, PRETRAIN_RESULTS
+from audioformer.training import Settings, finetune
+from audioformer.training.pretraining.masked_lm import pretrain_codebooks
+
+
+@contextlib.contextmanager
+def reports_to(log: Path, progress: bool = True) -> Iterator[None]:
+    """Append everything that is printed to a file.
+
+    Args:
+        log (`Path`): The file. Its folder is created.
+        progress (`bool`, defaults to `True`): Whether progress bars and warnings stay on the terminal.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(log.open("a", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(file))
+        if not progress:
+            stack.enter_context(contextlib.redirect_stderr(file))
+        yield
+
+
+def pretrain_once(recipe: str, output: Path, num_codebooks: int, *, progress: bool = True, **given: Any) -> None:
+    """Pre-train the models of the first codebooks, unless `output` holds them already.
+
+    A run that was killed resumes from its last checkpoint. The report is appended to a log file beside `output`.
+
+    Args:
+        recipe (`str`): Name of the recipe.
+        output (`Path`): Folder of the models `C1`, `C2`, ...
+        num_codebooks (`int`): Number of models, starting with that of C1.
+        progress (`bool`, defaults to `True`): Whether progress bars are shown.
+        given: Settings that take precedence over the recipe's.
+    """
+    if all((output / f"C{codebook + 1}" / PRETRAIN_RESULTS).is_file() for codebook in range(num_codebooks)):
+        return
+    settings = Settings.create(
+        "pretrain",
+        recipe,
+        output_dir=output,
+        codebooks=list(range(num_codebooks)),
+        resume_from_checkpoint="last",
+        **given,
+    )
+    with reports_to(_log_of(output), progress):
+        pretrain_codebooks(settings)
+
+
+def finetune_once(recipe: str, output: Path, *, progress: bool = True, **given: Any) -> None:
+    """Fine-tune and test a classifier, unless `output` holds a finished one.
+
+    Args:
+        recipe (`str`): Name of the recipe.
+        output (`Path`): Folder of the classifier.
+        progress (`bool`, defaults to `True`): Whether progress bars are shown.
+        given: Settings that take precedence over the recipe's.
+    """
+    # The card is written last.
+    if (output / CARD).is_file():
+        return
+    settings = Settings.create("finetune", recipe, output_dir=output, resume_from_checkpoint="last", **given)
+    with reports_to(_log_of(output), progress):
+        finetune(settings)
+
+
+def _log_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}.log")
