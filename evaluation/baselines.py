@@ -1,4 +1,4 @@
-"""What an AudioFormer has to beat: the commonest label, and a linear classifier on histograms of codes."""
+"""Baselines that a model has to beat: the most common label, and a linear classifier on histograms of codes."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from sklearn.preprocessing import StandardScaler
 
 def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np.ndarray:
     r"""
-    How often each code occurs in each clip, as `log(1 + count)`: the order of the frames is lost.
+    How often each code occurs in each clip, as `log(1 + count)`. The order of the frames is lost.
 
     Args:
         codes (`Sequence[np.ndarray]`):
-            One integer array of shape `(num_frames,)` a clip: the codes of one row, 0 to `codebook_size - 1`, without
-            special ids.
+            One integer array of shape `(num_frames,)` per clip: the codes of one codebook, 0 to `codebook_size - 1`,
+            without special ids.
         codebook_size (`int`, *optional*, defaults to 1024):
-            Entries of the row.
+            Entries of the codebook.
 
     Returns:
         `np.ndarray` of shape `(num_clips, codebook_size)`, float64.
@@ -32,8 +32,8 @@ def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np
             raise ValueError(f"`codes[{index}]` must have the shape (num_frames,), got {clip.shape}.")
         if clip.size and not (clip.min() >= 0 and clip.max() < codebook_size):
             raise ValueError(
-                f"`codes[{index}]` must lie in 0..{codebook_size - 1}, got {clip.min()}..{clip.max()} (ids of a model "
-                "are codes + 3)."
+                f"`codes[{index}]` must lie in 0..{codebook_size - 1}, got {clip.min()}..{clip.max()} (token ids of a "
+                "model are codes + 3)."
             )
         histograms[index] = np.bincount(clip, minlength=codebook_size)
     return np.log1p(histograms)
@@ -51,10 +51,10 @@ def fit_histogram_classifier(
         labels (`Sequence[int | str]`):
             The class of each clip.
         regularization (`float`, *optional*, defaults to 0.01):
-            scikit-learn's `C`: small, because there are more entries than clips.
+            scikit-learn's `C`. The default is small because there are usually more entries than clips.
 
     Returns:
-        `sklearn.pipeline.Pipeline`: fitted; has `predict`, `predict_proba` and `score`.
+        `sklearn.pipeline.Pipeline`: the fitted classifier, with `predict`, `predict_proba` and `score`.
     """
     classifier = make_pipeline(StandardScaler(), LogisticRegression(C=regularization, max_iter=2000))
     return classifier.fit(histograms, np.asarray(labels))
@@ -68,52 +68,57 @@ def code_histogram_accuracy(
 
     Args:
         codes (`Sequence[np.ndarray]`):
-            One integer array of shape `(num_frames,)` a clip.
+            One integer array of shape `(num_frames,)` per clip.
         labels (`Sequence[int | str]`):
             The class of each clip.
         folds (`Sequence[int]`):
-            The fold of each clip; each fold in turn is tested by a classifier fitted on all others.
+            The fold of each clip. Each fold in turn is tested with a classifier fitted on all others.
         codebook_size (`int`, *optional*, defaults to 1024):
-            Entries of the row.
+            Entries of the codebook.
 
     Returns:
         `float`: share of all clips classified correctly.
 
     Raises:
-        `ValueError`: if the arguments differ in length or there is only one fold.
+        `ValueError`: if the arguments differ in length or there are fewer than two folds.
     """
     if not len(codes) == len(labels) == len(folds):
-        raise ValueError(f"One label and one fold a clip: got {len(codes)}, {len(labels)} and {len(folds)}.")
-    labels, folds = np.asarray(labels), np.asarray(folds)
-    if len(np.unique(folds)) < 2:
-        raise ValueError(f"Cross-validation needs at least two folds, got {np.unique(folds).tolist()}.")
+        raise ValueError(
+            f"`codes`, `labels` and `folds` must be of one length, got {len(codes)}, {len(labels)} and {len(folds)}."
+        )
+    classes, fold_of_clip = np.asarray(labels), np.asarray(folds)
+    fold_names = np.unique(fold_of_clip)
+    if len(fold_names) < 2:
+        raise ValueError(f"Cross-validation needs at least two folds, got {fold_names.tolist()}.")
     histograms = code_histogram(codes, codebook_size)
     correct = 0
-    for fold in np.unique(folds):
-        test = folds == fold
-        classifier = fit_histogram_classifier(histograms[~test], labels[~test])
-        correct += int((classifier.predict(histograms[test]) == labels[test]).sum())
-    return correct / len(labels)
+    for fold in fold_names:
+        test = fold_of_clip == fold
+        classifier = fit_histogram_classifier(histograms[~test], classes[~test])
+        correct += int((classifier.predict(histograms[test]) == classes[test]).sum())
+    return correct / len(classes)
 
 
 def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[int | str]) -> float:
     r"""
-    Accuracy of always answering the commonest label of the training set.
+    Accuracy of always predicting the most common label of the training set.
 
     Args:
         train_labels (`Sequence[int | str]`):
-            The classes of the clips to count.
+            The classes of the training clips.
         test_labels (`Sequence[int | str]`):
-            The classes of the clips to answer.
+            The classes of the test clips.
 
     Returns:
-        `float`: share of the tested clips answered correctly; of equally common labels the first in sorted order is
-        the answer.
+        `float`: share of the test clips predicted correctly. Of equally common labels the first in sorted order is
+        predicted.
 
     Raises:
         `ValueError`: if either is empty.
     """
     if not len(train_labels) or not len(test_labels):
-        raise ValueError(f"No labels to count: got {len(train_labels)} to train and {len(test_labels)} to test.")
+        raise ValueError(
+            f"Neither set may be empty, got {len(train_labels)} labels to train and {len(test_labels)} to test."
+        )
     names, counts = np.unique(train_labels, return_counts=True)
     return float((np.asarray(test_labels) == names[counts.argmax()]).mean())

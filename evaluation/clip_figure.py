@@ -1,4 +1,4 @@
-"""Pictures of what a model heard. matplotlib is imported only here, and only when a picture is drawn."""
+"""Figure of one classified clip. matplotlib is imported when a figure is drawn."""
 
 from os import PathLike
 
@@ -13,38 +13,33 @@ def save_classification_figure(
     scores: dict[str, float],
     title: str,
 ) -> None:
-    """Draw waveform, codes and scores of one clip, one above the other, and write them to `path`.
+    """Draw the waveform, the codes and the scores of a clip, one above the other, and write them to an image file.
 
     Args:
-        path (`str` or `PathLike`): Image file to write; the suffix gives the format.
-        waveform (`np.ndarray` of shape `(samples,)`): Mono samples.
-        sampling_rate (`int`): Rate of `waveform` in Hz.
-        codes (`np.ndarray` of shape `(rows, frames)`): Codes of the rows C1..CN.
+        path (`str` or `PathLike`): Image file to write. The suffix determines the format.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono samples.
+        sampling_rate (`int`): Sampling rate of `waveform` in Hz.
+        codes (`np.ndarray` of shape `(num_codebooks, num_frames)`): Codes of the codebooks C1 to CN.
         scores (`dict[str, float]`): Score of each label.
-        title (`str`): Title of the picture.
+        title (`str`): Title of the figure.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     duration_s = len(waveform) / sampling_rate
-    figure, (top, middle, bottom) = plt.subplots(
-        3, 1, figsize=(9, 8), height_ratios=[1.2, 1.2, 1.6], constrained_layout=True
-    )
+    # Without pyplot, which would choose a backend for the whole process.
+    figure = Figure(figsize=(9, 8), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, height_ratios=[1.2, 1.2, 1.6])
     figure.suptitle(title)
     top.plot(np.arange(len(waveform)) / sampling_rate, waveform, linewidth=0.5, color="tab:blue")
     top.set(xlim=(0, duration_s), ylabel="waveform")
-    rows = len(codes)
-    image = middle.imshow(
-        codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=(0, duration_s, rows + 0.5, 0.5)
-    )
-    middle.set(xlim=(0, duration_s), xlabel="time (s)", ylabel="codes", yticks=range(1, rows + 1))
-    middle.set_yticklabels([f"C{row}" for row in range(1, rows + 1)])
+    codebooks = range(1, len(codes) + 1)
+    extent = (0, duration_s, len(codes) + 0.5, 0.5)
+    image = middle.imshow(codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=extent)
+    middle.set(xlim=(0, duration_s), xlabel="time (s)", ylabel="codes")
+    middle.set_yticks(codebooks, [f"C{codebook}" for codebook in codebooks])
     figure.colorbar(image, ax=middle, label="code", pad=0.01)
     ranked = sorted(scores.items(), key=lambda item: item[1])
     bars = bottom.barh([label for label, _ in ranked], [score for _, score in ranked], color="tab:orange")
     bottom.bar_label(bars, fmt="%.3f", padding=3)
     bottom.set(xlim=(0, 1.1), xlabel="score")
     figure.savefig(path, dpi=120)
-    plt.close(figure)

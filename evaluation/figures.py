@@ -1,47 +1,50 @@
-"""Pictures of a result: confusion, average precision by class, and the curves of the training."""
+"""Figures of a result: confusion matrix, average precision by class, and the curves of the training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COLOR = "#4063d8"
-MANY = 30
-"""More classes than these are shown by their best and worst alone."""
+MAX_CLASSES = 30
+"""Of more classes only the best and the worst are shown."""
 
 
-def _pyplot() -> Any:
-    """matplotlib, imported when a picture is drawn and without a window."""
-    import matplotlib
+def _new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of a size in inches. matplotlib is imported here, when a figure is drawn.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    Without pyplot, which would choose a backend for the whole process.
+    """
+    from matplotlib.figure import Figure
 
-    return pyplot
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def save_confusion_matrix(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], title: str, path: str | Path
 ) -> None:
-    """Draw which class is taken for which; rows are the true classes and sum to 1.
+    """Draw which class is mistaken for which. Each row is a true class and sums to 1.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
         targets (`np.ndarray` of shape `(num_clips,)`): Classes.
-        labels (sequence of `str`): Their names.
-        title (`str`): Above the picture.
+        labels (sequence of `str`): Names of the classes.
+        title (`str`): Title of the figure.
         path (`str` or `Path`): PNG file to write.
     """
-    plt = _pyplot()
     size = len(labels)
     counts = np.zeros((size, size))
     np.add.at(counts, (targets, scores.argmax(axis=1)), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(4.5, 0.42 * size + 2.5) if size <= MANY else 12
-    figure, axes = plt.subplots(figsize=(side + 1, side), layout="constrained")
+    side = max(4.5, 0.42 * size + 2.5) if size <= MAX_CLASSES else 12
+    figure = _new_figure(side + 1, side)
+    axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if size <= MANY:
+    if size <= MAX_CLASSES:
         axes.set_xticks(range(size), labels, rotation=45, ha="right")
         axes.set_yticks(range(size), labels)
         for row, column in zip(*np.nonzero(counts), strict=True):
@@ -50,43 +53,40 @@ def save_confusion_matrix(
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def save_average_precisions(table: Sequence[Mapping[str, Any]], title: str, path: str | Path) -> None:
-    """Draw the average precision of each class, best first; of many classes the best and the worst.
+    """Draw the average precision of each class, the best on top; of many classes only the best and the worst.
 
     Args:
         table (sequence of mappings): Rows with `label`, `clips` and `average_precision`, which may be `None`.
-        title (`str`): Above the picture.
+        title (`str`): Title of the figure.
         path (`str` or `Path`): PNG file to write.
     """
-    plt = _pyplot()
     rows = sorted((row for row in table if row["average_precision"] is not None), key=lambda r: r["average_precision"])
-    half = MANY // 2
-    cut = len(rows) > MANY
-    shown = rows[:half] + rows[-half:] if cut else rows
-    figure, axes = plt.subplots(figsize=(7, 1.4 + 0.27 * len(shown)), layout="constrained")
+    half = MAX_CLASSES // 2
+    is_cut = len(rows) > MAX_CLASSES
+    shown = rows[:half] + rows[-half:] if is_cut else rows
+    figure = _new_figure(7, 1.4 + 0.27 * len(shown))
+    axes = figure.subplots()
     axes.barh(range(len(shown)), [row["average_precision"] for row in shown], color=COLOR)
     axes.set_yticks(range(len(shown)), [f"{row['label']} ({row['clips']})" for row in shown])
-    if cut:
+    if is_cut:
         axes.axhline(half - 0.5, color="black", linewidth=0.8, linestyle="--")
         title += f"\nbest and worst {half} of {len(rows)} classes"
     axes.set(xlim=(0, 1), xlabel="average precision", title=title)
     axes.margins(y=0.01)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def save_training_curves(log_history: Sequence[Mapping[str, float]], title: str, path: str | Path) -> None:
-    """Draw the losses, part by part, and the metric of the evaluations over the epochs.
+    """Draw every part of the loss, and the metric of the evaluations, over the epochs.
 
     Args:
-        log_history (sequence of mappings): As in `trainer.state.log_history`.
-        title (`str`): Above the picture.
+        log_history (sequence of mappings): Records as in `trainer.state.log_history`.
+        title (`str`): Title of the figure.
         path (`str` or `Path`): PNG file to write.
     """
-    plt = _pyplot()
     curves: dict[str, list[tuple[float, float]]] = {}
     for record in log_history:
         for name, value in record.items():
@@ -94,19 +94,17 @@ def save_training_curves(log_history: Sequence[Mapping[str, float]], title: str,
                 curves.setdefault(name, []).append((record["epoch"], value))
     metrics = [name for name in curves if not name.endswith("loss")]
     losses = [name for name in curves if name.endswith("loss")]
-    figure, panels = plt.subplots(
-        1, 2 if metrics else 1, figsize=(10 if metrics else 6, 3.8), layout="constrained", squeeze=False
-    )
-    for axes, names, label in zip(panels[0], (losses, metrics), ("loss", "metric"), strict=False):
+    panels = [("loss", losses), ("metric", metrics)] if metrics else [("loss", losses)]
+    figure = _new_figure(10 if metrics else 6, 3.8)
+    for column, (label, names) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), column)
         for name in names:
             epochs, values = zip(*curves[name], strict=True)
-            axes.plot(
-                epochs, values, label=name.replace("eval_", "selection "), marker="." if len(epochs) < 40 else None
-            )
+            marker = "." if len(epochs) < 40 else None
+            axes.plot(epochs, values, label=name.replace("eval_", "selection "), marker=marker)
         axes.set(xlabel="epoch", ylabel=label)
         axes.grid(alpha=0.3)
         if names:
             axes.legend(frameon=False)
     figure.suptitle(title)
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -1,51 +1,79 @@
-"""The metric of a task, its interval, and what lies behind it class by class."""
+"""The metric of a task, its confidence interval, and its values per class."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 from transformers import EvalPrediction
 
-from .mean_average_precision.mean_average_precision import compute_mean_average_precision
+from .mean_average_precision.average_precision import compute_mean_average_precision
 
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
 
+LARGE_SIZE = 1_000_000
+"""Number of scores above which the bootstrap draws no more than `NUM_RESAMPLES_OF_LARGE` resamples."""
+NUM_RESAMPLES_OF_LARGE = 200
+
+
 def metric_name(multi_label: bool) -> str:
-    """`"mAP"` where clips can have several labels, `"accuracy"` where they have one."""
+    """`"mAP"` for clips that can have several labels, `"accuracy"` for clips that have exactly one."""
     return "mAP" if multi_label else "accuracy"
 
 
 def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Share of the clips whose highest score is their class's; `targets` are classes, `(num_clips,)`."""
+    """
+    Share of the clips whose own class has the highest score.
+
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
+        targets (`np.ndarray` of shape `(num_clips,)`): Classes.
+
+    Returns:
+        `float`: 0 to 1.
+    """
     return float((scores.argmax(axis=1) == targets).mean())
 
 
 def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
-    """`compute_metrics` for a Trainer: mAP for several labels a clip, accuracy for one."""
+    """
+    `compute_metrics` for a Trainer.
+
+    Args:
+        multi_label (`bool`): Whether a clip can have several labels: the metric is mAP, otherwise accuracy.
+
+    Returns:
+        A function from an [`~transformers.EvalPrediction`] to a dict of plain numbers: `accuracy`, or `mAP` and
+        `num_classes_without_positives`.
+    """
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
-        scores = prediction.predictions
-        scores = scores[0] if isinstance(scores, tuple) else scores
+        # A model that returns more than logits makes a tuple of its predictions; the logits come first.
+        scores, targets = (
+            np.asarray(values[0] if isinstance(values, tuple) else values)
+            for values in (prediction.predictions, prediction.label_ids)
+        )
         if not multi_label:
-            return {"accuracy": accuracy(scores, prediction.label_ids)}
-        result = compute_mean_average_precision(scores, prediction.label_ids)
+            return {"accuracy": accuracy(scores, targets)}
+        result = compute_mean_average_precision(scores, targets)
         return {"mAP": result["mAP"], "num_classes_without_positives": result["num_classes_without_positives"]}
 
     return compute
 
 
 def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision of one class for many weightings of the clips at once.
+    """
+    Average precision of one class for many weightings of the clips at once.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips,)`): Scores of the class.
         targets (`np.ndarray` of shape `(num_clips,)`): Zeros and ones.
-        weights (`np.ndarray` of shape `(num_weightings, num_clips)`): How often each clip counts.
+        weights (`np.ndarray` of shape `(num_weightings, num_clips)`): Weight of each clip, at least 0.
 
     Returns:
-        `np.ndarray` of shape `(num_weightings,)`: NaN where no positive counts. Equal to scikit-learn's with
-        `sample_weight`, ties included.
+        `np.ndarray` of shape `(num_weightings,)`: NaN where all positives have the weight 0. Equal to scikit-learn's
+        `average_precision_score` with `sample_weight`, also for tied scores.
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
@@ -69,23 +97,28 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the metric over resampled clips, or over resampled groups of clips.
+    """
+    Bootstrap percentile interval of the metric, over resampled clips or over resampled groups of clips.
 
-    It says how the metric would vary with the choice of test clips, not with the seed of the training. For large sets
-    (18,886 clips x 527 classes) resamples are reduced to 200, so that it stays a matter of minutes.
+    The interval tells how the metric would vary with the choice of test clips, not with the seed of the training. For
+    large sets (18,886 clips x 527 classes) the number of resamples is reduced to 200, which takes minutes.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
         targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
-        multi_label (`bool`): Whether the metric is mAP; else accuracy.
-        groups (sequence, *optional*): Clips of one recording are no independent draws: groups are drawn instead.
-        num_resamples (`int`, defaults to 1000): Draws.
-        confidence (`float`, defaults to 0.95): Share of the draws inside.
-        seed (`int`, defaults to 0): Seed of the draws.
+        multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
+        groups (sequence, *optional*): Recording that each clip comes from. Clips of one recording are not independent,
+            so whole groups are drawn. A clip whose entry is `None` is a group of its own.
+        num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
+        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
+        seed (`int`, *optional*, defaults to 0): Seed of the resampling.
+
+    Returns:
+        `tuple[float, float]`: lower and upper end.
     """
     num_clips = len(scores)
-    if scores.size > 1_000_000:
-        num_resamples = min(num_resamples, 200)
+    if scores.size > LARGE_SIZE:
+        num_resamples = min(num_resamples, NUM_RESAMPLES_OF_LARGE)
     rng = np.random.default_rng(seed)
     names = [
         f"clip {i}" if group is None else f"group {group}" for i, group in enumerate(groups or [None] * num_clips)
@@ -113,8 +146,20 @@ def bootstrap_interval(
 
 def per_class_table(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], multi_label: bool
-) -> list[dict[str, object]]:
-    """One row a class: its clips, and average precision (several labels) or precision, recall and F1 (one label)."""
+) -> list[dict[str, Any]]:
+    """
+    One row per class, in the order of `labels`.
+
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        labels (sequence of `str`): Names of the classes.
+        multi_label (`bool`): Whether a clip can have several labels.
+
+    Returns:
+        `list[dict[str, Any]]`: `label` and `clips` (their number), with `average_precision` (`None` for a class
+        without clips) if `multi_label`, otherwise with `precision`, `recall` and `f1`.
+    """
     if multi_label:
         values = compute_mean_average_precision(scores, targets)["per_class"]
         counts = targets.sum(axis=0)
@@ -123,7 +168,7 @@ def per_class_table(
             for label, count, value in zip(labels, counts, values, strict=True)
         ]
     measures = precision_recall_fscore_support(
-        targets, scores.argmax(axis=1), labels=range(len(labels)), zero_division=0.0
+        targets, scores.argmax(axis=1), labels=np.arange(len(labels)), zero_division=0.0
     )
     return [
         {"label": label, "clips": int(count), "precision": float(p), "recall": float(r), "f1": float(f)}

@@ -1,1 +1,1 @@
-"""The folder is an `evaluate` module of its own: `evaluate.load` takes its path."""
+"""A module for the library `evaluate`: `evaluate.load` takes the path of this folder."""

@@ -3,21 +3,23 @@
 import datasets
 import evaluate
 import numpy as np
-from sklearn.metrics import average_precision_score
+
+from .average_precision import MeanAveragePrecisionResult, compute_mean_average_precision
 
 _DESCRIPTION = """
-Mean average precision (mAP): the macro mean over the classes of the average precision of each. Classes without a
-positive clip have no average precision: they are left out of the mean, and counted.
+Mean average precision (mAP): the macro mean of the average precisions of the classes. A class without a positive clip
+has no average precision. Such classes are left out of the mean and counted.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (list of list of float): One score a class for each clip; any increasing function of them is as good.
+    predictions (list of list of float): For each clip a score per class; any increasing function of the scores gives
+        the same result.
     references (list of list of int): Zeros and ones of the same shape.
 
 Returns:
     mAP (float): Mean over the classes that have a positive.
-    num_classes_without_positives (int): Classes that were left out.
+    num_classes_without_positives (int): Classes that were left out of the mean.
     per_class (list of float or None): Average precision of each class, `None` where it was left out.
 
 Example:
@@ -41,7 +43,7 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class MeanAveragePrecision(evaluate.Metric):
-    """Macro mean average precision, equal to scikit-learn's `average_precision_score` of each class."""
+    """Macro mean of scikit-learn's `average_precision_score` over the classes that have a positive clip."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -57,38 +59,5 @@ class MeanAveragePrecision(evaluate.Metric):
             reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html#average-precision"],
         )
 
-    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, object]:
+    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> MeanAveragePrecisionResult:
         return compute_mean_average_precision(np.asarray(predictions, dtype=float), np.asarray(references))
-
-
-def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> dict[str, object]:
-    """The metric on arrays: `scores` floats and `targets` zeros and ones, both of shape `(num_clips, num_labels)`.
-
-    Raises:
-        ValueError: If shapes differ, a score is NaN, a target is neither 0 nor 1, or no class has a positive.
-    """
-    scores, targets = np.asarray(scores), np.asarray(targets)
-    if scores.ndim != 2 or scores.shape != targets.shape:
-        raise ValueError(
-            "predictions and references must both have the shape (num_clips, num_labels), got "
-            f"{scores.shape} and {targets.shape}."
-        )
-    if np.isnan(scores).any():
-        raise ValueError(
-            f"predictions must be numbers, got NaN for clip {int(np.isnan(scores).any(axis=1).argmax())}."
-        )
-    if not np.isin(targets, (0, 1)).all():
-        wrong = np.unique(targets[~np.isin(targets, (0, 1))])[:5].tolist()
-        raise ValueError(f"references must be 0 or 1, got {wrong}.")
-    per_class: list[float | None] = [
-        float(average_precision_score(targets[:, label], scores[:, label])) if targets[:, label].any() else None
-        for label in range(targets.shape[1])
-    ]
-    known = [value for value in per_class if value is not None]
-    if not known:
-        raise ValueError("references must have a positive in at least one class, there is none.")
-    return {
-        "mAP": float(np.mean(known)),
-        "num_classes_without_positives": len(per_class) - len(known),
-        "per_class": per_class,
-    }

@@ -18,7 +18,7 @@ from audioformer.evaluation.baselines import (
 
 @pytest.fixture
 def clips() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Sixty clips of unequal length whose classes prefer different codes, with a part that carries none."""
+    """Sixty clips of unequal length whose classes prefer different codes, besides codes that all share."""
     rng = np.random.default_rng(0)
     labels = np.arange(60) % 3
     codes = [
@@ -83,5 +83,5 @@ def test_unequal_lengths_no_labels_and_a_single_fold_are_refused(clips: tuple) -
         code_histogram_accuracy(codes, labels[:-1], folds, codebook_size=32)
     with pytest.raises(ValueError, match="two folds"):
         code_histogram_accuracy(codes, labels, np.zeros(60, dtype=int), codebook_size=32)
-    with pytest.raises(ValueError, match="3 to train and 0 to test"):
+    with pytest.raises(ValueError, match="3 labels to train and 0 to test"):
         majority_accuracy([0, 1, 2], [])

@@ -10,9 +10,9 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from audioformer.evaluation import MeanAveragePrecision, compute_mean_average_precision
-from audioformer.evaluation import mean_average_precision as module
+from audioformer.evaluation.mean_average_precision import average_precision
 
-FOLDER = Path(module.__file__).parent
+FOLDER = Path(average_precision.__file__).parent
 
 
 def random_case(seed: int, num_clips: int = 60, num_labels: int = 7, ties: bool = False):
