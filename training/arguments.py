@@ -118,6 +118,11 @@ class ModelArguments:
         None, "Whether a clip can have several labels (default: what the data say).", (FINETUNE,)
     )
 
+    @property
+    def loading_options(self) -> dict[str, Any]:
+        """Keywords of `from_pretrained` for the model to start from."""
+        return {"revision": self.model_revision or "main", "attn_implementation": self.attn_implementation}
+
 
 @dataclass
 class FamilyArguments:
@@ -163,7 +168,7 @@ class AudioTrainingArguments(TrainingArguments):
         0.0, "Share of each target that is spread over the other classes.", (FINETUNE,)
     )
     # Batches carry more than the forward's arguments: seeds of the masking, vectors of other models.
-    remove_unused_columns: bool | None = setting(False, "Leave at false.", TRAIN)
+    remove_unused_columns: bool = setting(False, "Leave at false.", TRAIN)
     # Every parameter is used in every step, and looking for unused ones costs a pass over the graph.
     ddp_find_unused_parameters: bool | None = setting(False, "Leave at false.", TRAIN)
     report_to: None | str | list[str] = setting(

@@ -77,7 +77,8 @@ def export_classifier(model: str, revision: str | None, file: Path) -> OnnxRepor
     """Write the classifier of a model folder as ONNX."""
     from audioformer.export.onnx_export import export_classifier
 
-    return export_classifier(AudioFormerForAudioClassification.from_pretrained(model, revision=revision), file)
+    classifier = AudioFormerForAudioClassification.from_pretrained(model, revision=revision or "main")
+    return export_classifier(classifier, file)
 
 
 def export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:

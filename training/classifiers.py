@@ -53,7 +53,8 @@ def check_head(settings: Settings, labels: Sequence[str]) -> None:
 
 def labels_of(config: PreTrainedConfig) -> list[str]:
     """Names of the classes in the order of their indices."""
-    return [config.id2label[index] for index in sorted(config.id2label)]
+    names = {int(index): name for index, name in (config.id2label or {}).items()}
+    return [names[index] for index in sorted(names)]
 
 
 def read_config(family: Family, model: str, revision: str | None = None) -> PreTrainedConfig:
@@ -148,11 +149,10 @@ def classifier_to_train(
     if family.check_extractor is not None:
         family.check_extractor(config, extractor)
     changes |= settings.options.config_values(fresh=False)
-    options = {"revision": model.model_revision, **attention}
     if family.is_classifier(config) and not model.new_head:
         check_head(settings, labels)
-        return family.classifier.from_pretrained(model.model, **options, **changes)
-    backbone = family.backbone.from_pretrained(model.model, **options)
+        return family.classifier.from_pretrained(model.model, **model.loading_options, **changes)
+    backbone = family.backbone.from_pretrained(model.model, **model.loading_options)
     classifier = family.classifier._from_config(family.config.from_dict({**config.to_dict(), **changes}), **attention)
     classifier.base_model.load_state_dict(backbone.state_dict())
     return classifier

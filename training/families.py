@@ -4,11 +4,11 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from .arguments import AudioTrainingArguments, FamilyArguments
 from .recipes import Recipe, RecipeError
@@ -28,25 +28,31 @@ MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 CheckLabels = Callable[[Sequence[str]], None]
 """Raises `ValueError` where a model does not fit the labels of some data; called before any audio is read."""
 
+ClipsT = TypeVar("ClipsT", bound="Clips")
 
-class ExampleSource(Protocol):
-    """How a family turns listed clips into what its models train on."""
+
+class ExampleSource(Protocol[ClipsT]):
+    """How a family turns listed clips into what its models train on.
+
+    The type parameter is the class of clips that the family opens; the other methods get these clips back. Models and
+    feature extractors are `Any` because each family is only ever given objects of its own classes.
+    """
 
     def open_extractor(self, settings: "Settings") -> Any:
         """The feature extractor of a run: that of the model it starts from, or one for a fresh model."""
 
     def open_clips(
         self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: CheckLabels | None
-    ) -> "Clips":
+    ) -> ClipsT:
         """The clips of the data, or of the separate test data."""
 
     def examples(
-        self, settings: "Settings", clips: "Clips", extractor: Any, config: PreTrainedConfig, *, labels: bool
+        self, settings: "Settings", clips: ClipsT, extractor: Any, config: PreTrainedConfig, *, labels: bool
     ) -> Dataset:
-        """Some clips as a data set for evaluations, with their labels or without."""
+        """Clips as a data set for evaluation, with or without their labels."""
 
     def trainer(
-        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits | None"
+        self, settings: "Settings", model: Any, extractor: Any, splits: "ClipSplits[ClipsT] | None"
     ) -> "ClassificationTrainer":
         """The trainer of a classifier; without splits, one that only evaluates."""
 
@@ -120,17 +126,18 @@ class Family:
     name: str
     card: CardText
     config: type[PreTrainedConfig]
-    extractor: type
+    extractor: type[FeatureExtractionMixin]
     backbone: type[PreTrainedModel]
     classifier: type[PreTrainedModel]
-    examples: ExampleSource
+    examples: ExampleSource[Any]
     arguments: type[FamilyArguments] = FamilyArguments
     training_arguments: type[AudioTrainingArguments] = AudioTrainingArguments
     recipes: Path | None = None
     pretrain: Callable[["Settings"], Any] | None = None
-    check_extractor: Callable[[PreTrainedConfig, Any], None] | None = None
-    describe_input: Callable[[PreTrainedConfig, Any], Mapping[str, Any]] | None = None
-    view: Callable[[PreTrainedModel, Any, np.ndarray], ClipView] | None = None
+    # `Any` stands for the family's own configuration, model and extractor: it is given no others.
+    check_extractor: Callable[[Any, Any], None] | None = None
+    describe_input: Callable[[Any, Any], Mapping[str, Any]] | None = None
+    view: Callable[[Any, Any, np.ndarray], ClipView] | None = None
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
     export_files: Mapping[str, str] = field(default_factory=dict)
 

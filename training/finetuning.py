@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
+from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
 from audioformer.files import CARD, EVAL_RESULTS, TRAINING_PICTURE
 from audioformer.model_cards.callback import CardFactsCallback
@@ -86,7 +87,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
     return summary
 
 
-def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Any, extractor: Any) -> None:
+def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> None:
     """Make sigmoids of the logits usable after a ranking loss: a temperature and biases go into the configuration."""
     calibration = fit_calibration(predict(trainer, settings, clips, extractor), clips.targets)
     config = trainer.model.config

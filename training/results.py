@@ -24,9 +24,19 @@ PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoin
 
 
 def predict(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> np.ndarray:
-    """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process."""
+    """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process.
+
+    Raises:
+        ValueError: If the model returns more than logits.
+    """
     examples = settings.family.examples.examples(settings, clips, extractor, trainer.model.config, labels=False)
-    return trainer.predict(examples).predictions
+    predictions = trainer.predict(examples).predictions
+    if isinstance(predictions, tuple):
+        raise ValueError(
+            f"{type(trainer.model).__name__} must return logits alone in evaluations, got {len(predictions)} arrays: "
+            "list its other outputs in `keys_to_ignore_at_inference` of its configuration."
+        )
+    return predictions
 
 
 def summarize(
@@ -86,8 +96,9 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
     for group in settings.groups:
         values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
         for entry in dataclasses.fields(group):
-            has_factory = entry.default_factory is not dataclasses.MISSING
-            default = entry.default_factory() if has_factory else entry.default  # type: ignore[misc]
+            default = entry.default
+            if entry.default_factory is not dataclasses.MISSING:
+                default = entry.default_factory()
             value = values.get(entry.name)
             if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
                 described[entry.name] = publishable(value)

@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments, commands_of
 from .families import Family, choose_family, families, is_hub_id, recipe_folders
 from .recipes import Recipe, RecipeError, convert, load_recipe, similar_names
+
+Group = TypeVar("Group", DataArguments, ModelArguments, FamilyArguments, AudioTrainingArguments)
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,21 @@ class Settings:
         values |= check_values(given, command, family, "setting")
         if not values.get("output_dir"):
             raise RecipeError("`output` must be given: the folder to write.")
-        built = [
-            group(**{entry.name: values[entry.name] for entry in dataclasses.fields(group) if entry.name in values})
-            for group in groups_of(family)
-        ]
-        settings = cls(command, family, *built, recipe=loaded, given=given)
+
+        def build(group: type[Group]) -> Group:
+            names = [entry.name for entry in dataclasses.fields(group) if entry.name in values]
+            return group(**{name: values[name] for name in names})
+
+        settings = cls(
+            command=command,
+            family=family,
+            data=build(DataArguments),
+            model=build(ModelArguments),
+            options=build(family.arguments),
+            training=build(family.training_arguments),
+            recipe=loaded,
+            given=given,
+        )
         settings.check_paths()
         return settings
 

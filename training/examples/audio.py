@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from audioformer.data.audio.clips import AudioClips, list_audio_clips
 from audioformer.data.audio.windows import ReadingSettings
@@ -82,7 +82,7 @@ class AudioExampleSource:
         extractor_class (type): Its feature extractor, made with the defaults for fresh models.
     """
 
-    def __init__(self, extractor_class: type) -> None:
+    def __init__(self, extractor_class: type[FeatureExtractionMixin]) -> None:
         self.extractor_class = extractor_class
 
     def open_extractor(self, settings: "Settings") -> Any:
@@ -90,7 +90,7 @@ class AudioExampleSource:
         model = settings.model
         if model.model is None:
             return self.extractor_class()
-        return self.extractor_class.from_pretrained(model.model, revision=model.model_revision)
+        return self.extractor_class.from_pretrained(model.model, revision=model.model_revision or "main")
 
     def open_clips(
         self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: "CheckLabels | None"
@@ -124,7 +124,7 @@ class AudioExampleSource:
         return AudioExamples(clips, extractor.sampling_rate, labels)
 
     def trainer(
-        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits | None"
+        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits[AudioClips] | None"
     ) -> ClassificationTrainer:
         """A `ClassificationTrainer` on the splits of a run; without splits, one that only evaluates."""
         data_sets: dict[str, Any] = {}
