@@ -132,7 +132,7 @@ def _train_indices(data: DataArguments, clips: Clips) -> np.ndarray:
     if splits is None and _split_names(clips):
         splits = [TRAIN]
     if folds is None and data.eval_folds is not None:
-        # What is not tested trains.
+        # All folds that are not tested on are trained on.
         folds = [fold for fold in clips.dataset.unique("fold") if fold is not None and fold not in data.eval_folds]
     return select_split(clips.dataset, splits, folds)
 

@@ -1,4 +1,4 @@
-"""Model families: one record each, which is all that commands and runs know of a family."""
+"""Model families. Each has one record, through which alone commands and runs know the family."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
@@ -86,7 +86,7 @@ class CardText:
     Args:
         title (`str`): Name of the family.
         paper (`str`, *optional*): Its paper, such as `"arXiv 2308.07221"`.
-        citation (`str`): BibTeX entry of the paper, or nothing.
+        citation (`str`): BibTeX entry of the paper; empty if there is none.
         description (`str`): How the models work, in a sentence or two.
     """
 
@@ -104,16 +104,16 @@ class Family:
         name (`str`): `model_type` of its configuration.
         card (`CardText`): Name, paper and description for people.
         config (type): Its configuration.
-        extractor (type): Its feature extractor. `sampling_rate` and `__call__(waveforms, sampling_rate=...)` are
-            needed; `model_config()`, if there is one, gives fields of the configuration of a model that reads its
-            output.
+        extractor (type): Its feature extractor, which needs `sampling_rate` and
+            `__call__(waveforms, sampling_rate=...)`. If it has `model_config()`, that returns the
+            configuration fields that a model of its output needs.
         backbone (type): Its encoder without a head.
         classifier (type): Its `...ForAudioClassification`.
         examples (`ExampleSource`): How listed clips become examples.
-        arguments (type): Settings that only this family knows, the sizes of a fresh model among them.
-        training_arguments (type): Its settings of the Trainer.
+        arguments (type): Settings specific to this family, including the sizes of a fresh model.
+        training_arguments (type): Its Trainer settings.
         recipes (`Path`, *optional*): Folder of its recipes.
-        pretrain (function, *optional*): Pre-trains models for some settings and writes their folders.
+        pretrain (function, *optional*): Pre-trains models with the settings of a run and writes their folders.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
         describe_input (function, *optional*): Fields of [`CardFacts`] about the input of a model, from its
             configuration and extractor: `reads`, or `codebook` and `codec`.
@@ -176,7 +176,7 @@ def find_family(name: str, origin: str) -> Family:
 
     Args:
         name (`str`): The name.
-        origin (`str`): What names it, for the message.
+        origin (`str`): What refers to it, for the error message.
 
     Raises:
         ValueError: If no such family is registered.
@@ -194,7 +194,7 @@ def recipe_folders() -> dict[str, Path]:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text can be `user/name`; anything else was meant as a path."""
+    """Whether a string has the form `user/name` of the Hub; anything else is taken for a path."""
     return text.count("/") == 1 and text[:1] not in "/.~" and Path(text).suffix not in MANIFEST_SUFFIXES
 
 
@@ -202,7 +202,7 @@ def read_model_type(model: str, revision: str | None = None) -> str:
     """`model_type` of a checkpoint.
 
     Raises:
-        ValueError: If there is no such checkpoint, or its configuration does not say.
+        ValueError: If there is no such checkpoint, or its configuration has no `model_type`.
     """
     if not Path(model).exists() and not is_hub_id(model):
         raise ValueError(f"`model` {model!r} does not exist.")

@@ -1,4 +1,4 @@
-"""Testing a classifier, and collecting what came of it."""
+"""Tests of a classifier and the collection of their results."""
 
 import dataclasses
 import time
@@ -20,7 +20,7 @@ from .settings import Settings
 from .trainers import ClassificationTrainer
 
 PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}
-"""Settings that say where things are, and nothing about the model."""
+"""Settings that name locations and say nothing about the model."""
 
 
 def predict(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> np.ndarray:
@@ -50,7 +50,7 @@ def summarize(
     notes: Sequence[str] = (),
     train_seconds: float | None = None,
 ) -> EvaluationSummary:
-    """Test a classifier on some clips. The windows of a long file are one clip, with the mean of their scores.
+    """Test a classifier. The windows of a long file count as one clip, with the mean of their scores.
 
     Args:
         trainer (`ClassificationTrainer`): Holds the classifier.
@@ -59,8 +59,11 @@ def summarize(
         extractor: Its feature extractor.
         tested_on (`str`): Which clips these are, for the summary.
         selection (`str`, *optional*): Which clips selected the checkpoint.
-        notes (sequence of `str`): What a reader has to know besides.
-        train_seconds (`float`, *optional*): How long the training took.
+        notes (sequence of `str`): What else a reader of the results should know.
+        train_seconds (`float`, *optional*): Duration of the training in seconds.
+
+    Returns:
+        `EvaluationSummary`: Scores of `num_clips` clips with the settings, data and times of the run.
     """
     started = time.perf_counter()
     scores = predict(trainer, settings, clips, extractor)
@@ -91,7 +94,7 @@ def summarize(
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
-    """What was asked for and is not a default, and the versions; of paths of this machine only their names."""
+    """Settings that differ from their defaults, and versions; absolute paths are reduced to their names."""
     described: dict[str, Any] = {"family": settings.family.name}
     for group in settings.groups:
         values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
@@ -110,7 +113,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 
 
 def describe_recipe(settings: Settings) -> dict[str, Any]:
-    """The recipe of a run for its card: its name, what it changes of its base, and what was given besides it."""
+    """The recipe of a run for its card: its name, its own settings, and those given in addition."""
     recipe = settings.recipe
     given = {name: publishable(value) for name, value in settings.given.items() if name not in PLACES}
     return {
@@ -121,7 +124,7 @@ def describe_recipe(settings: Settings) -> dict[str, Any]:
 
 
 def publishable(value: Any) -> Any:
-    """A setting as anyone may read it: of an absolute path, which reveals this machine, only its name."""
+    """A setting as it may be published: an absolute path, which would reveal this machine, is reduced to its name."""
     if isinstance(value, list):
         return [publishable(entry) for entry in value]
     is_path = isinstance(value, (str, Path)) and Path(value).is_absolute()

@@ -1,4 +1,4 @@
-"""Measuring a finished classifier of any model family on labelled audio."""
+"""Tests of a finished classifier of any model family on labelled audio."""
 
 from pathlib import Path
 
@@ -17,6 +17,9 @@ def evaluate(settings: Settings) -> EvaluationSummary:
 
     Args:
         settings (`Settings`): Settings of the command `evaluate`.
+
+    Returns:
+        `EvaluationSummary`: The results.
 
     Raises:
         ValueError: If the model is not a classifier, does not know a label of the data, or the data cannot be used.

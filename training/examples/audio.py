@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
-    """Clips as waveforms, read when asked for.
+    """Clips as waveforms, read on demand.
 
     Args:
         clips (`AudioClips`): The clips.
@@ -44,7 +44,7 @@ class AudioExamples(Dataset[dict[str, Any]]):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Samples of each clip, int64 of shape `(num_clips,)`, for batches of clips of similar length."""
+        """Number of samples of each clip, int64 of shape `(num_clips,)`, for batches of clips of similar length."""
         return np.asarray(np.asarray(self.clips.dataset["duration_s"][:]) * self.sampling_rate, dtype=np.int64)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class AudioExampleSource:
     """The examples of a family whose models read features of the audio itself.
 
     Args:
-        extractor_class (type): Its feature extractor, made with the defaults for fresh models.
+        extractor_class (type): Its feature extractor; fresh models get one with default settings.
     """
 
     def __init__(self, extractor_class: type[FeatureExtractionMixin]) -> None:
@@ -120,7 +120,7 @@ class AudioExampleSource:
     def examples(
         self, settings: "Settings", clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool
     ) -> AudioExamples:
-        """Some clips as waveforms."""
+        """Clips as waveforms."""
         return AudioExamples(clips, extractor.sampling_rate, labels)
 
     def trainer(

@@ -132,7 +132,7 @@ class CodeExampleSource:
 
 
 def open_extractor(settings: "Settings", codebook: int | None = None) -> AudioFormerFeatureExtractor:
-    """The extractor of one codebook, with the codec asked for, else the model's own, else the bundled tiny one.
+    """The extractor of one codebook, with the requested codec, else the model's own, else the bundled tiny one.
 
     Args:
         settings (`Settings`): Those of the codec, and `num_codebooks`, are read.

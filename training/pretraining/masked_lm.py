@@ -27,7 +27,7 @@ from ..trainers import AudioFormerMLMTrainer
 
 
 def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
-    """Pre-train one model per codebook below `output_dir`; those that are finished there are skipped.
+    """Pre-train one model per codebook below `output_dir`; those already finished there are skipped.
 
     Returns:
         `list[dict]`: For each codebook its losses in nats per masked code, seconds, and peak memory in GB; also
@@ -103,10 +103,10 @@ def pretrain_codebook(
 
 
 def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> AudioFormerForMaskedLM:
-    """The checkpoint to start from, or a fresh model of the sizes asked for, for the ids of the extractor.
+    """The checkpoint to start from, or a fresh model of the requested sizes, with the vocabulary of the extractor.
 
     Raises:
-        ValueError: If the checkpoint has another vocabulary than the codec.
+        ValueError: If the vocabulary of the checkpoint is not that of the codec.
     """
     model = settings.model
     if model.model is None:
