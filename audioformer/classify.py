@@ -89,14 +89,14 @@ def classify_file(
         `FileScores`: Scores of the whole file and of each window.
 
     Raises:
-        ValueError: If `window_s` is not positive, or the source cannot be read as audio, holds no samples, or holds
-            NaN or infinite samples.
+        ValueError: If `window_s` is not positive, the classifier has no feature extractor, or the source cannot be
+            read as audio, holds no samples, or holds NaN or infinite samples.
     """
     if not 0 < window_s < float("inf"):
         raise ValueError(f"window_s must be more than 0 s, got {window_s}")
     name = _name(source)
     scored: list[WindowScores] = []
-    with _open_windows(source, window_s, classifier.feature_extractor.sampling_rate) as windows:
+    with _open_windows(source, window_s, sampling_rate_of(classifier)) as windows:
         bar = tqdm(windows, total=len(windows), desc=name, unit="window", disable=not progress, leave=False)
         for start_s, end_s, waveform in bar:
             scores = {entry["label"]: entry["score"] for entry in classifier(waveform, top_k=None)}
@@ -108,6 +108,17 @@ def classify_file(
     }
     ranked = dict(sorted(means.items(), key=lambda entry: -entry[1]))
     return FileScores(name, windows.duration_s, ranked, scored)
+
+
+def sampling_rate_of(classifier: AudioClassificationPipeline) -> int:
+    """Sampling rate in Hz of the waveforms that a pipeline takes.
+
+    Raises:
+        ValueError: If it has no feature extractor.
+    """
+    if classifier.feature_extractor is None:
+        raise ValueError("`classifier` must have a feature extractor, which determines the sampling rate.")
+    return classifier.feature_extractor.sampling_rate
 
 
 class _Windows:

@@ -65,6 +65,7 @@ def run_seed(seed: int, comparison: Comparison) -> None:
     }
     pretrain_once("tiny_pretrain", pretrained, NUM_CODEBOOKS, data=comparison.data, **shared, **comparison.pretrain)
     teachers = [str(pretrained / f"C{codebook + 1}") for codebook in range(1, NUM_CODEBOOKS)]
+    own_settings: dict[str, dict[str, Any]] = {"ft1": {}, "ft2": {"teachers": teachers}}
     for task, source in (("one-label", comparison.data), ("two-labels", comparison.mixtures)):
         for method in METHODS:
             finetune_once(
@@ -73,7 +74,7 @@ def run_seed(seed: int, comparison: Comparison) -> None:
                 model=pretrained / "C1",
                 data=source,
                 eval_folds=[comparison.fold],
-                **({"teachers": teachers} if method == "ft2" else {}),
+                **own_settings[method],
                 **shared,
                 **comparison.finetune,
             )

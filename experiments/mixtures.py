@@ -94,8 +94,8 @@ def make_mixtures(data: str | Path, output: str | Path, num: int, seed: int = 0,
     for number, pair in enumerate(tqdm(draw_pairs(clips, num, seed), desc="mixing", unit="clip")):
         name = f"mixture-{number:05d}.flac"
         if not (output / name).is_file():
-            waveforms = [load_audio(str(clip.audio), sampling_rate)[0] for clip in pair]
-            mixture = mix(*waveforms, np.random.default_rng([seed, number]))
+            first, second = (load_audio(str(clip.audio), sampling_rate)[0] for clip in pair)
+            mixture = mix(first, second, np.random.default_rng([seed, number]))
             write_whole(output / name, partial(soundfile.write, data=mixture, samplerate=sampling_rate))
         labels = ";".join(sorted(label for clip in pair for label in clip.labels))
         rows.append({"path": name, "labels": labels, "fold": pair[0].fold})

@@ -215,7 +215,8 @@ def histogram_accuracy(clips: AugmentedClips, extractor: AudioFormerFeatureExtra
     """Cross-validated accuracy of a linear classifier on counts of codes, on the same clips and folds."""
     encoded = encode_listing(read_listing(clips.originals), extractor, cache_dir, num_codebooks=1)
     codes = [rows[0] for rows in encoded.codes]
-    return code_histogram_accuracy(codes, encoded.targets, encoded.dataset["fold"][:], extractor.codebook_size)
+    labels, folds = encoded.targets.tolist(), encoded.dataset["fold"][:]
+    return code_histogram_accuracy(codes, labels, folds, extractor.codebook_size)
 
 
 def publish(experiment: Experiment, clips: AugmentedClips, summary: EvaluationSummary, output: Path) -> None:

@@ -36,7 +36,7 @@ LEFTOVERS = (
     EMPTY_PATTERN,
     UNFINISHED_PATTERN,
 )
-"""What a run leaves in its folder and nobody needs in order to use the result. Never uploaded."""
+"""Files of a run that nobody needs in order to use the result. Never uploaded."""
 
 TOOL_FOLDERS = {".git", ".cache", "__pycache__"}
 """Folders that other tools make, at any depth. Never uploaded."""

@@ -15,11 +15,11 @@ from .templating import fill_template
 TEMPLATE = "codes_card.md"
 MAX_CLASSES = 50
 UNKNOWN_LICENSE = "other"
-"""What the metadata state as long as nobody has stated a licence: the Hub demands an identifier that it knows."""
+"""Licence in the metadata until one is stated: the Hub requires an identifier that it knows."""
 
 
 def write_codes_card(folder: str | Path) -> None:
-    """Write `README.md` and `histogram.png` into a folder of codes that is whole, unless they are there.
+    """Write `README.md` and `histogram.png` into a complete folder of codes, unless they exist.
 
     Any process may call this, several at the same time included: each file is written under a name of its own and
     renamed. A card that exists is never touched, whoever wrote it.

@@ -1,4 +1,4 @@
-"""Enters into a folder what is known only when it is published: repository, licence, and revision of the codec."""
+"""Completes a folder with what is known only when it is published: repository, licence, and revision of the codec."""
 
 import json
 import logging

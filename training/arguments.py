@@ -1,8 +1,8 @@
-"""What a run can be told: the data, the model, and the training, one dataclass each.
+"""The settings of a run: data, model and training, one dataclass each.
 
 Every field is a flag of the commands and a key of the recipes. Its metadata say what it does (`help`), which commands
 take it (`commands`), whether it names something on disk or on the Hub (`path`), and which field of the model's
-configuration it sets (`config`). What only one model family knows stands in the family's own dataclass.
+configuration it sets (`config`). Settings specific to a model family are in the family's own dataclass.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def setting(default: Any, help: str, commands: tuple[str, ...] = ALL, **metadata
     """A field of one of the dataclasses here.
 
     Args:
-        default: Value where neither a recipe nor a flag says anything.
+        default: Value if neither a recipe nor a flag sets it.
         help (`str`): What it does, for `--help`.
         commands (`tuple[str, ...]`, defaults to all): Commands that take it.
         metadata: `path="any"` for a folder, a file or a Hub id that must exist, `path="local"` where it cannot be on
@@ -118,16 +118,21 @@ class ModelArguments:
         None, "Whether a clip can have several labels (default: what the data say).", (FINETUNE,)
     )
 
+    @property
+    def loading_options(self) -> dict[str, Any]:
+        """Keywords of `from_pretrained` for the model to start from."""
+        return {"revision": self.model_revision or "main", "attn_implementation": self.attn_implementation}
+
 
 @dataclass
 class FamilyArguments:
-    """Settings that only one model family knows: the sizes of a fresh model, its front end, its methods."""
+    """Settings specific to one model family: the sizes of a fresh model, its front end, its methods."""
 
     def config_values(self, fresh: bool) -> dict[str, Any]:
         """Fields of the model's configuration that these settings determine.
 
         Args:
-            fresh (`bool`): Whether the model is made anew; sizes are those of the checkpoint otherwise.
+            fresh (`bool`): Whether the model is a fresh one; otherwise its sizes are those of the checkpoint.
         """
         values = {}
         for entry in dataclasses.fields(self):
@@ -157,13 +162,13 @@ class AudioTrainingArguments(TrainingArguments):
     dataloader_num_workers: int = setting(0, "Processes that load batches; 0 loads them in the main process.")
     bf16_full_eval: bool = setting(False, "Evaluate in bfloat16.")
     fp16_full_eval: bool = setting(False, "Evaluate in float16.")
-    use_cpu: bool = setting(False, "Stay on the CPU.")
-    seed: int = setting(42, "Seed of weights, order, held-out clips and everything that is drawn.")
+    use_cpu: bool = setting(False, "Use the CPU even if there is a GPU.")
+    seed: int = setting(42, "Seed of weights, order, held-out clips and all other random choices.")
     label_smoothing_factor: float = setting(
         0.0, "Share of each target that is spread over the other classes.", (FINETUNE,)
     )
     # Batches carry more than the forward's arguments: seeds of the masking, vectors of other models.
-    remove_unused_columns: bool | None = setting(False, "Leave at false.", TRAIN)
+    remove_unused_columns: bool = setting(False, "Leave at false.", TRAIN)
     # Every parameter is used in every step, and looking for unused ones costs a pass over the graph.
     ddp_find_unused_parameters: bool | None = setting(False, "Leave at false.", TRAIN)
     report_to: None | str | list[str] = setting(

@@ -1,4 +1,4 @@
-"""What a run of AudioFormer can be told beyond the settings of every family."""
+"""The settings of AudioFormer, in addition to those of every family."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -19,14 +19,14 @@ from .families import CardText, ClipView, Family
 from .pretraining.masked_lm import pretrain_codebooks
 
 SHOWN_CODEBOOKS = 4
-"""Most codebooks that a picture shows; the paper uses four."""
+"""Maximum number of codebooks in a picture; the paper uses four."""
 
 
 def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
-    """Make sure that a checkpoint reads the ids of a codec.
+    """Check that a checkpoint was made for the vocabulary of a codec.
 
     Raises:
-        ValueError: If its codebooks have another size.
+        ValueError: If the codebooks differ in size.
     """
     if config.codebook_size != extractor.codebook_size:
         raise ValueError(
@@ -52,12 +52,15 @@ def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtra
 def view_codes(
     model: AudioFormerForAudioClassification, extractor: AudioFormerFeatureExtractor, waveform: np.ndarray
 ) -> ClipView:
-    """The codes of a clip, as many codebooks as are shown or as the codec has.
+    """The codes of a clip, in the first `SHOWN_CODEBOOKS` codebooks or in all if the codec has fewer.
 
     Args:
-        model ([`AudioFormerForAudioClassification`]): Reads one of them.
-        extractor ([`AudioFormerFeatureExtractor`]): Encodes.
-        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the rate of the extractor.
+        model ([`AudioFormerForAudioClassification`]): The title names the codebook that it reads.
+        extractor ([`AudioFormerFeatureExtractor`]): Encodes the clip.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the sampling rate of the extractor.
+
+    Returns:
+        [`ClipView`]: Codes of shape `(num_codebooks, num_frames)`, one channel per codebook.
     """
     read = model.config.codebook
     for count in range(SHOWN_CODEBOOKS, 0, -1):
@@ -77,7 +80,8 @@ def export_classifier(model: str, revision: str | None, file: Path) -> OnnxRepor
     """Write the classifier of a model folder as ONNX."""
     from audioformer.export.onnx_export import export_classifier
 
-    return export_classifier(AudioFormerForAudioClassification.from_pretrained(model, revision=revision), file)
+    classifier = AudioFormerForAudioClassification.from_pretrained(model, revision=revision or "main")
+    return export_classifier(classifier, file)
 
 
 def export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:

@@ -1,4 +1,4 @@
-"""The classifier of a run: from a pre-trained model, another classifier, or fresh; and whether its labels fit."""
+"""The classifier of a run, from a pre-trained model, another classifier or fresh weights, and checks of its labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,15 +12,15 @@ SHOWN = 10
 
 
 def check_known(wanted: Sequence[str], known: Sequence[str], name: str) -> None:
-    """Make sure that every label of some data is known.
+    """Check that every label of the data is known.
 
     Args:
         wanted (sequence of `str`): Labels of the data.
         known (sequence of `str`): Labels that are known.
-        name (`str`): What knows them, as the message calls it.
+        name (`str`): What knows them, for the error message.
 
     Raises:
-        ValueError: Naming the labels that are unknown.
+        ValueError: If labels are unknown; the message names them.
     """
     unknown = [label for label in wanted if label not in set(known)]
     if unknown:
@@ -31,10 +31,11 @@ def check_known(wanted: Sequence[str], known: Sequence[str], name: str) -> None:
 
 
 def check_head(settings: Settings, labels: Sequence[str]) -> None:
-    """Make sure that there are labels and that they fit the head of a checkpoint, without loading its weights.
+    """Check that there are labels and that they fit the head of a checkpoint, without loading its weights.
 
     Raises:
-        ValueError: If there are no labels, or the checkpoint is a classifier of others and `new_head` is not set.
+        ValueError: If there are no labels, or the checkpoint is a classifier with other labels and `new_head` is not
+            set.
     """
     model = settings.model
     if not labels:
@@ -53,7 +54,8 @@ def check_head(settings: Settings, labels: Sequence[str]) -> None:
 
 def labels_of(config: PreTrainedConfig) -> list[str]:
     """Names of the classes in the order of their indices."""
-    return [config.id2label[index] for index in sorted(config.id2label)]
+    names = {int(index): name for index, name in (config.id2label or {}).items()}
+    return [names[index] for index in sorted(names)]
 
 
 def read_config(family: Family, model: str, revision: str | None = None) -> PreTrainedConfig:
@@ -88,12 +90,12 @@ def read_classifier_config(family: Family, model: str, revision: str | None = No
 
 
 def default_classification_loss(multi_label: bool) -> str:
-    """The loss of a classifier where none was asked for: LSEP (paper, Eq. 7) for several labels per clip."""
+    """The loss of a classifier if none was requested: LSEP (paper, Eq. 7) for several labels per clip."""
     return "lsep" if multi_label else "cross_entropy"
 
 
 def check_classification_loss(loss: str, multi_label: bool) -> None:
-    """Make sure that a loss fits the labels.
+    """Check that a loss fits the labels.
 
     Raises:
         ValueError: If one is for a single label per clip and the other for several.
@@ -107,7 +109,7 @@ def check_classification_loss(loss: str, multi_label: bool) -> None:
 
 
 def fresh_config(settings: Settings, extractor: Any, **changes: Any) -> PreTrainedConfig:
-    """The configuration of a fresh model: the sizes asked for, and what the extractor's output requires."""
+    """The configuration of a fresh model: the requested sizes, and what the extractor's output requires."""
     reads = extractor.model_config() if hasattr(extractor, "model_config") else {}
     return settings.family.config(**{**reads, **settings.options.config_values(fresh=True), **changes})
 
@@ -123,6 +125,9 @@ def classifier_to_train(
         multi_label (`bool`): Whether a clip can have several.
         extractor: Feature extractor of the run.
 
+    Returns:
+        `PreTrainedModel`: A model of the family's class `classifier`.
+
     Raises:
         ValueError: If the labels or the extractor do not fit the checkpoint (see [`check_head`]), or the loss does not
             fit the labels.
@@ -136,7 +141,7 @@ def classifier_to_train(
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
         "classification_loss": loss,
-        # What was fitted to the scores of a head says nothing about the head after training.
+        # A calibration belongs to the scores of the head as it was before this training.
         "calibration_temperature": None,
         "calibration_bias": None,
     }
@@ -148,11 +153,10 @@ def classifier_to_train(
     if family.check_extractor is not None:
         family.check_extractor(config, extractor)
     changes |= settings.options.config_values(fresh=False)
-    options = {"revision": model.model_revision, **attention}
     if family.is_classifier(config) and not model.new_head:
         check_head(settings, labels)
-        return family.classifier.from_pretrained(model.model, **options, **changes)
-    backbone = family.backbone.from_pretrained(model.model, **options)
+        return family.classifier.from_pretrained(model.model, **model.loading_options, **changes)
+    backbone = family.backbone.from_pretrained(model.model, **model.loading_options)
     classifier = family.classifier._from_config(family.config.from_dict({**config.to_dict(), **changes}), **attention)
     classifier.base_model.load_state_dict(backbone.state_dict())
     return classifier

@@ -1,6 +1,7 @@
 """Which clips of a run train, select the checkpoint, and test."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, Generic
 
 import numpy as np
 from accelerate import PartialState
@@ -10,14 +11,14 @@ from audioformer.data.splits import held_out_split, select_split
 
 from .arguments import DataArguments
 from .classifiers import check_known
-from .families import CheckLabels
+from .families import CheckLabels, ClipsT
 from .settings import Settings
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 @dataclass(frozen=True)
-class ClipSplits:
+class ClipSplits(Generic[ClipsT]):
     """The clips of a run by their use.
 
     Args:
@@ -26,16 +27,23 @@ class ClipSplits:
         test (`Clips`, *optional*): They are measured once, at the end.
     """
 
-    train: Clips
-    held_out: Clips | None
-    test: Clips | None
+    train: ClipsT
+    held_out: ClipsT | None
+    test: ClipsT | None
 
     @property
-    def selecting(self) -> Clips | None:
-        """The clips that select the checkpoint."""
-        return self.test if self.held_out is None else self.held_out
+    def selecting(self) -> ClipsT:
+        """The clips that select the checkpoint.
 
-    def as_multi_label(self, multi_label: bool) -> "ClipSplits":
+        Raises:
+            ValueError: If no clips are held out and there are no test clips.
+        """
+        clips = self.test if self.held_out is None else self.held_out
+        if clips is None:
+            raise ValueError("No clips select the checkpoint: none are held out, and there are no test clips.")
+        return clips
+
+    def as_multi_label(self, multi_label: bool) -> "ClipSplits[ClipsT]":
         """The same clips with targets for several labels per clip, or for one.
 
         Raises:
@@ -44,15 +52,16 @@ class ClipSplits:
         if self.train.multi_label and not multi_label:
             raise ValueError("`multi_label` is false, but clips of the data have several labels.")
 
-        def change(clips: Clips | None) -> Clips | None:
-            return None if clips is None else clips.with_labels(self.train.labels, multi_label)
+        def change(clips: ClipsT) -> ClipsT:
+            return clips.with_labels(self.train.labels, multi_label)
 
-        return replace(self, train=change(self.train), held_out=change(self.held_out), test=change(self.test))
+        held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
+        return ClipSplits(change(self.train), held_out, test)
 
 
 def open_clip_splits(
     settings: Settings, extractor: object, *, hold_out: bool, check_labels: CheckLabels | None = None
-) -> ClipSplits:
+) -> ClipSplits[Any]:
     """Open the data of a run and divide its clips.
 
     Where the data come with a validation split and no `train_split` was given, that split is held out.
@@ -60,8 +69,11 @@ def open_clip_splits(
     Args:
         settings (`Settings`): Where the clips are, and which of them train and test.
         extractor: The feature extractor of the run.
-        hold_out (`bool`): Whether to keep clips back that select the checkpoint.
+        hold_out (`bool`): Whether to hold out training clips that select the checkpoint.
         check_labels (function, *optional*): Raises if the labels of the data do not fit.
+
+    Returns:
+        [`ClipSplits`]: The clips as the family opened them, divided.
 
     Raises:
         ValueError: If the data cannot be used, or a split or fold is not in them.
@@ -70,9 +82,9 @@ def open_clip_splits(
     clips = _open_and_report(settings, extractor, check_labels=check_labels)
     train = clips.select(_train_indices(data, clips))
     if has_test_source(settings):
-        test: Clips | None = _open_and_report(settings, extractor, test_source=True)
-        check_known(test.labels, clips.labels, "The training data")
-        test = test.with_labels(clips.labels, clips.multi_label)
+        opened = _open_and_report(settings, extractor, test_source=True)
+        check_known(opened.labels, clips.labels, "The training data")
+        test: Clips | None = opened.with_labels(clips.labels, clips.multi_label)
     else:
         test = _test_split(data, clips)
     if data.max_train_clips is not None:
@@ -120,7 +132,7 @@ def _train_indices(data: DataArguments, clips: Clips) -> np.ndarray:
     if splits is None and _split_names(clips):
         splits = [TRAIN]
     if folds is None and data.eval_folds is not None:
-        # What is not tested trains.
+        # All folds that are not tested on are trained on.
         folds = [fold for fold in clips.dataset.unique("fold") if fold is not None and fold not in data.eval_folds]
     return select_split(clips.dataset, splits, folds)
 

@@ -1,14 +1,14 @@
-"""Model families: one record each, which is all that commands and runs know of a family."""
+"""Model families. Each has one record, through which alone commands and runs know the family."""
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from .arguments import AudioTrainingArguments, FamilyArguments
 from .recipes import Recipe, RecipeError
@@ -28,25 +28,31 @@ MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 CheckLabels = Callable[[Sequence[str]], None]
 """Raises `ValueError` where a model does not fit the labels of some data; called before any audio is read."""
 
+ClipsT = TypeVar("ClipsT", bound="Clips")
 
-class ExampleSource(Protocol):
-    """How a family turns listed clips into what its models train on."""
+
+class ExampleSource(Protocol[ClipsT]):
+    """How a family turns listed clips into what its models train on.
+
+    The type parameter is the class of clips that the family opens; the other methods get these clips back. Models and
+    feature extractors are `Any` because each family is only ever given objects of its own classes.
+    """
 
     def open_extractor(self, settings: "Settings") -> Any:
         """The feature extractor of a run: that of the model it starts from, or one for a fresh model."""
 
     def open_clips(
         self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: CheckLabels | None
-    ) -> "Clips":
+    ) -> ClipsT:
         """The clips of the data, or of the separate test data."""
 
     def examples(
-        self, settings: "Settings", clips: "Clips", extractor: Any, config: PreTrainedConfig, *, labels: bool
+        self, settings: "Settings", clips: ClipsT, extractor: Any, config: PreTrainedConfig, *, labels: bool
     ) -> Dataset:
-        """Some clips as a data set for evaluations, with their labels or without."""
+        """Clips as a data set for evaluation, with or without their labels."""
 
     def trainer(
-        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits | None"
+        self, settings: "Settings", model: Any, extractor: Any, splits: "ClipSplits[ClipsT] | None"
     ) -> "ClassificationTrainer":
         """The trainer of a classifier; without splits, one that only evaluates."""
 
@@ -80,7 +86,7 @@ class CardText:
     Args:
         title (`str`): Name of the family.
         paper (`str`, *optional*): Its paper, such as `"arXiv 2308.07221"`.
-        citation (`str`): BibTeX entry of the paper, or nothing.
+        citation (`str`): BibTeX entry of the paper; empty if there is none.
         description (`str`): How the models work, in a sentence or two.
     """
 
@@ -98,16 +104,16 @@ class Family:
         name (`str`): `model_type` of its configuration.
         card (`CardText`): Name, paper and description for people.
         config (type): Its configuration.
-        extractor (type): Its feature extractor. `sampling_rate` and `__call__(waveforms, sampling_rate=...)` are
-            needed; `model_config()`, if there is one, gives fields of the configuration of a model that reads its
-            output.
+        extractor (type): Its feature extractor, which needs `sampling_rate` and
+            `__call__(waveforms, sampling_rate=...)`. If it has `model_config()`, that returns the
+            configuration fields that a model of its output needs.
         backbone (type): Its encoder without a head.
         classifier (type): Its `...ForAudioClassification`.
         examples (`ExampleSource`): How listed clips become examples.
-        arguments (type): Settings that only this family knows, the sizes of a fresh model among them.
-        training_arguments (type): Its settings of the Trainer.
+        arguments (type): Settings specific to this family, including the sizes of a fresh model.
+        training_arguments (type): Its Trainer settings.
         recipes (`Path`, *optional*): Folder of its recipes.
-        pretrain (function, *optional*): Pre-trains models for some settings and writes their folders.
+        pretrain (function, *optional*): Pre-trains models with the settings of a run and writes their folders.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
         describe_input (function, *optional*): Fields of [`CardFacts`] about the input of a model, from its
             configuration and extractor: `reads`, or `codebook` and `codec`.
@@ -120,17 +126,18 @@ class Family:
     name: str
     card: CardText
     config: type[PreTrainedConfig]
-    extractor: type
+    extractor: type[FeatureExtractionMixin]
     backbone: type[PreTrainedModel]
     classifier: type[PreTrainedModel]
-    examples: ExampleSource
+    examples: ExampleSource[Any]
     arguments: type[FamilyArguments] = FamilyArguments
     training_arguments: type[AudioTrainingArguments] = AudioTrainingArguments
     recipes: Path | None = None
     pretrain: Callable[["Settings"], Any] | None = None
-    check_extractor: Callable[[PreTrainedConfig, Any], None] | None = None
-    describe_input: Callable[[PreTrainedConfig, Any], Mapping[str, Any]] | None = None
-    view: Callable[[PreTrainedModel, Any, np.ndarray], ClipView] | None = None
+    # `Any` stands for the family's own configuration, model and extractor: it is given no others.
+    check_extractor: Callable[[Any, Any], None] | None = None
+    describe_input: Callable[[Any, Any], Mapping[str, Any]] | None = None
+    view: Callable[[Any, Any, np.ndarray], ClipView] | None = None
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
     export_files: Mapping[str, str] = field(default_factory=dict)
 
@@ -169,7 +176,7 @@ def find_family(name: str, origin: str) -> Family:
 
     Args:
         name (`str`): The name.
-        origin (`str`): What names it, for the message.
+        origin (`str`): What refers to it, for the error message.
 
     Raises:
         ValueError: If no such family is registered.
@@ -187,7 +194,7 @@ def recipe_folders() -> dict[str, Path]:
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text can be `user/name`; anything else was meant as a path."""
+    """Whether a string has the form `user/name` of the Hub; anything else is taken for a path."""
     return text.count("/") == 1 and text[:1] not in "/.~" and Path(text).suffix not in MANIFEST_SUFFIXES
 
 
@@ -195,7 +202,7 @@ def read_model_type(model: str, revision: str | None = None) -> str:
     """`model_type` of a checkpoint.
 
     Raises:
-        ValueError: If there is no such checkpoint, or its configuration does not say.
+        ValueError: If there is no such checkpoint, or its configuration has no `model_type`.
     """
     if not Path(model).exists() and not is_hub_id(model):
         raise ValueError(f"`model` {model!r} does not exist.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
+from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
 from audioformer.files import CARD, EVAL_RESULTS, TRAINING_PICTURE
 from audioformer.model_cards.callback import CardFactsCallback
@@ -29,6 +30,9 @@ def finetune(settings: Settings) -> EvaluationSummary:
 
     Args:
         settings (`Settings`): Settings of the command `finetune`.
+
+    Returns:
+        `EvaluationSummary`: The results on the test clips, or on the held-out clips if there are none.
 
     Raises:
         ValueError: If the data, the labels, the model or the output folder cannot be used.
@@ -86,8 +90,8 @@ def finetune(settings: Settings) -> EvaluationSummary:
     return summary
 
 
-def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Any, extractor: Any) -> None:
-    """Make sigmoids of the logits usable after a ranking loss: a temperature and biases go into the configuration."""
+def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> None:
+    """Fit a temperature and biases, kept in the configuration, that make sigmoids usable after a ranking loss."""
     calibration = fit_calibration(predict(trainer, settings, clips, extractor), clips.targets)
     config = trainer.model.config
     config.calibration_temperature = float(calibration.temperature)
@@ -95,10 +99,10 @@ def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Any, ex
 
 
 def select_by_metric(arguments: AudioTrainingArguments, multi_label: bool) -> None:
-    """Select by the metric of the task where the recipe leaves it open.
+    """Select the checkpoint by the metric of the task, unless the recipe says otherwise.
 
     Raises:
-        ValueError: If another metric is asked for.
+        ValueError: If another metric than that of the task or the loss is requested.
     """
     metric = metric_name(multi_label)
     wanted = arguments.metric_for_best_model
@@ -115,7 +119,7 @@ def card_facts(
     summary: EvaluationSummary,
     training: dict[str, Any],
 ) -> CardFacts:
-    """What the card of a run says; of paths of this machine only their names."""
+    """What the card of a run says; absolute paths are reduced to their names."""
     output, family = Path(settings.training.output_dir), settings.family
     describe = family.describe_input
     return CardFacts(

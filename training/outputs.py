@@ -1,4 +1,4 @@
-"""The output folder of a run: refusing to overwrite, finding where to resume, saving what people load."""
+"""The output folder of a run: protecting finished runs, finding a checkpoint to resume from, saving the model."""
 
 import gc
 import re
@@ -22,15 +22,15 @@ LAST = ("last", "true", "yes", "1")
 
 
 def check_output(arguments: AudioTrainingArguments, folders: Sequence[Path], results_file: str) -> None:
-    """Make sure that nothing finished is overwritten, before anything is loaded.
+    """Check, before anything is loaded, that no run would be overwritten.
 
     Args:
         arguments (`AudioTrainingArguments`): `resume_from_checkpoint` says whether to resume a run.
         folders (sequence of `Path`): The model folders that the run writes.
-        results_file (`str`): The file that a finished folder has.
+        results_file (`str`): Name of the file that a finished folder contains.
 
     Raises:
-        ValueError: If a folder holds a run, finished or not, and this one is not to resume it.
+        ValueError: If a folder holds a run, finished or not, and this one does not resume it.
     """
     if arguments.resume_from_checkpoint is not None:
         return
@@ -45,10 +45,10 @@ def check_output(arguments: AudioTrainingArguments, folders: Sequence[Path], res
 
 
 def checkpoint_to_resume(arguments: AudioTrainingArguments) -> str | None:
-    """The checkpoint to resume from: the one that was named, the newest complete one in the output folder, or none.
+    """The checkpoint to resume from: the named one, the newest complete one in the output folder, or none.
 
     Raises:
-        ValueError: If the one that was named does not exist.
+        ValueError: If the named one does not exist.
     """
     wanted = arguments.resume_from_checkpoint
     if wanted is None:
@@ -82,14 +82,14 @@ def leave_process_group() -> None:
 
 
 def quiet_loading() -> None:
-    """Leave bars and messages to training: weights that a head does not need, or that are tied, are no news."""
+    """Silence progress bars and messages of loading, such as those on weights that are tied or that a head lacks."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
 
 
 def peak_memory_gb() -> float:
-    """Most memory that this process has held, in GB: of the GPU if there is one, else of the machine."""
+    """Peak memory of this process in GB: on the GPU if there is one, else in main memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
     status = Path("/proc/self/status")

@@ -1,4 +1,4 @@
-"""Testing a classifier, and collecting what came of it."""
+"""Tests of a classifier and the collection of their results."""
 
 import dataclasses
 import time
@@ -20,13 +20,23 @@ from .settings import Settings
 from .trainers import ClassificationTrainer
 
 PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}
-"""Settings that say where things are, and nothing about the model."""
+"""Settings that name locations and say nothing about the model."""
 
 
 def predict(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> np.ndarray:
-    """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process."""
+    """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process.
+
+    Raises:
+        ValueError: If the model returns more than logits.
+    """
     examples = settings.family.examples.examples(settings, clips, extractor, trainer.model.config, labels=False)
-    return trainer.predict(examples).predictions
+    predictions = trainer.predict(examples).predictions
+    if isinstance(predictions, tuple):
+        raise ValueError(
+            f"{type(trainer.model).__name__} must return logits alone in evaluations, got {len(predictions)} arrays: "
+            "list its other outputs in `keys_to_ignore_at_inference` of its configuration."
+        )
+    return predictions
 
 
 def summarize(
@@ -40,7 +50,7 @@ def summarize(
     notes: Sequence[str] = (),
     train_seconds: float | None = None,
 ) -> EvaluationSummary:
-    """Test a classifier on some clips. The windows of a long file are one clip, with the mean of their scores.
+    """Test a classifier. The windows of a long file count as one clip, with the mean of their scores.
 
     Args:
         trainer (`ClassificationTrainer`): Holds the classifier.
@@ -49,8 +59,11 @@ def summarize(
         extractor: Its feature extractor.
         tested_on (`str`): Which clips these are, for the summary.
         selection (`str`, *optional*): Which clips selected the checkpoint.
-        notes (sequence of `str`): What a reader has to know besides.
-        train_seconds (`float`, *optional*): How long the training took.
+        notes (sequence of `str`): What else a reader of the results should know.
+        train_seconds (`float`, *optional*): Duration of the training in seconds.
+
+    Returns:
+        `EvaluationSummary`: Scores of `num_clips` clips with the settings, data and times of the run.
     """
     started = time.perf_counter()
     scores = predict(trainer, settings, clips, extractor)
@@ -81,13 +94,14 @@ def summarize(
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:
-    """What was asked for and is not a default, and the versions; of paths of this machine only their names."""
+    """Settings that differ from their defaults, and versions; absolute paths are reduced to their names."""
     described: dict[str, Any] = {"family": settings.family.name}
     for group in settings.groups:
         values = group.to_dict() if hasattr(group, "to_dict") else dataclasses.asdict(group)
         for entry in dataclasses.fields(group):
-            has_factory = entry.default_factory is not dataclasses.MISSING
-            default = entry.default_factory() if has_factory else entry.default  # type: ignore[misc]
+            default = entry.default
+            if entry.default_factory is not dataclasses.MISSING:
+                default = entry.default_factory()
             value = values.get(entry.name)
             if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
                 described[entry.name] = publishable(value)
@@ -99,7 +113,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 
 
 def describe_recipe(settings: Settings) -> dict[str, Any]:
-    """The recipe of a run for its card: its name, what it changes of its base, and what was given besides it."""
+    """The recipe of a run for its card: its name, its own settings, and those given in addition."""
     recipe = settings.recipe
     given = {name: publishable(value) for name, value in settings.given.items() if name not in PLACES}
     return {
@@ -110,7 +124,7 @@ def describe_recipe(settings: Settings) -> dict[str, Any]:
 
 
 def publishable(value: Any) -> Any:
-    """A setting as anyone may read it: of an absolute path, which reveals this machine, only its name."""
+    """A setting as it may be published: an absolute path, which would reveal this machine, is reduced to its name."""
     if isinstance(value, list):
         return [publishable(entry) for entry in value]
     is_path = isinstance(value, (str, Path)) and Path(value).is_absolute()

@@ -1,15 +1,17 @@
-"""Everything that a run was asked for: recipe and flags in the dataclasses of the data, the model and the training."""
+"""The settings of a run: a recipe and flags, in dataclasses for data, model, model family and training."""
 
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments, commands_of
 from .families import Family, choose_family, families, is_hub_id, recipe_folders
 from .recipes import Recipe, RecipeError, convert, load_recipe, similar_names
+
+Group = TypeVar("Group", DataArguments, ModelArguments, FamilyArguments, AudioTrainingArguments)
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,10 @@ class Settings:
         family (`Family`): The model family.
         data (`DataArguments`): What to train, select and test on.
         model (`ModelArguments`): Where to start.
-        options (`FamilyArguments`): What only the family knows, in its own dataclass.
-        training (`AudioTrainingArguments`): Settings of the Trainer, in the family's own dataclass.
+        options (`FamilyArguments`): Settings specific to the family, in its own dataclass.
+        training (`AudioTrainingArguments`): Trainer settings, in the family's own dataclass.
         recipe (`Recipe`, *optional*): The recipe that the run began with.
-        given (mapping): What was given besides it, by name.
+        given (mapping): Settings given in addition to the recipe, by name.
     """
 
     command: str
@@ -43,12 +45,12 @@ class Settings:
 
     @classmethod
     def create(cls, command: str, recipe: str | Path | None = None, **given: Any) -> "Settings":
-        """Settings from a recipe and what is given besides it, which takes precedence.
+        """Build settings from a recipe and from keyword arguments, which take precedence.
 
         Args:
             command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
-            recipe (`str` or `Path`, *optional*): Packaged recipe, or the path of a YAML file.
-            given: Settings by name, `output_dir` among them.
+            recipe (`str` or `Path`, *optional*): Name of a packaged recipe, or path of a YAML file.
+            given: Settings by name, including `output_dir`.
 
         Raises:
             RecipeError: For a name that does not exist or is not for this command, a value of another type, a path
@@ -67,16 +69,26 @@ class Settings:
         values |= check_values(given, command, family, "setting")
         if not values.get("output_dir"):
             raise RecipeError("`output` must be given: the folder to write.")
-        built = [
-            group(**{entry.name: values[entry.name] for entry in dataclasses.fields(group) if entry.name in values})
-            for group in groups_of(family)
-        ]
-        settings = cls(command, family, *built, recipe=loaded, given=given)
+
+        def build(group: type[Group]) -> Group:
+            names = [entry.name for entry in dataclasses.fields(group) if entry.name in values]
+            return group(**{name: values[name] for name in names})
+
+        settings = cls(
+            command=command,
+            family=family,
+            data=build(DataArguments),
+            model=build(ModelArguments),
+            options=build(family.arguments),
+            training=build(family.training_arguments),
+            recipe=loaded,
+            given=given,
+        )
         settings.check_paths()
         return settings
 
     def check_paths(self) -> None:
-        """Make sure that everything that names a file or folder is there.
+        """Check that every file and folder that a setting names exists.
 
         Raises:
             RecipeError: Naming the setting and the path.
@@ -98,7 +110,7 @@ def groups_of(family: Family) -> tuple[type, type, type[FamilyArguments], type[A
 
 
 def fields_of(command: str, family: Family) -> dict[str, Any]:
-    """Settings that a command takes for a model family, by name, with their type hints."""
+    """Type hints of the settings that a command takes for a model family, by name."""
     return {entry.name: hint for group in groups_of(family) for entry, hint in typed_fields(group, command)}
 
 

@@ -1,4 +1,4 @@
-"""Measuring a finished classifier of any model family on labelled audio."""
+"""Tests of a finished classifier of any model family on labelled audio."""
 
 from pathlib import Path
 
@@ -18,6 +18,9 @@ def evaluate(settings: Settings) -> EvaluationSummary:
     Args:
         settings (`Settings`): Settings of the command `evaluate`.
 
+    Returns:
+        `EvaluationSummary`: The results.
+
     Raises:
         ValueError: If the model is not a classifier, does not know a label of the data, or the data cannot be used.
     """
@@ -33,9 +36,7 @@ def evaluate(settings: Settings) -> EvaluationSummary:
     if clips.multi_label and config.problem_type == "single_label_classification":
         raise ValueError(f"`model` {model.model!r} gives one label per clip, but clips of the data have several.")
 
-    classifier = family.classifier.from_pretrained(
-        model.model, revision=model.model_revision, attn_implementation=model.attn_implementation
-    )
+    classifier = family.classifier.from_pretrained(model.model, **model.loading_options)
     trainer = family.examples.trainer(settings, classifier, extractor, None)
     summary = summarize(trainer, settings, clips.with_labels(known), extractor, tested_on="clips", selection=None)
     if trainer.is_world_process_zero():

@@ -26,7 +26,7 @@ def draw_waveform(waveform: np.ndarray, sampling_rate: int) -> Figure:
     """Draw a waveform as the band between the lowest and the highest sample of each stretch.
 
     Args:
-        waveform (`np.ndarray` of shape `(samples,)`): Mono samples, at least one.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono samples, at least one.
         sampling_rate (`int`): Their rate in Hz.
     """
     columns = min(len(waveform), MAX_COLUMNS)

@@ -74,8 +74,8 @@ def show(path: str | None, classifier: SoundClassifier) -> tuple[Any, ...]:
 
     Returns:
         `tuple`: Message (Markdown), scores of the labels, figures of the waveform, of what the model receives and of
-        labels over time, and rows of start, end (seconds), best label and score. The last two are for sounds longer
-        than a window; what does not exist is `None`.
+        labels over time, and rows of start, end (seconds), best label and score. The last two exist only for sounds
+        longer than a window; absent parts are `None`.
     """
     from .figures import draw_labels_over_time, draw_view, draw_waveform
 

@@ -8,10 +8,10 @@ import soundfile
 from transformers import pipeline
 
 from audioformer.model_cards import TINY_ESC10
-from audioformer.training.classifiers import read_classifier_config
+from audioformer.training.classifiers import labels_of, read_classifier_config
 from audioformer.training.families import ClipView, find_family, read_model_type
 
-from ..classify import FileScores, classify_file, read_windows
+from ..classify import FileScores, classify_file, read_windows, sampling_rate_of
 
 SAMPLING_RATES = (1_000, 768_000)
 """Lowest and highest accepted rate in Hz; a header can claim rates that no memory has room for."""
@@ -77,12 +77,12 @@ class SoundClassifier:
         self.max_minutes = max_minutes
         self.max_mb = max_mb
         # Loads what the front end needs, and reports now what is wrong with it.
-        self._view(np.zeros(self.classifier.feature_extractor.sampling_rate, dtype=np.float32))
+        self._view(np.zeros(sampling_rate_of(self.classifier), dtype=np.float32))
 
     @property
     def labels(self) -> list[str]:
         """All labels of the model."""
-        return list(self.classifier.model.config.label2id)
+        return labels_of(self.classifier.model.config)
 
     def __call__(self, path: str | Path) -> ClassifiedSound:
         """Classify a file.
@@ -99,7 +99,7 @@ class SoundClassifier:
         """
         path = Path(path)
         self._check_header(path)
-        sampling_rate = self.classifier.feature_extractor.sampling_rate
+        sampling_rate = sampling_rate_of(self.classifier)
         try:
             windows = list(read_windows(path, self.window_s, sampling_rate))
             if not all(np.isfinite(window).all() for _, window in windows):

@@ -1,4 +1,4 @@
-"""The command line of the commands that take settings: recipe and flags of the model family at hand."""
+"""The command line of commands with settings: a recipe, and the flags of the model family."""
 
 import argparse
 import dataclasses
@@ -119,7 +119,7 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
 
 
 def _refuse(argument: str, command: str, family: Family) -> NoReturn:
-    """Say why an argument is not taken.
+    """Explain why an argument is not accepted.
 
     Raises:
         ValueError: Always.

@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--keep-silent",
         action="store_true",
         default=reading.keep_silent,
-        help="encode clips without any sound, too, instead of leaving them out",
+        help="encode silent clips as well, instead of leaving them out",
     )
     source.add_argument(
         "--max-rejected-share",

@@ -372,6 +372,7 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command and print the evaluation of the saved codec."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # transformers declares the parameter with a `NewType` that no dataclass satisfies.
     parser = HfArgumentParser(CodecTrainingArguments)  # type: ignore[arg-type]
     (args,) = parser.parse_args_into_dataclasses(args=argv)
     report = train_codec(args)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from audioformer.data.audio.clips import AudioClips, list_audio_clips
 from audioformer.data.audio.windows import ReadingSettings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
-    """Clips as waveforms, read when asked for.
+    """Clips as waveforms, read on demand.
 
     Args:
         clips (`AudioClips`): The clips.
@@ -44,7 +44,7 @@ class AudioExamples(Dataset[dict[str, Any]]):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Samples of each clip, int64 of shape `(num_clips,)`, for batches of clips of similar length."""
+        """Number of samples of each clip, int64 of shape `(num_clips,)`, for batches of clips of similar length."""
         return np.asarray(np.asarray(self.clips.dataset["duration_s"][:]) * self.sampling_rate, dtype=np.int64)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -79,10 +79,10 @@ class AudioExampleSource:
     """The examples of a family whose models read features of the audio itself.
 
     Args:
-        extractor_class (type): Its feature extractor, made with the defaults for fresh models.
+        extractor_class (type): Its feature extractor; fresh models get one with default settings.
     """
 
-    def __init__(self, extractor_class: type) -> None:
+    def __init__(self, extractor_class: type[FeatureExtractionMixin]) -> None:
         self.extractor_class = extractor_class
 
     def open_extractor(self, settings: "Settings") -> Any:
@@ -90,7 +90,7 @@ class AudioExampleSource:
         model = settings.model
         if model.model is None:
             return self.extractor_class()
-        return self.extractor_class.from_pretrained(model.model, revision=model.model_revision)
+        return self.extractor_class.from_pretrained(model.model, revision=model.model_revision or "main")
 
     def open_clips(
         self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: "CheckLabels | None"
@@ -120,11 +120,11 @@ class AudioExampleSource:
     def examples(
         self, settings: "Settings", clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool
     ) -> AudioExamples:
-        """Some clips as waveforms."""
+        """Clips as waveforms."""
         return AudioExamples(clips, extractor.sampling_rate, labels)
 
     def trainer(
-        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits | None"
+        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits[AudioClips] | None"
     ) -> ClassificationTrainer:
         """A `ClassificationTrainer` on the splits of a run; without splits, one that only evaluates."""
         data_sets: dict[str, Any] = {}

@@ -31,37 +31,9 @@ if TYPE_CHECKING:
 class CodeExampleSource:
     """How listed clips become sequences of codes: encoded once, all codebooks, into shards that every run reads."""
 
-    def open_extractor(self, settings: "Settings", codebook: int | None = None) -> AudioFormerFeatureExtractor:
-        """The extractor of one codebook, with the codec asked for, else the model's own, else the bundled tiny one.
-
-        Args:
-            settings (`Settings`): Those of the codec, and `num_codebooks`, are read.
-            codebook (`int`, *optional*): Codebook that the model reads, from 0; by default that of the settings, else
-                of the model, else 0.
-
-        Raises:
-            ValueError: If the codebook is not among those that are encoded.
-        """
-        options, model = settings.options, settings.model
-        if codebook is None:
-            codebook = options.codebook
-        if codebook is None:
-            codebook = 0 if model.model is None else _config_of(model.model, model.model_revision).codebook
-        if codebook >= options.num_codebooks:
-            raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
-        if options.codec is None and model.model is not None:
-            folder = Path(model.model)
-            if not folder.is_dir() or (folder / PREPROCESSOR_CONFIG).is_file():
-                return AudioFormerFeatureExtractor.from_pretrained(
-                    model.model, revision=model.model_revision, codebooks=codebook
-                )
-        return AudioFormerFeatureExtractor(
-            codec=options.codec or str(TINY_CODEC),
-            codec_revision=options.codec_revision,
-            codec_type=options.codec_type,
-            codec_backend=options.codec_backend,
-            codebooks=codebook,
-        )
+    def open_extractor(self, settings: "Settings") -> AudioFormerFeatureExtractor:
+        """The extractor of the codebook that the settings name, else of the model's own, else of codebook 0."""
+        return open_extractor(settings, settings.options.codebook)
 
     def open_clips(
         self,
@@ -114,18 +86,17 @@ class CodeExampleSource:
         config: PreTrainedConfig,
         *,
         labels: bool,
-        **options: Any,
     ) -> CodeExamples:
         """The codes of the codebook that a model reads, whole clips, in a fixed order."""
         targets = clips.targets if labels else None
-        return CodeExamples(clips.codes, targets, codebook=config.codebook, seed=settings.training.seed, **options)
+        return CodeExamples(clips.codes, targets, codebook=config.codebook, seed=settings.training.seed)
 
     def trainer(
         self,
         settings: "Settings",
         model: AudioFormerForAudioClassification,
         extractor: AudioFormerFeatureExtractor,
-        splits: "ClipSplits | None",
+        splits: "ClipSplits[EncodedClips] | None",
     ) -> AudioFormerClassificationTrainer:
         """The trainer of FT1 or FT2 on the splits of a run; without splits, one that only evaluates."""
         arguments, config = settings.training, model.config
@@ -133,7 +104,7 @@ class CodeExampleSource:
             return AudioFormerClassificationTrainer(model=model, args=arguments)
 
         def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
-            return self.examples(settings, clips, extractor, config, labels=True, **options)
+            return CodeExamples(clips.codes, clips.targets, codebook=config.codebook, seed=arguments.seed, **options)
 
         shared: dict[str, Any] = {
             "model": model,
@@ -160,8 +131,39 @@ class CodeExampleSource:
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
 
 
+def open_extractor(settings: "Settings", codebook: int | None = None) -> AudioFormerFeatureExtractor:
+    """The extractor of one codebook, with the requested codec, else the model's own, else the bundled tiny one.
+
+    Args:
+        settings (`Settings`): Those of the codec, and `num_codebooks`, are read.
+        codebook (`int`, *optional*): Codebook that the model reads, from 0; by default that of the model to start
+            from, else 0.
+
+    Raises:
+        ValueError: If the codebook is not among those that are encoded.
+    """
+    options, model = settings.options, settings.model
+    if codebook is None:
+        codebook = 0 if model.model is None else _config_of(model.model, model.model_revision).codebook
+    if codebook >= options.num_codebooks:
+        raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
+    if options.codec is None and model.model is not None:
+        folder = Path(model.model)
+        if not folder.is_dir() or (folder / PREPROCESSOR_CONFIG).is_file():
+            return AudioFormerFeatureExtractor.from_pretrained(
+                model.model, revision=model.model_revision or "main", codebooks=codebook
+            )
+    return AudioFormerFeatureExtractor(
+        codec=options.codec or str(TINY_CODEC),
+        codec_revision=options.codec_revision,
+        codec_type=options.codec_type,
+        codec_backend=options.codec_backend,
+        codebooks=codebook,
+    )
+
+
 def _config_of(model: str, revision: str | None) -> AudioFormerConfig:
     try:
-        return AudioFormerConfig.from_pretrained(model, revision=revision)
+        return AudioFormerConfig.from_pretrained(model, revision=revision or "main")
     except OSError as error:
         raise ValueError(f"`model` {model!r} cannot be opened: {error}") from error

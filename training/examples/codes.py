@@ -12,36 +12,36 @@ from audioformer.feature_extraction.token_ids import codes_to_ids
 
 
 def draw_seed(seed: int, epoch: int, index: int) -> int:
-    """A number of 63 bits for the random choices of one clip in one epoch.
+    """A seed of 63 bits for the random choices of one clip in one epoch.
 
-    Everything that is drawn for a clip follows from it: whatever process or worker makes the item, whatever was
-    fetched ahead, and wherever a run was resumed, the choices are the same.
+    All random choices for a clip follow from it. They do not depend on the process or worker that makes the item, on
+    prefetching, or on where a run was resumed.
     """
     digest = hashlib.blake2b(f"{seed} {epoch} {index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 class CodeExamples(Dataset[dict[str, Any]]):
-    """Sequences `[BOA, codes + 3, EOA]` of one row of codes, with labels, and with what FT2 needs besides.
+    """Sequences `[BOA, codes + 3, EOA]` of one codebook, with labels, and with the positives that FT2 needs.
 
-    Which copy, which crop, and the masking of the collator are functions of `(seed, epoch, index)` alone: item
-    `draw_seed`, see [`draw_seed`]. Accelerate's data loaders call `set_epoch`.
+    The copy, the crop and the masking of the collator depend on `(seed, epoch, index)` alone, through the entry
+    `draw_seed` of an item, see [`draw_seed`]. The trainer calls `set_epoch`.
 
     Args:
-        clips (sequence): Codes of each clip, without special ids: an array `(frames,)`; an array `(rows, frames)`, of
-            which row `codebook` is read; or a list of such, changed copies of the clip of which one is drawn. Items
-            are read when asked for, so that a sequence that lies on a disk stays there.
-        labels (sequence, *optional*): Of each clip the class, or a multi-hot vector.
-        crop_frames (`int`, *optional*): Longest stretch of codes in an item; longer clips are cropped at random.
-        codebook (`int`, defaults to 0): Row to read, from 0 (C1), where clips have rows.
-        positives (array-like of shape `(num_clips, N - 1, hidden_size)`, *optional*): The frozen models' vectors of
-            the whole clips (paper section 3.3.2).
-        positive_codebooks (sequence of `int`, *optional*): Rows that frozen models are to read in every step.
-        seed (`int`, defaults to 0): Seed of all choices.
+        clips (sequence): Codes of each clip, without special ids: an array of shape `(num_frames,)`; an array of shape
+            `(num_codebooks, num_frames)`, of which `codebook` is read; or a list of such arrays, augmented copies of
+            the clip, one of which is drawn. Items are read on demand, so that a sequence on disk stays there.
+        labels (sequence, *optional*): Class index or multi-hot vector of each clip.
+        crop_frames (`int`, *optional*): Maximum number of frames in an item; longer clips are cropped at random.
+        codebook (`int`, defaults to 0): Codebook to read, from 0 (C1), if clips have several.
+        positives (`np.ndarray` of shape `(num_clips, num_codebooks - 1, hidden_size)`, *optional*): The frozen models'
+            vectors of the whole clips (paper section 3.3.2).
+        positive_codebooks (sequence of `int`, *optional*): Codebooks that frozen models read in every step.
+        seed (`int`, defaults to 0): Seed of all random choices.
 
     Raises:
-        ValueError: If numbers of clips, labels and positives differ, a clip has no array, or `positives` come with
-            crops or copies, of which they know nothing.
+        ValueError: If the numbers of clips, labels and positives differ, a clip has no codes, or `positives`, which
+            belong to whole clips, are combined with crops or copies.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class CodeExamples(Dataset[dict[str, Any]]):
         return len(self.clips)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew from now on."""
+        """Make other random choices from now on."""
         self._epoch.fill_(epoch)
 
     @property
@@ -95,7 +95,7 @@ class CodeExamples(Dataset[dict[str, Any]]):
         if self.crop_frames is not None and codes.shape[1] > self.crop_frames:
             start = int(rng.integers(codes.shape[1] - self.crop_frames + 1))
             codes = codes[:, start : start + self.crop_frames]
-        # One row alone is the row that was asked for.
+        # Clips of a single codebook hold the requested one.
         item["input_ids"] = torch.from_numpy(codes_to_ids(codes[self.codebook if len(codes) > 1 else 0]))
         if self.positive_codebooks is not None:
             item["positive_input_ids"] = torch.from_numpy(codes_to_ids(codes[list(self.positive_codebooks)].T).T)

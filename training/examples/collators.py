@@ -1,4 +1,4 @@
-"""Batches of ids of codes, padded or packed, and the masking of masked language modeling (paper section 3.2)."""
+"""Batches of code ids, padded or packed, and the masking of masked language modeling (paper section 3.2)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def pad_input_ids(
     """Pad sequences of ids to the length of the longest.
 
     Args:
-        sequences (sequence of `torch.LongTensor` of shape `(length,)`): Sequences `[BOA, ids, EOA]`.
+        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`.
         pad_token_id (`int`, *optional*, defaults to 1): Id of PAD. It is not 0, which is BOA.
         pad_to_multiple_of (`int`, *optional*, defaults to 1): Round the common length up to a multiple of this.
 
@@ -42,7 +42,7 @@ def pack_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Pack sequences of ids into one row without padding, in the form that flash attention takes.
 
     Args:
-        sequences (sequence of `torch.LongTensor` of shape `(length,)`): Sequences `[BOA, ids, EOA]`.
+        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`.
 
     Returns:
         `dict`: `input_ids` and `position_ids` (0, 1, 2, ... from the beginning of each sequence), int64 of shape

@@ -19,6 +19,7 @@ from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
 from ..classifiers import fresh_config
 from ..clip_splits import ClipSplits, open_clip_splits
+from ..examples.code_source import open_extractor
 from ..examples.codes import CodeExamples
 from ..outputs import check_output, checkpoint_to_resume, peak_memory_gb, save_run
 from ..settings import Settings
@@ -26,7 +27,7 @@ from ..trainers import AudioFormerMLMTrainer
 
 
 def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
-    """Pre-train one model per codebook below `output_dir`; those that are finished there are skipped.
+    """Pre-train one model per codebook below `output_dir`; those already finished there are skipped.
 
     Returns:
         `list[dict]`: For each codebook its losses in nats per masked code, seconds, and peak memory in GB; also
@@ -39,7 +40,7 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     codebooks = list(range(options.num_codebooks)) if options.codebooks is None else options.codebooks
     output = Path(arguments.output_dir)
     check_output(arguments, [folder_of(output, codebook) for codebook in codebooks], PRETRAIN_RESULTS)
-    extractor = settings.family.examples.open_extractor(settings, codebook=max(codebooks))
+    extractor = open_extractor(settings, max(codebooks))
     splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
     results = [pretrain_codebook(settings, codebook, splits, extractor) for codebook in codebooks]
     if arguments.process_index == 0:
@@ -53,7 +54,7 @@ def folder_of(output: str | Path, codebook: int) -> Path:
 
 
 def pretrain_codebook(
-    settings: Settings, codebook: int, splits: ClipSplits, extractor: AudioFormerFeatureExtractor
+    settings: Settings, codebook: int, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
 ) -> dict[str, Any]:
     """Pre-train the model of one codebook and write its folder; if the folder is finished, read its results."""
     folder = folder_of(settings.training.output_dir, codebook)
@@ -76,7 +77,7 @@ def pretrain_codebook(
     output = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
     results: dict[str, Any] = {
         "codebook": codebook,
-        "train_clips": len(trainer.train_dataset),
+        "train_clips": len(splits.train),
         "num_parameters": model.num_parameters(),
         "train_loss": output.training_loss,
         "train_seconds": time.perf_counter() - started,
@@ -102,20 +103,19 @@ def pretrain_codebook(
 
 
 def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> AudioFormerForMaskedLM:
-    """The checkpoint to start from, or a fresh model of the sizes asked for, for the ids of the extractor.
+    """The checkpoint to start from, or a fresh model of the requested sizes, with the vocabulary of the extractor.
 
     Raises:
-        ValueError: If the checkpoint has another vocabulary than the codec.
+        ValueError: If the vocabulary of the checkpoint is not that of the codec.
     """
     model = settings.model
     if model.model is None:
         config = fresh_config(settings, extractor)
         return AudioFormerForMaskedLM._from_config(config, attn_implementation=model.attn_implementation)
     changes = settings.options.config_values(fresh=False) | {"codebook": extractor.model_config()["codebook"]}
-    loaded = AudioFormerForMaskedLM.from_pretrained(
-        model.model, revision=model.model_revision, attn_implementation=model.attn_implementation, **changes
-    )
-    settings.family.check_extractor(loaded.config, extractor)
+    loaded = AudioFormerForMaskedLM.from_pretrained(model.model, **model.loading_options, **changes)
+    if settings.family.check_extractor is not None:
+        settings.family.check_extractor(loaded.config, extractor)
     return loaded
 
 

@@ -29,7 +29,7 @@ class AudioFormerClassificationTrainer(CodesTrainer, ClassificationTrainer):
         ValueError: As in [`CodesTrainer`] and [`ClassificationTrainer`].
     """
 
-    def default_data_collator(  # type: ignore[override]
+    def default_data_collator(
         self, model: AudioFormerForAudioClassification, args: AudioFormerTrainingArguments
     ) -> DataCollatorForCodecClassification:
         return DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id, packed=args.packed)

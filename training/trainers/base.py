@@ -78,8 +78,12 @@ class AudioTrainer(Trainer):
         if not isinstance(args, cls.arguments_class):
             raise ValueError(f"`args` must be `{cls.arguments_class.__name__}`, got `{type(args).__name__}`.")
 
-    def default_data_collator(self, model: PreTrainedModel, args: AudioTrainingArguments) -> Any:
-        """Return the collator for `model`, or raise `ValueError` where only the caller can know it."""
+    def default_data_collator(self, model: Any, args: Any) -> Any:
+        """Return the collator for `model`; subclasses take their own classes of models and arguments.
+
+        Raises:
+            ValueError: If only the caller can know it, as here.
+        """
         raise ValueError(f"`data_collator` must be given: {type(self).__name__} does not know how to batch clips.")
 
     # Private in transformers, which offers no public way to set the sampler: a `get_train_dataloader` of our own would
@@ -146,6 +150,7 @@ class AudioTrainer(Trainer):
             # A pickle does not belong in a folder that is passed on, and nothing here reads it.
             (Path(output_dir or str(self.args.output_dir)) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
 
+    # Unlike the Trainer's, it returns nothing on processes that upload nothing.
     def push_to_hub(  # type: ignore[override]
         self,
         commit_message: str | None = "Upload with audioformer",

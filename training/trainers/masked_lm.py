@@ -21,7 +21,7 @@ class AudioFormerMLMTrainer(CodesTrainer):
         kwargs: As in [`AudioTrainer`].
     """
 
-    def default_data_collator(  # type: ignore[override]
+    def default_data_collator(
         self, model: AudioFormerForMaskedLM, args: AudioFormerTrainingArguments
     ) -> DataCollatorForCodecMaskedLM:
         return DataCollatorForCodecMaskedLM(

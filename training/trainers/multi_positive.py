@@ -64,6 +64,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
             )
         super().__init__(model=model, args=args, **kwargs)
         # A list rather than a submodule of the model, so that optimizers, checkpoints and wrappers do not see it.
+        # mypy does not see that `to` is a method: transformers decorates it with `functools.wraps`.
         self.teachers = [teacher.to(args.device) for teacher in teachers or ()]  # type: ignore[arg-type]
         self.contrastive_loss = MultiPositiveContrastiveLoss(args.mpc_temperature, args.gather_across_devices)
 

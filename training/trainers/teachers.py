@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +18,7 @@ from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerModel
 
 from ..examples.codes import CodeExamples
 from ..examples.collators import DataCollatorForCodecClassification
+from .vector_file import VectorFile
 
 Result = TypeVar("Result")
 
@@ -158,7 +157,7 @@ def build_positives(
     models = [_freeze(teacher).to(state.device) for teacher in teachers]
     # One process reads all codes for the name; otherwise eight processes would read them from one disk at once.
     key = _from_first_process(lambda: _key(models, _checked_clips(codes, ids, codebooks), codec_fingerprint))
-    cache = _VectorFile(Path(cache_dir), key, (len(codes), len(codebooks), hidden_size))
+    cache = VectorFile(Path(cache_dir), key, (len(codes), len(codebooks), hidden_size), CLIPS_PER_BLOCK)
     cache.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(cache.path.with_suffix(".lock")) if state.is_main_process else nullcontext():
         # One process looks for unfinished blocks: others may finish some before the last one has looked.
@@ -173,57 +172,8 @@ def build_positives(
     return np.load(cache.path, mmap_mode="r")
 
 
-class _VectorFile:
-    """An array on disk that is filled block by block: first a `.part` file and a folder of marks, then a `.npy` file.
-
-    A block is finished once its mark exists, which is made after its vectors are on the disk. A block without a mark
-    is overwritten. No page is mapped for writing, because processes on different nodes would overwrite each other's
-    vectors where their blocks meet.
-    """
-
-    def __init__(self, folder: Path, key: str, shape: tuple[int, int, int]) -> None:
-        self.folder, self.shape = folder, shape
-        self.path = folder / f"positives-{key[:32]}.npy"
-        self.part, self.marks = self.path.with_suffix(".part"), self.path.with_suffix(".blocks")
-
-    def unfinished_blocks(self) -> list[tuple[int, int]]:
-        """Return the first clip and the end of each block to compute. Create the `.part` file if there is none."""
-        if self.path.exists():
-            return []
-        if not self.part.exists():
-            # Marks without a `.part` file belong to vectors that no longer exist.
-            shutil.rmtree(self.marks, ignore_errors=True)
-            new = self.path.with_suffix(".new")
-            np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=self.shape).flush()
-            new.replace(self.part)
-        self.marks.mkdir(exist_ok=True)
-        starts = range(0, self.shape[0], CLIPS_PER_BLOCK)
-        blocks = [(start, min(start + CLIPS_PER_BLOCK, self.shape[0])) for start in starts]
-        return [block for block in blocks if not self._mark(block).exists()]
-
-    def write(self, block: tuple[int, int], vectors: np.ndarray) -> None:
-        """Write the vectors of a block, then mark it as finished."""
-        offset = np.load(self.part, mmap_mode="r").offset
-        with self.part.open("r+b") as file:
-            file.seek(offset + block[0] * vectors[0].nbytes)
-            file.write(vectors.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-        self._mark(block).touch()
-
-    def finish(self, contents: dict[str, object]) -> None:
-        """Write the description, give the array its final name, and remove the marks."""
-        description = {"shape": self.shape, **contents}
-        self.path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        self.part.replace(self.path)
-        shutil.rmtree(self.marks)
-
-    def _mark(self, block: tuple[int, int]) -> Path:
-        return self.marks / f"{block[0]}-{block[1]}"
-
-
 def _fill(
-    cache: _VectorFile,
+    cache: VectorFile,
     blocks: Sequence[tuple[int, int]],
     teachers: Sequence[AudioFormerModel],
     examples: CodeExamples,
