@@ -5,8 +5,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from .families import Family
-from .settings import Settings
+from .families import Family, Settings
 
 SHOWN = 10
 

@@ -13,7 +13,7 @@ from audioformer.modeling_audioformer import (
     AudioFormerForAudioClassification,
     AudioFormerForMaskedLM,
 )
-from audioformer.training import Settings
+from audioformer.training import Settings, create_settings
 from audioformer.training.classifiers import check_head, classifier_to_train, labels_of, read_classifier_config
 
 LABELS = ["dog", "rain", "rooster"]
@@ -50,7 +50,7 @@ def classifier(tmp_path) -> AudioFormerForAudioClassification:
 
 
 def finetune_settings(folder: Path, **given: Any) -> Settings:
-    return Settings.create("finetune", output_dir=folder / "run", **given)
+    return create_settings("finetune", output_dir=folder / "run", **given)
 
 
 def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:
