@@ -1,10 +1,29 @@
 """Measuring classifiers: metrics with intervals, calibration, pictures, and the summary of a run."""
 
-from .calibration import Calibration, fit_calibration
-from .mean_average_precision.mean_average_precision import MeanAveragePrecision, compute_mean_average_precision
-from .metrics import bootstrap_interval, build_compute_metrics, metric_name, per_class_table
-from .summary import EvaluationSummary
-from .windows import MergedScores, merge_windows
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .calibration import Calibration, fit_calibration
+    from .mean_average_precision.mean_average_precision import MeanAveragePrecision, compute_mean_average_precision
+    from .metrics import bootstrap_interval, build_compute_metrics, metric_name, per_class_table
+    from .summary import EvaluationSummary
+    from .windows import MergedScores, merge_windows
+
+_MODULES = {
+    "Calibration": "calibration",
+    "EvaluationSummary": "summary",
+    "MeanAveragePrecision": "mean_average_precision.mean_average_precision",
+    "MergedScores": "windows",
+    "bootstrap_interval": "metrics",
+    "build_compute_metrics": "metrics",
+    "compute_mean_average_precision": "mean_average_precision.mean_average_precision",
+    "fit_calibration": "calibration",
+    "merge_windows": "windows",
+    "metric_name": "metrics",
+    "per_class_table": "metrics",
+}
+"""Module of each public name, imported when the name is first used: merging windows does not need evaluate."""
 
 __all__ = [
     "Calibration",
@@ -13,9 +32,19 @@ __all__ = [
     "MergedScores",
     "bootstrap_interval",
     "build_compute_metrics",
-    "fit_calibration",
     "compute_mean_average_precision",
+    "fit_calibration",
     "merge_windows",
     "metric_name",
     "per_class_table",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
