@@ -1,4 +1,4 @@
-"""What an AudioFormer has to beat: the commonest label, and a linear classifier on histograms of codes."""
+"""What an AudioFormer must beat: the most common label, and a linear classifier on histograms of codes."""
 
 from collections.abc import Sequence
 
@@ -10,14 +10,14 @@ from sklearn.preprocessing import StandardScaler
 
 def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np.ndarray:
     r"""
-    How often each code occurs in each clip, as `log(1 + count)`: the order of the frames is lost.
+    Count how often each code occurs in each clip, as `log(1 + count)`. The order of the frames is lost.
 
     Args:
         codes (`Sequence[np.ndarray]`):
-            One integer array of shape `(num_frames,)` a clip: the codes of one row, 0 to `codebook_size - 1`, without
-            special ids.
+            One integer array of shape `(num_frames,)` per clip: the codes of one codebook, 0 to `codebook_size - 1`,
+            without special ids.
         codebook_size (`int`, *optional*, defaults to 1024):
-            Entries of the row.
+            Number of entries of the codebook.
 
     Returns:
         `np.ndarray` of shape `(num_clips, codebook_size)`, float64.
@@ -40,18 +40,18 @@ def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np
 
 
 def fit_histogram_classifier(
-    histograms: np.ndarray, labels: Sequence[int | str], regularization: float = 0.01
+    histograms: np.ndarray, labels: Sequence[int | str] | np.ndarray, regularization: float = 0.01
 ) -> Pipeline:
     r"""
-    Multinomial logistic regression on standardized histograms.
+    Fit a multinomial logistic regression on standardized histograms.
 
     Args:
         histograms (`np.ndarray` of shape `(num_clips, codebook_size)`):
             Features from [`code_histogram`].
-        labels (`Sequence[int | str]`):
+        labels (`Sequence[int | str]` or `np.ndarray`):
             The class of each clip.
         regularization (`float`, *optional*, defaults to 0.01):
-            scikit-learn's `C`: small, because there are more entries than clips.
+            scikit-learn's `C`. It is small because a codebook has more entries than there are clips.
 
     Returns:
         `sklearn.pipeline.Pipeline`: fitted; has `predict`, `predict_proba` and `score`.
@@ -64,56 +64,62 @@ def code_histogram_accuracy(
     codes: Sequence[np.ndarray], labels: Sequence[int | str], folds: Sequence[int], codebook_size: int = 1024
 ) -> float:
     r"""
-    Cross-validated accuracy of [`fit_histogram_classifier`].
+    Compute the cross-validated accuracy of [`fit_histogram_classifier`].
 
     Args:
         codes (`Sequence[np.ndarray]`):
-            One integer array of shape `(num_frames,)` a clip.
+            One integer array of shape `(num_frames,)` per clip.
         labels (`Sequence[int | str]`):
             The class of each clip.
         folds (`Sequence[int]`):
-            The fold of each clip; each fold in turn is tested by a classifier fitted on all others.
+            The fold of each clip; each fold in turn is tested with a classifier fitted on all others.
         codebook_size (`int`, *optional*, defaults to 1024):
-            Entries of the row.
+            Number of entries of the codebook.
 
     Returns:
-        `float`: share of all clips classified correctly.
+        `float`: share of all clips that are classified correctly.
 
     Raises:
         `ValueError`: if the arguments differ in length or there is only one fold.
     """
     if not len(codes) == len(labels) == len(folds):
-        raise ValueError(f"One label and one fold a clip: got {len(codes)}, {len(labels)} and {len(folds)}.")
-    labels, folds = np.asarray(labels), np.asarray(folds)
-    if len(np.unique(folds)) < 2:
-        raise ValueError(f"Cross-validation needs at least two folds, got {np.unique(folds).tolist()}.")
+        raise ValueError(
+            f"Each clip needs one label and one fold, got {len(codes)} clips, {len(labels)} labels and {len(folds)} "
+            "folds."
+        )
+    classes, fold_of_clip = np.asarray(labels), np.asarray(folds)
+    distinct_folds = np.unique(fold_of_clip)
+    if len(distinct_folds) < 2:
+        raise ValueError(f"Cross-validation needs at least two folds, got {distinct_folds.tolist()}.")
     histograms = code_histogram(codes, codebook_size)
     correct = 0
-    for fold in np.unique(folds):
-        test = folds == fold
-        classifier = fit_histogram_classifier(histograms[~test], labels[~test])
-        correct += int((classifier.predict(histograms[test]) == labels[test]).sum())
-    return correct / len(labels)
+    for fold in distinct_folds:
+        test = fold_of_clip == fold
+        classifier = fit_histogram_classifier(histograms[~test], classes[~test])
+        correct += int((classifier.predict(histograms[test]) == classes[test]).sum())
+    return correct / len(classes)
 
 
 def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[int | str]) -> float:
     r"""
-    Accuracy of always answering the commonest label of the training set.
+    Compute the accuracy of always predicting the most common label of the training set.
 
     Args:
         train_labels (`Sequence[int | str]`):
-            The classes of the clips to count.
+            The classes of the training clips.
         test_labels (`Sequence[int | str]`):
-            The classes of the clips to answer.
+            The classes of the test clips.
 
     Returns:
-        `float`: share of the tested clips answered correctly; of equally common labels the first in sorted order is
-        the answer.
+        `float`: share of the test clips with that label. If several labels are equally common, the first in sorted
+        order is predicted.
 
     Raises:
         `ValueError`: if either is empty.
     """
     if not len(train_labels) or not len(test_labels):
-        raise ValueError(f"No labels to count: got {len(train_labels)} to train and {len(test_labels)} to test.")
+        raise ValueError(
+            f"Both sets must have labels, got {len(train_labels)} for training and {len(test_labels)} for testing."
+        )
     names, counts = np.unique(train_labels, return_counts=True)
     return float((np.asarray(test_labels) == names[counts.argmax()]).mean())

@@ -1,4 +1,4 @@
-"""Making sigmoids of ranking scores usable: one temperature, and a bias for each class."""
+"""Calibration of ranking scores, so that their sigmoids are usable: one temperature, and one bias per class."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 PRIOR_CLIPS = 2.0
-"""Clips that the shrinkage of a class's bias is worth."""
+"""Number of imaginary clips that each class's bias is shrunk by."""
 MAX_LOG_TEMPERATURE = np.log(100.0)
-"""Scores that rank held-out clips without a mistake have no finite best temperature: it stops here."""
+"""Scores that rank held-out clips without a mistake have no finite best temperature; this is the limit."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logits become `logits / temperature + bias`; within a class no two clips change places.
+    """Logits become `logits / temperature + bias`, which keeps the order of the clips within each class.
 
     Args:
-        temperature (`float`): Above 0.
-        bias (`np.ndarray` of shape `(num_labels,)`): One value a class.
+        temperature (`float`): Positive.
+        bias (`np.ndarray` of shape `(num_labels,)`): One value per class.
     """
 
     temperature: float
@@ -32,20 +32,20 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, prior_clips: float 
     r"""
     Fit a calibration on held-out clips.
 
-    Minimises the binary cross-entropy of `sigmoid(logits / temperature + bias)` over all clips and classes, in
-    float64. LSEP ranks the classes of a clip and leaves their level open (arXiv 2308.07221, Eq. 7): its logits are no
-    log-odds. Classes with few positives would follow every accident, and those without any run to minus infinity, so
-    each class also answers for `prior_clips` imaginary clips of average score whose share of positives is that of all
-    classes together.
+    This minimizes the binary cross-entropy of `sigmoid(logits / temperature + bias)` over all clips and classes, in
+    float64. LSEP ranks the classes of a clip and leaves their level open (arXiv 2308.07221, Eq. 7), so its logits are
+    not log-odds. The bias of a class with few positives would overfit, and that of a class without any would run to
+    minus infinity. Each class therefore also counts `prior_clips` imaginary clips of average score, whose share of
+    positives is that of all classes together.
 
     Args:
         logits (`np.ndarray` of shape `(num_clips, num_labels)`): Raw logits.
         targets (`np.ndarray` of shape `(num_clips, num_labels)`): Zeros and ones.
-        prior_clips (`float`, defaults to 2.0): Strength of that; 0 leaves the plain fit (logistic regression with a
-            common slope).
+        prior_clips (`float`, defaults to 2.0): Number of imaginary clips per class; 0 gives the plain fit (logistic
+            regression with a common slope).
 
     Returns:
-        `Calibration`.
+        [`Calibration`]: The fitted temperature and biases.
 
     Raises:
         ValueError: If the shapes differ or there are no clips.
@@ -57,7 +57,7 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, prior_clips: float 
             f"{targets.shape}."
         )
     num_clips, num_labels = logits.shape
-    # Centred, the slope and the biases hardly depend on each other, which the search likes.
+    # On centred scores the slope and the biases hardly depend on each other, so the search converges faster.
     centre = logits.mean(axis=0)
     spread = max(logits.std(), 1e-6)
     centred = (logits - centre) / spread

@@ -1,4 +1,4 @@
-"""Pictures of what a model heard. matplotlib is imported only here, and only when a picture is drawn."""
+"""Picture of one classified clip. matplotlib is imported only when it is drawn."""
 
 from os import PathLike
 
@@ -13,13 +13,13 @@ def save_classification_figure(
     scores: dict[str, float],
     title: str,
 ) -> None:
-    """Draw waveform, codes and scores of one clip, one above the other, and write them to `path`.
+    """Draw the waveform, codes and scores of one clip, one above the other, and write the picture to `path`.
 
     Args:
         path (`str` or `PathLike`): Image file to write; the suffix gives the format.
-        waveform (`np.ndarray` of shape `(samples,)`): Mono samples.
-        sampling_rate (`int`): Rate of `waveform` in Hz.
-        codes (`np.ndarray` of shape `(rows, frames)`): Codes of the rows C1..CN.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono samples.
+        sampling_rate (`int`): Sampling rate of `waveform` in Hz.
+        codes (`np.ndarray` of shape `(num_codebooks, num_frames)`): Codes, labelled C1 to CN as in the paper.
         scores (`dict[str, float]`): Score of each label.
         title (`str`): Title of the picture.
     """
@@ -35,12 +35,12 @@ def save_classification_figure(
     figure.suptitle(title)
     top.plot(np.arange(len(waveform)) / sampling_rate, waveform, linewidth=0.5, color="tab:blue")
     top.set(xlim=(0, duration_s), ylabel="waveform")
-    rows = len(codes)
+    num_codebooks = len(codes)
     image = middle.imshow(
-        codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=(0, duration_s, rows + 0.5, 0.5)
+        codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=(0, duration_s, num_codebooks + 0.5, 0.5)
     )
-    middle.set(xlim=(0, duration_s), xlabel="time (s)", ylabel="codes", yticks=range(1, rows + 1))
-    middle.set_yticklabels([f"C{row}" for row in range(1, rows + 1)])
+    middle.set(xlim=(0, duration_s), xlabel="time (s)", ylabel="codes", yticks=range(1, num_codebooks + 1))
+    middle.set_yticklabels([f"C{number}" for number in range(1, num_codebooks + 1)])
     figure.colorbar(image, ax=middle, label="code", pad=0.01)
     ranked = sorted(scores.items(), key=lambda item: item[1])
     bars = bottom.barh([label for label, _ in ranked], [score for _, score in ranked], color="tab:orange")

@@ -1,4 +1,4 @@
-"""Pictures of a result: confusion, average precision by class, and the curves of the training."""
+"""Pictures of a result: confusion matrix, average precision per class, and training curves."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 
 COLOR = "#4063d8"
 MANY = 30
-"""More classes than these are shown by their best and worst alone."""
+"""If there are more classes than this, only the best and the worst are shown."""
 
 
 def _pyplot() -> Any:
-    """matplotlib, imported when a picture is drawn and without a window."""
+    """Import matplotlib, only when a picture is drawn and without a display."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -24,7 +24,7 @@ def _pyplot() -> Any:
 def save_confusion_matrix(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], title: str, path: str | Path
 ) -> None:
-    """Draw which class is taken for which; rows are the true classes and sum to 1.
+    """Draw the confusion matrix; rows are the true classes and sum to 1.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
@@ -54,7 +54,7 @@ def save_confusion_matrix(
 
 
 def save_average_precisions(table: Sequence[Mapping[str, Any]], title: str, path: str | Path) -> None:
-    """Draw the average precision of each class, best first; of many classes the best and the worst.
+    """Draw the average precision of each class, best first; if there are many classes, only the best and the worst.
 
     Args:
         table (sequence of mappings): Rows with `label`, `clips` and `average_precision`, which may be `None`.
@@ -79,7 +79,7 @@ def save_average_precisions(table: Sequence[Mapping[str, Any]], title: str, path
 
 
 def save_training_curves(log_history: Sequence[Mapping[str, float]], title: str, path: str | Path) -> None:
-    """Draw the losses, part by part, and the metric of the evaluations over the epochs.
+    """Draw each loss, and the metric of each evaluation, over the epochs.
 
     Args:
         log_history (sequence of mappings): As in `trainer.state.log_history`.

@@ -1,4 +1,4 @@
-"""The metric of a task, its interval, and what lies behind it class by class."""
+"""The metric of a task, its confidence interval, and its values per class."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,31 +12,32 @@ ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
 
 def metric_name(multi_label: bool) -> str:
-    """`"mAP"` where clips can have several labels, `"accuracy"` where they have one."""
+    """Return `"mAP"` if a clip can have several labels, else `"accuracy"`."""
     return "mAP" if multi_label else "accuracy"
 
 
 def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Share of the clips whose highest score is their class's; `targets` are classes, `(num_clips,)`."""
+    """Share of the clips whose class has the highest score; `targets` are class indices, `(num_clips,)`."""
     return float((scores.argmax(axis=1) == targets).mean())
 
 
 def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
-    """`compute_metrics` for a Trainer: mAP for several labels a clip, accuracy for one."""
+    """Build `compute_metrics` for a Trainer: mAP if a clip can have several labels, else accuracy."""
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         scores = prediction.predictions
         scores = scores[0] if isinstance(scores, tuple) else scores
+        targets = np.asarray(prediction.label_ids)
         if not multi_label:
-            return {"accuracy": accuracy(scores, prediction.label_ids)}
-        result = compute_mean_average_precision(scores, prediction.label_ids)
+            return {"accuracy": accuracy(scores, targets)}
+        result = compute_mean_average_precision(scores, targets)
         return {"mAP": result["mAP"], "num_classes_without_positives": result["num_classes_without_positives"]}
 
     return compute
 
 
 def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision of one class for many weightings of the clips at once.
+    """Compute the average precision of one class for many weightings of the clips at once.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips,)`): Scores of the class.
@@ -44,8 +45,8 @@ def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights:
         weights (`np.ndarray` of shape `(num_weightings, num_clips)`): How often each clip counts.
 
     Returns:
-        `np.ndarray` of shape `(num_weightings,)`: NaN where no positive counts. Equal to scikit-learn's with
-        `sample_weight`, ties included.
+        `np.ndarray` of shape `(num_weightings,)`: NaN if all positives have the weight 0. The values equal those of
+        scikit-learn with `sample_weight`, including ties.
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
@@ -69,19 +70,23 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of the metric over resampled clips, or over resampled groups of clips.
+    """Compute the bootstrap percentile interval of the metric over resampled clips, or resampled groups of clips.
 
-    It says how the metric would vary with the choice of test clips, not with the seed of the training. For large sets
-    (18,886 clips x 527 classes) resamples are reduced to 200, so that it stays a matter of minutes.
+    It shows how much the metric would vary with the choice of test clips, not with the training seed. For large sets
+    (such as 18,886 clips x 527 classes) there are at most 200 resamples, so that it takes minutes rather than hours.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
         targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
-        multi_label (`bool`): Whether the metric is mAP; else accuracy.
-        groups (sequence, *optional*): Clips of one recording are no independent draws: groups are drawn instead.
-        num_resamples (`int`, defaults to 1000): Draws.
-        confidence (`float`, defaults to 0.95): Share of the draws inside.
-        seed (`int`, defaults to 0): Seed of the draws.
+        multi_label (`bool`): Whether the metric is mAP; otherwise it is accuracy.
+        groups (sequence, *optional*): Group of each clip, `None` for a group of its own. Clips of one recording are
+            not independent, so groups are drawn as a whole.
+        num_resamples (`int`, defaults to 1000): Number of resamples.
+        confidence (`float`, defaults to 0.95): Share of the resamples inside the interval.
+        seed (`int`, defaults to 0): Seed of the resamples.
+
+    Returns:
+        `tuple[float, float]`: Lower and upper limit.
     """
     num_clips = len(scores)
     if scores.size > 1_000_000:
@@ -114,7 +119,7 @@ def bootstrap_interval(
 def per_class_table(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], multi_label: bool
 ) -> list[dict[str, object]]:
-    """One row a class: its clips, and average precision (several labels) or precision, recall and F1 (one label)."""
+    """One row per class: number of clips, and average precision (several labels) or precision, recall and F1 (one)."""
     if multi_label:
         values = compute_mean_average_precision(scores, targets)["per_class"]
         counts = targets.sum(axis=0)

@@ -1,4 +1,4 @@
-"""What a run came to: for the terminal, for people who read the folder, and for programs."""
+"""Results of a run: for the terminal, for people who read the folder, and for programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,24 +19,24 @@ SHOWN = 15
 
 @dataclass
 class EvaluationSummary:
-    """A metric with everything that it means something by.
+    """A metric with everything needed to interpret it.
 
     Args:
         ids (sequence of `str`): Names of the tested clips.
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Logits.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): Class indices, `(num_clips,)`, or zeros and ones, `(num_clips, num_labels)`.
         labels (sequence of `str`): Names of the classes.
-        multi_label (`bool`): Whether a clip can have several: the metric is mAP, else accuracy.
+        multi_label (`bool`): Whether a clip can have several labels; the metric is then mAP, otherwise accuracy.
         tested_on (`str`): Which clips were tested.
-        selection (`str`, *optional*): Which clips selected the checkpoint.
+        selection (`str`, *optional*): Which clips the checkpoint was selected on.
         groups (sequence, *optional*): Recording of each clip, for the interval.
-        settings (mapping): What was asked for.
+        settings (mapping): Settings of the run.
         data (mapping, *optional*): The data report as a dict.
-        data_text (`str`, *optional*): The same as text.
-        notes (sequence of `str`): What a reader has to know besides.
+        data_text (`str`, *optional*): The data report as text.
+        notes (sequence of `str`): What else a reader should know.
         log_history (sequence of mappings): Log of the training, for its curves.
-        seconds (mapping): Time of each part, in seconds.
-        peak_memory_gb (`float`, *optional*): Most memory that the process held.
+        seconds (mapping): Duration of each part of the run in seconds.
+        peak_memory_gb (`float`, *optional*): Peak memory of the process in gigabytes.
     """
 
     ids: Sequence[str]
@@ -60,15 +60,15 @@ class EvaluationSummary:
         self.without_positives = 0
         if self.multi_label:
             result = compute_mean_average_precision(self.scores, self.targets)
-            self.value = float(result["mAP"])  # type: ignore[arg-type]
-            self.without_positives = int(result["num_classes_without_positives"])  # type: ignore[call-overload]
+            self.value = result["mAP"]
+            self.without_positives = result["num_classes_without_positives"]
         else:
             self.value = accuracy(self.scores, self.targets)
         self.interval = bootstrap_interval(self.scores, self.targets, self.multi_label, groups=self.groups)
         self.table = per_class_table(self.scores, self.targets, self.labels, self.multi_label)
 
     def headline(self) -> str:
-        """The metric in one line, with its interval, its clips and its selection."""
+        """The metric in one line, with its interval and the number of clips."""
         low, high = self.interval
         text = f"{self.metric} {self.value:.1%} (95 % interval {low:.1%} to {high:.1%})"
         text += f" on {len(self.ids):,} {self.tested_on}"
@@ -91,14 +91,14 @@ class EvaluationSummary:
         return "\n".join(lines)
 
     def _shown_rows(self) -> list[Mapping[str, Any]]:
-        rows = sorted(self.table, key=_order, reverse=True)
+        rows: list[Mapping[str, Any]] = sorted(self.table, key=_order, reverse=True)
         if len(rows) <= 2 * SHOWN:
             return rows
         left_out = {"label": f"... {len(rows) - 2 * SHOWN} more in {EVAL_RESULTS}"}
         return [*rows[:SHOWN], left_out, *rows[-SHOWN:]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The summary for programs: plain values."""
+        """The summary as plain values, for programs."""
         return {
             self.metric: self.value,
             "interval_95": list(self.interval),

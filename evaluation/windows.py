@@ -1,4 +1,4 @@
-"""Scores of a long clip from those of its windows."""
+"""Scores of long clips from the scores of their windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ class MergedScores:
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Logits.
-        rows (`list[tuple[int, np.ndarray]]`): For each clip the row of its first window, and the rows of all of them.
+        rows (`list[tuple[int, np.ndarray]]`): For each clip, the row of its first window and the rows of all its
+            windows.
     """
 
     scores: np.ndarray
@@ -28,18 +29,19 @@ def merge_windows(
 ) -> MergedScores:
     """Average the probabilities of the windows of each clip, weighted by their durations.
 
-    The result is in logits again, so that it compares with clips of one window, whose scores stay exactly as they are.
+    The result is in logits again, so that it is comparable with the scores of clips of one window, which are not
+    changed.
 
     Args:
         names (sequence of `str`): Name of the clip that each window belongs to.
         scores (`np.ndarray` of shape `(num_windows, num_labels)`): Logits of each window.
-        targets (`np.ndarray`): `(num_windows,)` classes, or `(num_windows, num_labels)` zeros and ones. Windows of one
-            name and unequal targets are taken for different clips.
+        targets (`np.ndarray`): `(num_windows,)` classes, or `(num_windows, num_labels)` zeros and ones. Windows with
+            the same name but different targets are treated as different clips.
         durations_s (`np.ndarray` of shape `(num_windows,)`): Durations in seconds.
         multi_label (`bool`): Whether probabilities are sigmoids; a softmax otherwise.
 
     Returns:
-        [`MergedScores`]: In the order in which the clips first appear.
+        [`MergedScores`]: Clips in the order in which they first appear.
     """
     rows_of: dict[tuple[str, bytes], list[int]] = {}
     for row, name in enumerate(names):

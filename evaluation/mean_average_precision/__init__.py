@@ -1,1 +1,1 @@
-"""The folder is an `evaluate` module of its own: `evaluate.load` takes its path."""
+"""Mean average precision; `evaluate.load` also takes the path of this folder."""

@@ -1,24 +1,27 @@
 """Mean average precision of multi-label classification, as an `evaluate` module."""
 
+from typing import TypedDict
+
 import datasets
 import evaluate
 import numpy as np
 from sklearn.metrics import average_precision_score
 
 _DESCRIPTION = """
-Mean average precision (mAP): the macro mean over the classes of the average precision of each. Classes without a
-positive clip have no average precision: they are left out of the mean, and counted.
+Mean average precision (mAP): the average precision of each class, averaged over the classes. Classes without a
+positive clip have no average precision; they are excluded from the mean, and counted.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (list of list of float): One score a class for each clip; any increasing function of them is as good.
+    predictions (list of list of float): One score per class for each clip; any increasing function of them gives the
+        same result.
     references (list of list of int): Zeros and ones of the same shape.
 
 Returns:
     mAP (float): Mean over the classes that have a positive.
-    num_classes_without_positives (int): Classes that were left out.
-    per_class (list of float or None): Average precision of each class, `None` where it was left out.
+    num_classes_without_positives (int): Number of classes that are excluded.
+    per_class (list of float or None): Average precision of each class, `None` if it is excluded.
 
 Example:
 
@@ -39,6 +42,20 @@ _CITATION = """
 """
 
 
+class MeanAveragePrecisionResult(TypedDict):
+    """Result of the metric.
+
+    Args:
+        mAP (`float`): Mean over the classes that have a positive.
+        num_classes_without_positives (`int`): Number of classes that are excluded from the mean.
+        per_class (`list[float | None]`): Average precision of each class, `None` if it is excluded.
+    """
+
+    mAP: float
+    num_classes_without_positives: int
+    per_class: list[float | None]
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class MeanAveragePrecision(evaluate.Metric):
     """Macro mean average precision, equal to scikit-learn's `average_precision_score` of each class."""
@@ -57,15 +74,22 @@ class MeanAveragePrecision(evaluate.Metric):
             reference_urls=["https://scikit-learn.org/stable/modules/model_evaluation.html#average-precision"],
         )
 
-    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> dict[str, object]:
+    def _compute(self, predictions: list[list[float]], references: list[list[int]]) -> MeanAveragePrecisionResult:
         return compute_mean_average_precision(np.asarray(predictions, dtype=float), np.asarray(references))
 
 
-def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> dict[str, object]:
-    """The metric on arrays: `scores` floats and `targets` zeros and ones, both of shape `(num_clips, num_labels)`.
+def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> MeanAveragePrecisionResult:
+    """Compute the metric on arrays.
+
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
+        targets (`np.ndarray` of shape `(num_clips, num_labels)`): Zeros and ones.
+
+    Returns:
+        [`MeanAveragePrecisionResult`]: The mean, the number of excluded classes, and the value of each class.
 
     Raises:
-        ValueError: If shapes differ, a score is NaN, a target is neither 0 nor 1, or no class has a positive.
+        ValueError: If the shapes differ, a score is NaN, a target is neither 0 nor 1, or no class has a positive.
     """
     scores, targets = np.asarray(scores), np.asarray(targets)
     if scores.ndim != 2 or scores.shape != targets.shape:
@@ -86,7 +110,7 @@ def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> d
     ]
     known = [value for value in per_class if value is not None]
     if not known:
-        raise ValueError("references must have a positive in at least one class, there is none.")
+        raise ValueError("references must have a positive in at least one class, got none.")
     return {
         "mAP": float(np.mean(known)),
         "num_classes_without_positives": len(per_class) - len(known),
