@@ -88,7 +88,7 @@ class DataReport:
         return self
 
     def count_rejected(self, rejected: Sequence[Rejection]) -> "DataReport":
-        """Fill in what is left out."""
+        """Fill in the clips and windows that are left out."""
         self.rejected = list(rejected[:KEPT])
         self.rejected_counts = dict(sorted(Counter(entry["kind"] for entry in rejected).items()))
         return self
@@ -117,9 +117,9 @@ class DataReport:
             more = f", and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
             lines.append(f"  without clips: {', '.join(empty[:SHOWN])}{more}")
         lines += [f"  {entry['kind']:<11} {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
-        more = sum(self.rejected_counts.values()) - SHOWN
-        if more > 0:
-            lines.append(f"  ... and {more:,} more")
+        num_hidden = sum(self.rejected_counts.values()) - SHOWN
+        if num_hidden > 0:
+            lines.append(f"  ... and {num_hidden:,} more")
         return "\n".join(lines)
 
     def _cut(self) -> str:
