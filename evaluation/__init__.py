@@ -5,12 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .calibration import Calibration, fit_calibration
-<<<<<<< HEAD
     from .mean_average_precision.average_precision import compute_mean_average_precision
     from .mean_average_precision.mean_average_precision import MeanAveragePrecision
-=======
-    from .mean_average_precision.mean_average_precision import MeanAveragePrecision, compute_mean_average_precision
->>>>>>> types1
     from .metrics import bootstrap_interval, build_compute_metrics, metric_name, per_class_table
     from .summary import EvaluationSummary
     from .windows import MergedScores, merge_windows
@@ -22,21 +18,13 @@ _MODULES = {
     "MergedScores": "windows",
     "bootstrap_interval": "metrics",
     "build_compute_metrics": "metrics",
-<<<<<<< HEAD
     "compute_mean_average_precision": "mean_average_precision.average_precision",
-=======
-    "compute_mean_average_precision": "mean_average_precision.mean_average_precision",
->>>>>>> types1
     "fit_calibration": "calibration",
     "merge_windows": "windows",
     "metric_name": "metrics",
     "per_class_table": "metrics",
 }
-<<<<<<< HEAD
 """Module of each public name, imported when the name is first used: only one of them needs the library `evaluate`."""
-=======
-"""Module of each public name, imported when the name is first used: merging windows does not need evaluate."""
->>>>>>> types1
 
 __all__ = [
     "Calibration",

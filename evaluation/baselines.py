@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Baselines that a model has to beat: the most common label, and a linear classifier on histograms of codes."""
-=======
-"""What an AudioFormer must beat: the most common label, and a linear classifier on histograms of codes."""
->>>>>>> types1
 
 from collections.abc import Sequence
 
@@ -14,22 +10,14 @@ from sklearn.preprocessing import StandardScaler
 
 def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np.ndarray:
     r"""
-<<<<<<< HEAD
     How often each code occurs in each clip, as `log(1 + count)`. The order of the frames is lost.
-=======
-    Count how often each code occurs in each clip, as `log(1 + count)`. The order of the frames is lost.
->>>>>>> types1
 
     Args:
         codes (`Sequence[np.ndarray]`):
             One integer array of shape `(num_frames,)` per clip: the codes of one codebook, 0 to `codebook_size - 1`,
             without special ids.
         codebook_size (`int`, *optional*, defaults to 1024):
-<<<<<<< HEAD
             Entries of the codebook.
-=======
-            Number of entries of the codebook.
->>>>>>> types1
 
     Returns:
         `np.ndarray` of shape `(num_clips, codebook_size)`, float64.
@@ -52,22 +40,18 @@ def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np
 
 
 def fit_histogram_classifier(
-    histograms: np.ndarray, labels: Sequence[int | str] | np.ndarray, regularization: float = 0.01
+    histograms: np.ndarray, labels: Sequence[int | str], regularization: float = 0.01
 ) -> Pipeline:
     r"""
-    Fit a multinomial logistic regression on standardized histograms.
+    Multinomial logistic regression on standardized histograms.
 
     Args:
         histograms (`np.ndarray` of shape `(num_clips, codebook_size)`):
             Features from [`code_histogram`].
-        labels (`Sequence[int | str]` or `np.ndarray`):
+        labels (`Sequence[int | str]`):
             The class of each clip.
         regularization (`float`, *optional*, defaults to 0.01):
-<<<<<<< HEAD
             scikit-learn's `C`. The default is small because there are usually more entries than clips.
-=======
-            scikit-learn's `C`. It is small because a codebook has more entries than there are clips.
->>>>>>> types1
 
     Returns:
         `sklearn.pipeline.Pipeline`: the fitted classifier, with `predict`, `predict_proba` and `score`.
@@ -80,7 +64,7 @@ def code_histogram_accuracy(
     codes: Sequence[np.ndarray], labels: Sequence[int | str], folds: Sequence[int], codebook_size: int = 1024
 ) -> float:
     r"""
-    Compute the cross-validated accuracy of [`fit_histogram_classifier`].
+    Cross-validated accuracy of [`fit_histogram_classifier`].
 
     Args:
         codes (`Sequence[np.ndarray]`):
@@ -88,25 +72,18 @@ def code_histogram_accuracy(
         labels (`Sequence[int | str]`):
             The class of each clip.
         folds (`Sequence[int]`):
-<<<<<<< HEAD
             The fold of each clip. Each fold in turn is tested with a classifier fitted on all others.
         codebook_size (`int`, *optional*, defaults to 1024):
             Entries of the codebook.
-=======
-            The fold of each clip; each fold in turn is tested with a classifier fitted on all others.
-        codebook_size (`int`, *optional*, defaults to 1024):
-            Number of entries of the codebook.
->>>>>>> types1
 
     Returns:
-        `float`: share of all clips that are classified correctly.
+        `float`: share of all clips classified correctly.
 
     Raises:
         `ValueError`: if the arguments differ in length or there are fewer than two folds.
     """
     if not len(codes) == len(labels) == len(folds):
         raise ValueError(
-<<<<<<< HEAD
             f"`codes`, `labels` and `folds` must be of one length, got {len(codes)}, {len(labels)} and {len(folds)}."
         )
     classes, fold_of_clip = np.asarray(labels), np.asarray(folds)
@@ -116,18 +93,6 @@ def code_histogram_accuracy(
     histograms = code_histogram(codes, codebook_size)
     correct = 0
     for fold in fold_names:
-=======
-            f"Each clip needs one label and one fold, got {len(codes)} clips, {len(labels)} labels and {len(folds)} "
-            "folds."
-        )
-    classes, fold_of_clip = np.asarray(labels), np.asarray(folds)
-    distinct_folds = np.unique(fold_of_clip)
-    if len(distinct_folds) < 2:
-        raise ValueError(f"Cross-validation needs at least two folds, got {distinct_folds.tolist()}.")
-    histograms = code_histogram(codes, codebook_size)
-    correct = 0
-    for fold in distinct_folds:
->>>>>>> types1
         test = fold_of_clip == fold
         classifier = fit_histogram_classifier(histograms[~test], classes[~test])
         correct += int((classifier.predict(histograms[test]) == classes[test]).sum())
@@ -136,11 +101,7 @@ def code_histogram_accuracy(
 
 def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[int | str]) -> float:
     r"""
-<<<<<<< HEAD
     Accuracy of always predicting the most common label of the training set.
-=======
-    Compute the accuracy of always predicting the most common label of the training set.
->>>>>>> types1
 
     Args:
         train_labels (`Sequence[int | str]`):
@@ -149,24 +110,15 @@ def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[i
             The classes of the test clips.
 
     Returns:
-<<<<<<< HEAD
         `float`: share of the test clips predicted correctly. Of equally common labels the first in sorted order is
         predicted.
-=======
-        `float`: share of the test clips with that label. If several labels are equally common, the first in sorted
-        order is predicted.
->>>>>>> types1
 
     Raises:
         `ValueError`: if either is empty.
     """
     if not len(train_labels) or not len(test_labels):
         raise ValueError(
-<<<<<<< HEAD
             f"Neither set may be empty, got {len(train_labels)} labels to train and {len(test_labels)} to test."
-=======
-            f"Both sets must have labels, got {len(train_labels)} for training and {len(test_labels)} for testing."
->>>>>>> types1
         )
     names, counts = np.unique(train_labels, return_counts=True)
     return float((np.asarray(test_labels) == names[counts.argmax()]).mean())

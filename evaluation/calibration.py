@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Calibration that turns sigmoids of ranking scores into probabilities: one temperature, and a bias per class."""
-=======
-"""Calibration of ranking scores, so that their sigmoids are usable: one temperature, and one bias per class."""
->>>>>>> types1
 
 import math
 from dataclasses import dataclass
@@ -12,30 +8,17 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 PRIOR_CLIPS = 2.0
-<<<<<<< HEAD
 """Number of clips that the shrinkage of a class's bias is worth."""
 MAX_LOG_TEMPERATURE = math.log(100.0)
 """Limit of the search: scores that rank held-out clips without a mistake have no finite best temperature."""
-=======
-"""Number of imaginary clips that each class's bias is shrunk by."""
-MAX_LOG_TEMPERATURE = np.log(100.0)
-"""Scores that rank held-out clips without a mistake have no finite best temperature; this is the limit."""
->>>>>>> types1
 
 
 @dataclass(frozen=True)
 class Calibration:
-<<<<<<< HEAD
     """Logits become `logits / temperature + bias`. The ranking of the clips within a class stays the same.
 
     Args:
         temperature (`float`): Above 0.
-=======
-    """Logits become `logits / temperature + bias`, which keeps the order of the clips within each class.
-
-    Args:
-        temperature (`float`): Positive.
->>>>>>> types1
         bias (`np.ndarray` of shape `(num_labels,)`): One value per class.
     """
 
@@ -51,36 +34,20 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, prior_clips: float 
     r"""
     Fit a calibration on held-out clips.
 
-<<<<<<< HEAD
     Minimizes the binary cross-entropy of `sigmoid(logits / temperature + bias)` over all clips and classes, in
     float64. LSEP ranks the classes of a clip and does not determine their level (arXiv 2308.07221, Eq. 7), so its
     logits are not log-odds. The bias of a class with few positives would fit noise, and that of a class without any
     would run to minus infinity. Each class therefore also accounts for `prior_clips` imaginary clips that have the
     average score and the share of positives of all classes together.
-=======
-    This minimizes the binary cross-entropy of `sigmoid(logits / temperature + bias)` over all clips and classes, in
-    float64. LSEP ranks the classes of a clip and leaves their level open (arXiv 2308.07221, Eq. 7), so its logits are
-    not log-odds. The bias of a class with few positives would overfit, and that of a class without any would run to
-    minus infinity. Each class therefore also counts `prior_clips` imaginary clips of average score, whose share of
-    positives is that of all classes together.
->>>>>>> types1
 
     Args:
         logits (`np.ndarray` of shape `(num_clips, num_labels)`): Raw logits.
         targets (`np.ndarray` of shape `(num_clips, num_labels)`): Zeros and ones.
-<<<<<<< HEAD
         prior_clips (`float`, *optional*, defaults to 2.0): Number of imaginary clips per class. With 0 this is
             logistic regression with a common slope.
 
     Returns:
         [`Calibration`]: the fitted temperature and biases.
-=======
-        prior_clips (`float`, defaults to 2.0): Number of imaginary clips per class; 0 gives the plain fit (logistic
-            regression with a common slope).
-
-    Returns:
-        [`Calibration`]: The fitted temperature and biases.
->>>>>>> types1
 
     Raises:
         `ValueError`: if the shapes differ or there are no clips.
@@ -92,19 +59,11 @@ def fit_calibration(logits: np.ndarray, targets: np.ndarray, prior_clips: float 
             f"{targets.shape}."
         )
     num_clips, num_labels = logits.shape
-<<<<<<< HEAD
     # With centered logits the slope and the biases hardly depend on each other, and the search converges sooner.
     center = logits.mean(axis=0)
     spread = max(float(logits.std()), 1e-6)
     centered = (logits - center) / spread
     share = min(max(float(targets.mean()), 1e-6), 1 - 1e-6)
-=======
-    # On centred scores the slope and the biases hardly depend on each other, so the search converges faster.
-    centre = logits.mean(axis=0)
-    spread = max(logits.std(), 1e-6)
-    centred = (logits - centre) / spread
-    share = np.clip(targets.mean(), 1e-6, 1 - 1e-6)
->>>>>>> types1
 
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         slope, bias = np.exp(parameters[0]), parameters[1:]

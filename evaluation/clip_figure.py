@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Figure of one classified clip. matplotlib is imported when a figure is drawn."""
-=======
-"""Picture of one classified clip. matplotlib is imported only when it is drawn."""
->>>>>>> types1
 
 from os import PathLike
 
@@ -17,7 +13,6 @@ def save_classification_figure(
     scores: dict[str, float],
     title: str,
 ) -> None:
-<<<<<<< HEAD
     """Draw the waveform, the codes and the scores of a clip, one above the other, and write them to an image file.
 
     Args:
@@ -25,15 +20,6 @@ def save_classification_figure(
         waveform (`np.ndarray` of shape `(num_samples,)`): Mono samples.
         sampling_rate (`int`): Sampling rate of `waveform` in Hz.
         codes (`np.ndarray` of shape `(num_codebooks, num_frames)`): Codes of the codebooks C1 to CN.
-=======
-    """Draw the waveform, codes and scores of one clip, one above the other, and write the picture to `path`.
-
-    Args:
-        path (`str` or `PathLike`): Image file to write; the suffix gives the format.
-        waveform (`np.ndarray` of shape `(num_samples,)`): Mono samples.
-        sampling_rate (`int`): Sampling rate of `waveform` in Hz.
-        codes (`np.ndarray` of shape `(num_codebooks, num_frames)`): Codes, labelled C1 to CN as in the paper.
->>>>>>> types1
         scores (`dict[str, float]`): Score of each label.
         title (`str`): Title of the figure.
     """
@@ -46,20 +32,11 @@ def save_classification_figure(
     figure.suptitle(title)
     top.plot(np.arange(len(waveform)) / sampling_rate, waveform, linewidth=0.5, color="tab:blue")
     top.set(xlim=(0, duration_s), ylabel="waveform")
-<<<<<<< HEAD
     codebooks = range(1, len(codes) + 1)
     extent = (0, duration_s, len(codes) + 0.5, 0.5)
     image = middle.imshow(codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=extent)
     middle.set(xlim=(0, duration_s), xlabel="time (s)", ylabel="codes")
     middle.set_yticks(codebooks, [f"C{codebook}" for codebook in codebooks])
-=======
-    num_codebooks = len(codes)
-    image = middle.imshow(
-        codes, aspect="auto", interpolation="nearest", cmap="viridis", extent=(0, duration_s, num_codebooks + 0.5, 0.5)
-    )
-    middle.set(xlim=(0, duration_s), xlabel="time (s)", ylabel="codes", yticks=range(1, num_codebooks + 1))
-    middle.set_yticklabels([f"C{number}" for number in range(1, num_codebooks + 1)])
->>>>>>> types1
     figure.colorbar(image, ax=middle, label="code", pad=0.01)
     ranked = sorted(scores.items(), key=lambda item: item[1])
     bars = bottom.barh([label for label, _ in ranked], [score for _, score in ranked], color="tab:orange")

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Figures of a result: confusion matrix, average precision by class, and the curves of the training."""
-=======
-"""Pictures of a result: confusion matrix, average precision per class, and training curves."""
->>>>>>> types1
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,22 +10,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOR = "#4063d8"
-<<<<<<< HEAD
 MAX_CLASSES = 30
 """Of more classes only the best and the worst are shown."""
 
 
 def _new_figure(width: float, height: float) -> "Figure":
     """An empty figure of a size in inches. matplotlib is imported here, when a figure is drawn.
-=======
-MANY = 30
-"""If there are more classes than this, only the best and the worst are shown."""
-
-
-def _pyplot() -> Any:
-    """Import matplotlib, only when a picture is drawn and without a display."""
-    import matplotlib
->>>>>>> types1
 
     Without pyplot, which would choose a backend for the whole process.
     """
@@ -41,11 +27,7 @@ def _pyplot() -> Any:
 def save_confusion_matrix(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], title: str, path: str | Path
 ) -> None:
-<<<<<<< HEAD
     """Draw which class is mistaken for which. Each row is a true class and sums to 1.
-=======
-    """Draw the confusion matrix; rows are the true classes and sum to 1.
->>>>>>> types1
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
@@ -74,11 +56,7 @@ def save_confusion_matrix(
 
 
 def save_average_precisions(table: Sequence[Mapping[str, Any]], title: str, path: str | Path) -> None:
-<<<<<<< HEAD
     """Draw the average precision of each class, the best on top; of many classes only the best and the worst.
-=======
-    """Draw the average precision of each class, best first; if there are many classes, only the best and the worst.
->>>>>>> types1
 
     Args:
         table (sequence of mappings): Rows with `label`, `clips` and `average_precision`, which may be `None`.
@@ -102,11 +80,7 @@ def save_average_precisions(table: Sequence[Mapping[str, Any]], title: str, path
 
 
 def save_training_curves(log_history: Sequence[Mapping[str, float]], title: str, path: str | Path) -> None:
-<<<<<<< HEAD
     """Draw every part of the loss, and the metric of the evaluations, over the epochs.
-=======
-    """Draw each loss, and the metric of each evaluation, over the epochs.
->>>>>>> types1
 
     Args:
         log_history (sequence of mappings): Records as in `trainer.state.log_history`.

@@ -18,16 +18,11 @@ NUM_RESAMPLES_OF_LARGE = 200
 
 
 def metric_name(multi_label: bool) -> str:
-<<<<<<< HEAD
     """`"mAP"` for clips that can have several labels, `"accuracy"` for clips that have exactly one."""
-=======
-    """Return `"mAP"` if a clip can have several labels, else `"accuracy"`."""
->>>>>>> types1
     return "mAP" if multi_label else "accuracy"
 
 
 def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
-<<<<<<< HEAD
     """
     Share of the clips whose own class has the highest score.
 
@@ -38,14 +33,10 @@ def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
     Returns:
         `float`: 0 to 1.
     """
-=======
-    """Share of the clips whose class has the highest score; `targets` are class indices, `(num_clips,)`."""
->>>>>>> types1
     return float((scores.argmax(axis=1) == targets).mean())
 
 
 def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
-<<<<<<< HEAD
     """
     `compute_metrics` for a Trainer.
 
@@ -63,14 +54,6 @@ def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
             np.asarray(values[0] if isinstance(values, tuple) else values)
             for values in (prediction.predictions, prediction.label_ids)
         )
-=======
-    """Build `compute_metrics` for a Trainer: mAP if a clip can have several labels, else accuracy."""
-
-    def compute(prediction: EvalPrediction) -> dict[str, float]:
-        scores = prediction.predictions
-        scores = scores[0] if isinstance(scores, tuple) else scores
-        targets = np.asarray(prediction.label_ids)
->>>>>>> types1
         if not multi_label:
             return {"accuracy": accuracy(scores, targets)}
         result = compute_mean_average_precision(scores, targets)
@@ -80,12 +63,8 @@ def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
 
 
 def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-<<<<<<< HEAD
     """
     Average precision of one class for many weightings of the clips at once.
-=======
-    """Compute the average precision of one class for many weightings of the clips at once.
->>>>>>> types1
 
     Args:
         scores (`np.ndarray` of shape `(num_clips,)`): Scores of the class.
@@ -93,13 +72,8 @@ def weighted_average_precision(scores: np.ndarray, targets: np.ndarray, weights:
         weights (`np.ndarray` of shape `(num_weightings, num_clips)`): Weight of each clip, at least 0.
 
     Returns:
-<<<<<<< HEAD
         `np.ndarray` of shape `(num_weightings,)`: NaN where all positives have the weight 0. Equal to scikit-learn's
         `average_precision_score` with `sample_weight`, also for tied scores.
-=======
-        `np.ndarray` of shape `(num_weightings,)`: NaN if all positives have the weight 0. The values equal those of
-        scikit-learn with `sample_weight`, including ties.
->>>>>>> types1
     """
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
@@ -123,23 +97,15 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-<<<<<<< HEAD
     """
     Bootstrap percentile interval of the metric, over resampled clips or over resampled groups of clips.
 
     The interval tells how the metric would vary with the choice of test clips, not with the seed of the training. For
     large sets (18,886 clips x 527 classes) the number of resamples is reduced to 200, which takes minutes.
-=======
-    """Compute the bootstrap percentile interval of the metric over resampled clips, or resampled groups of clips.
-
-    It shows how much the metric would vary with the choice of test clips, not with the training seed. For large sets
-    (such as 18,886 clips x 527 classes) there are at most 200 resamples, so that it takes minutes rather than hours.
->>>>>>> types1
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
         targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
-<<<<<<< HEAD
         multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
         groups (sequence, *optional*): Recording that each clip comes from. Clips of one recording are not independent,
             so whole groups are drawn. A clip whose entry is `None` is a group of its own.
@@ -149,17 +115,6 @@ def bootstrap_interval(
 
     Returns:
         `tuple[float, float]`: lower and upper end.
-=======
-        multi_label (`bool`): Whether the metric is mAP; otherwise it is accuracy.
-        groups (sequence, *optional*): Group of each clip, `None` for a group of its own. Clips of one recording are
-            not independent, so groups are drawn as a whole.
-        num_resamples (`int`, defaults to 1000): Number of resamples.
-        confidence (`float`, defaults to 0.95): Share of the resamples inside the interval.
-        seed (`int`, defaults to 0): Seed of the resamples.
-
-    Returns:
-        `tuple[float, float]`: Lower and upper limit.
->>>>>>> types1
     """
     num_clips = len(scores)
     if scores.size > LARGE_SIZE:
@@ -191,7 +146,6 @@ def bootstrap_interval(
 
 def per_class_table(
     scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], multi_label: bool
-<<<<<<< HEAD
 ) -> list[dict[str, Any]]:
     """
     One row per class, in the order of `labels`.
@@ -206,10 +160,6 @@ def per_class_table(
         `list[dict[str, Any]]`: `label` and `clips` (their number), with `average_precision` (`None` for a class
         without clips) if `multi_label`, otherwise with `precision`, `recall` and `f1`.
     """
-=======
-) -> list[dict[str, object]]:
-    """One row per class: number of clips, and average precision (several labels) or precision, recall and F1 (one)."""
->>>>>>> types1
     if multi_label:
         values = compute_mean_average_precision(scores, targets)["per_class"]
         counts = targets.sum(axis=0)

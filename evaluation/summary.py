@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The result of a run: for the terminal, for people who open the folder, and for programs."""
-=======
-"""Results of a run: for the terminal, for people who read the folder, and for programs."""
->>>>>>> types1
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,18 +20,13 @@ NUM_SHOWN = 15
 
 @dataclass
 class EvaluationSummary:
-<<<<<<< HEAD
     """A metric and everything needed to interpret it.
-=======
-    """A metric with everything needed to interpret it.
->>>>>>> types1
 
     Args:
         ids (sequence of `str`): Names of the test clips.
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Logits.
-        targets (`np.ndarray`): Class indices, `(num_clips,)`, or zeros and ones, `(num_clips, num_labels)`.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
         labels (sequence of `str`): Names of the classes.
-<<<<<<< HEAD
         multi_label (`bool`): Whether a clip can have several labels: the metric is mAP, otherwise accuracy.
         tested_on (`str`): What the test clips are, as in "80 test clips".
         selection (`str`, *optional*): The clips that the checkpoint was selected on.
@@ -47,19 +38,6 @@ class EvaluationSummary:
         log_history (sequence of mappings): Log of the training, for its curves.
         seconds (mapping): Duration of each part of the run in seconds.
         peak_memory_gb (`float`, *optional*): Peak memory of the process in GB.
-=======
-        multi_label (`bool`): Whether a clip can have several labels; the metric is then mAP, otherwise accuracy.
-        tested_on (`str`): Which clips were tested.
-        selection (`str`, *optional*): Which clips the checkpoint was selected on.
-        groups (sequence, *optional*): Recording of each clip, for the interval.
-        settings (mapping): Settings of the run.
-        data (mapping, *optional*): The data report as a dict.
-        data_text (`str`, *optional*): The data report as text.
-        notes (sequence of `str`): What else a reader should know.
-        log_history (sequence of mappings): Log of the training, for its curves.
-        seconds (mapping): Duration of each part of the run in seconds.
-        peak_memory_gb (`float`, *optional*): Peak memory of the process in gigabytes.
->>>>>>> types1
     """
 
     ids: Sequence[str]
@@ -91,11 +69,7 @@ class EvaluationSummary:
         self.table = per_class_table(self.scores, self.targets, self.labels, self.multi_label)
 
     def headline(self) -> str:
-<<<<<<< HEAD
         """The metric in one line, with its interval and the test clips."""
-=======
-        """The metric in one line, with its interval and the number of clips."""
->>>>>>> types1
         low, high = self.interval
         text = f"{self.metric} {self.value:.1%} (95 % interval {low:.1%} to {high:.1%})"
         text += f" on {len(self.ids):,} {self.tested_on}"
@@ -119,11 +93,7 @@ class EvaluationSummary:
 
     def _shown_rows(self) -> list[Mapping[str, Any]]:
         rows: list[Mapping[str, Any]] = sorted(self.table, key=_order, reverse=True)
-<<<<<<< HEAD
         if len(rows) <= 2 * NUM_SHOWN:
-=======
-        if len(rows) <= 2 * SHOWN:
->>>>>>> types1
             return rows
         left_out = {"label": f"... {len(rows) - 2 * NUM_SHOWN} more in {EVAL_RESULTS}"}
         return [*rows[:NUM_SHOWN], left_out, *rows[-NUM_SHOWN:]]

@@ -14,14 +14,9 @@ LIMIT = 1e-7
 class MergedScores:
     """Scores per clip.
 
-        Args:
-            scores (`np.ndarray` of shape `(num_clips, num_labels)`): Logits.
-    <<<<<<< HEAD
-            rows (`list[tuple[int, np.ndarray]]`): For each clip the row of its first window, and the rows of all windows.
-    =======
-            rows (`list[tuple[int, np.ndarray]]`): For each clip, the row of its first window and the rows of all its
-                windows.
-    >>>>>>> types1
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Logits.
+        rows (`list[tuple[int, np.ndarray]]`): For each clip the row of its first window, and the rows of all windows.
     """
 
     scores: np.ndarray
@@ -32,34 +27,21 @@ def merge_windows(
     names: Sequence[str], scores: np.ndarray, targets: np.ndarray, durations_s: np.ndarray, *, multi_label: bool
 ) -> MergedScores:
     """
-        Average the probabilities of the windows of each clip, weighted by their durations.
+    Average the probabilities of the windows of each clip, weighted by their durations.
 
-    <<<<<<< HEAD
-        The means are converted back to logits, so that they are comparable to clips of one window, whose scores stay
-        exactly as they are.
-    =======
-        The result is in logits again, so that it is comparable with the scores of clips of one window, which are not
-        changed.
-    >>>>>>> types1
+    The means are converted back to logits, so that they are comparable to clips of one window, whose scores stay
+    exactly as they are.
 
-        Args:
-            names (sequence of `str`): Name of the clip that each window belongs to.
-            scores (`np.ndarray` of shape `(num_windows, num_labels)`): Logits of each window.
-            targets (`np.ndarray`): `(num_windows,)` classes, or `(num_windows, num_labels)` zeros and ones. Windows with
-    <<<<<<< HEAD
-                the same name but different targets count as different clips.
-    =======
-                the same name but different targets are treated as different clips.
-    >>>>>>> types1
-            durations_s (`np.ndarray` of shape `(num_windows,)`): Durations in seconds.
-            multi_label (`bool`): Whether the probabilities are sigmoids of the logits; otherwise their softmax.
+    Args:
+        names (sequence of `str`): Name of the clip that each window belongs to.
+        scores (`np.ndarray` of shape `(num_windows, num_labels)`): Logits of each window.
+        targets (`np.ndarray`): `(num_windows,)` classes, or `(num_windows, num_labels)` zeros and ones. Windows with
+            the same name but different targets count as different clips.
+        durations_s (`np.ndarray` of shape `(num_windows,)`): Durations in seconds.
+        multi_label (`bool`): Whether the probabilities are sigmoids of the logits; otherwise their softmax.
 
-        Returns:
-    <<<<<<< HEAD
-            [`MergedScores`]: one row per clip, in the order in which the clips first appear.
-    =======
-            [`MergedScores`]: Clips in the order in which they first appear.
-    >>>>>>> types1
+    Returns:
+        [`MergedScores`]: one row per clip, in the order in which the clips first appear.
     """
     rows_of: dict[tuple[str, bytes], list[int]] = {}
     for row, name in enumerate(names):

@@ -83,5 +83,5 @@ def test_unequal_lengths_no_labels_and_a_single_fold_are_refused(clips: tuple) -
         code_histogram_accuracy(codes, labels[:-1], folds, codebook_size=32)
     with pytest.raises(ValueError, match="two folds"):
         code_histogram_accuracy(codes, labels, np.zeros(60, dtype=int), codebook_size=32)
-    with pytest.raises(ValueError, match="3 for training and 0 for testing"):
+    with pytest.raises(ValueError, match="3 labels to train and 0 to test"):
         majority_accuracy([0, 1, 2], [])
