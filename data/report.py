@@ -109,7 +109,7 @@ class DataReport:
         if len(ranked) <= 2 * SHOWN:
             lines.append("  classes     " + ", ".join(f"{label}: {count:,}" for label, count in ranked))
         else:
-            for title, part in (("commonest", ranked[:SHOWN]), ("rarest", ranked[-SHOWN:])):
+            for title, part in (("most frequent", ranked[:SHOWN]), ("rarest", ranked[-SHOWN:])):
                 listing = ", ".join(f"{label}: {count:,}" for label, count in part)
                 lines.append(f"  {title:<11} {listing} (of {len(ranked)} classes)")
         empty = [label for label, count in ranked if not count]

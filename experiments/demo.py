@@ -115,7 +115,7 @@ def run(
     majority, by_counts = baseline_accuracies(settings, extractor)
 
     print(f"\n4. Accuracy on the {len(test)} held-out clips")
-    print(f"   always the commonest class   {majority:6.1%}")
+    print(f"   always the most frequent class   {majority:6.1%}")
     print(f"   counts of codes, linear      {by_counts:6.1%}")
     print(f"   AudioFormer                  {summary.value:6.1%}")
 

@@ -180,7 +180,7 @@ def test_the_command_gives_what_pipeline_gives(tmp_path, capsys):
 
 def test_the_command_refuses_what_is_not_a_classifier(tmp_path):
     AudioFormerForMaskedLM(tiny_config()).save_pretrained(tmp_path / "masked")
-    with pytest.raises(ValueError, match=r"must be a classifier, it is .*AudioFormerForMaskedLM"):
+    with pytest.raises(ValueError, match=r"must be a classifier, not .*AudioFormerForMaskedLM"):
         run_command(["--onnx", "--model", str(tmp_path / "masked"), "--output", str(tmp_path / "onnx")])
     with pytest.raises(ValueError, match="does not exist"):
         run_command(["--onnx", "--model", str(tmp_path / "nothing"), "--output", str(tmp_path / "onnx")])
