@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import pipeline
 
-from audioformer.commands.export import main
+from audioformer.commands import export as command
 from audioformer.export import onnx_export
 from audioformer.export.onnx_check import open_session
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -18,8 +18,13 @@ from audioformer.modeling_audioformer import AudioFormerForAudioClassification, 
 
 from ..feature_extraction.common import assert_same_codes, make_clip, make_codec, make_mimi
 from ..modeling_audioformer.common import pad_row, random_ids, tiny_config
+from ..shared import make_once
 
 pytestmark = pytest.mark.usefixtures("onnx_packages")
+
+
+def run_command(*flags: str) -> int:
+    return command.run(command.parse(flags))
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +45,14 @@ def model() -> AudioFormerForAudioClassification:
 
 @pytest.fixture(scope="module")
 def classifier(model, tmp_path_factory, onnx_packages) -> Path:
-    file = tmp_path_factory.mktemp("classifier") / "model.onnx"
-    report = onnx_export.export_classifier(model, file)
-    assert report.file == file and "(batch, 3), calibrated" in report.signature
-    assert model.training and model.config._attn_implementation == "sdpa"
-    return file
+    def export(folder: Path) -> None:
+        (folder / "classifier").mkdir()
+        file = folder / "classifier" / "model.onnx"
+        report = onnx_export.export_classifier(model, file)
+        assert report.file == file and "(batch, 3), calibrated" in report.signature
+        assert model.training and model.config._attn_implementation == "sdpa"
+
+    return make_once(tmp_path_factory, "onnx-classifier", export) / "classifier" / "model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +62,13 @@ def codec():
 
 @pytest.fixture(scope="module")
 def encoder(codec, tmp_path_factory, onnx_packages) -> Path:
-    file = tmp_path_factory.mktemp("encoder") / "codec_encoder.onnx"
-    extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 1, 2, 3])
-    report = onnx_export.export_codec_encoder(extractor, file)
-    assert set(report.seconds) == {"EncodecModel", "AudioFormerFeatureExtractor", "onnxruntime"}
-    return file
+    def export(folder: Path) -> None:
+        (folder / "encoder").mkdir()
+        extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 1, 2, 3])
+        report = onnx_export.export_codec_encoder(extractor, folder / "encoder" / "codec_encoder.onnx")
+        assert set(report.seconds) == {"EncodecModel", "AudioFormerFeatureExtractor", "onnxruntime"}
+
+    return make_once(tmp_path_factory, "onnx-encoder", export) / "encoder" / "codec_encoder.onnx"
 
 
 @pytest.mark.parametrize("batch, length", [(1, 2), (1, 31), (4, 5), (3, 333)])
@@ -151,19 +161,18 @@ def test_only_encodec_can_be_exported(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_gives_what_pipeline_gives(tmp_path, capsys):
-    assert main(["--onnx", "--output", str(tmp_path / "onnx")]) == 0
-    printed = capsys.readouterr().out
+def test_the_command_gives_what_pipeline_gives(exported_tiny):
+    printed = (exported_tiny / "printed.txt").read_text()
     # Where two codebook entries tie, rounding decides: three frames may differ on any machine.
     (equal,) = re.findall(r"codes equal to PyTorch's in (\d+) of 3106 frames", printed)
     assert "model.onnx" in printed and int(equal) >= 3103
     assert printed.count("onnxruntime ") == 2 and printed.count(" ms") == 5
 
     clip = make_clip(60000)
-    codes = open_session(tmp_path / "onnx/codec_encoder.onnx").run(None, {"waveform": clip[None]})[0]
+    codes = open_session(exported_tiny / "onnx/codec_encoder.onnx").run(None, {"waveform": clip[None]})[0]
     ids = np.concatenate([[0], codes[0, :, 0] + 3, [2]])[None]
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-    logits = open_session(tmp_path / "onnx/model.onnx").run(None, inputs)[0][0]
+    logits = open_session(exported_tiny / "onnx/model.onnx").run(None, inputs)[0][0]
     scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 
     classify = pipeline("audio-classification", model=str(TINY_ESC10), device="cpu")
@@ -174,10 +183,10 @@ def test_the_command_gives_what_pipeline_gives(tmp_path, capsys):
 
 def test_the_command_refuses_what_is_no_classifier(tmp_path):
     AudioFormerForMaskedLM(tiny_config()).save_pretrained(tmp_path / "masked")
-    with pytest.raises(ValueError, match=r"must be a classifier, it is \['AudioFormerForMaskedLM'\]"):
-        main(["--onnx", "--model", str(tmp_path / "masked"), "--output", str(tmp_path / "onnx")])
-    with pytest.raises(ValueError, match="cannot be opened"):
-        main(["--onnx", "--model", str(tmp_path / "nothing"), "--output", str(tmp_path / "onnx")])
+    with pytest.raises(ValueError, match=r"must be a classifier, it is an? AudioFormerForMaskedLM"):
+        run_command("--onnx", "--model", str(tmp_path / "masked"), "--output", str(tmp_path / "onnx"))
+    with pytest.raises(ValueError, match="nothing' does not exist"):
+        run_command("--onnx", "--model", str(tmp_path / "nothing"), "--output", str(tmp_path / "onnx"))
     assert not (tmp_path / "onnx").exists()
 
 
@@ -186,10 +195,10 @@ def test_the_command_says_what_is_missing(tmp_path, monkeypatch):
     AudioFormerForAudioClassification(config).save_pretrained(tmp_path / "bare")
     arguments = ["--onnx", "--model", str(tmp_path / "bare"), "--output", str(tmp_path / "onnx")]
     with pytest.raises(ValueError, match="has no feature extractor"):
-        main([*arguments, "--parts", "codec"])
+        run_command(*arguments, "--parts", "codec")
     find = onnx_export.importlib.util.find_spec
     monkeypatch.setattr(
         onnx_export.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name)
     )
     with pytest.raises(ValueError, match=r'ONNX needs onnxscript.*"audioformer\[onnx\]"'):
-        main(arguments)
+        run_command(*arguments)
