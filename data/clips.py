@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 from datasets import Dataset
@@ -88,3 +88,48 @@ class Clips:
         if not any(self.dataset["labels"]):
             return np.zeros(len(self), dtype=np.int64)
         return self.targets
+
+
+ClipsT = TypeVar("ClipsT", bound=Clips)
+
+
+@dataclass(frozen=True)
+class ClipSplits(Generic[ClipsT]):
+    """The clips of a run by their use.
+
+    Args:
+        train (`Clips`): They determine the weights.
+        held_out (`Clips`, *optional*): They select the checkpoint; without them the test clips do.
+        test (`Clips`, *optional*): They are measured once, at the end.
+    """
+
+    train: ClipsT
+    held_out: ClipsT | None
+    test: ClipsT | None
+
+    @property
+    def selecting(self) -> ClipsT:
+        """The clips that select the checkpoint.
+
+        Raises:
+            ValueError: If no clips are held out and there are no test clips.
+        """
+        clips = self.test if self.held_out is None else self.held_out
+        if clips is None:
+            raise ValueError("No clips select the checkpoint: none are held out, and there are no test clips.")
+        return clips
+
+    def as_multi_label(self, multi_label: bool) -> "ClipSplits[ClipsT]":
+        """The same clips with targets for several labels per clip, or for one.
+
+        Raises:
+            ValueError: If one label per clip is asked for and clips have several.
+        """
+        if self.train.multi_label and not multi_label:
+            raise ValueError("`multi_label` is false, but clips of the data have several labels.")
+
+        def change(clips: ClipsT) -> ClipsT:
+            return clips.with_labels(self.train.labels, multi_label)
+
+        held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
+        return ClipSplits(change(self.train), held_out, test)

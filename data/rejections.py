@@ -94,7 +94,7 @@ def is_counted(entry: Rejection) -> bool:
 
 
 def relative_rejection(entry: Rejection, root: str | None) -> Rejection:
-    """Remove the path of the data set's folder, which has no place where results are published.
+    """Remove the path of the data set's folder, which must not be published with the results.
 
     Args:
         entry ([`Rejection`]): What is left out.
@@ -103,4 +103,9 @@ def relative_rejection(entry: Rejection, root: str | None) -> Rejection:
     if root is None:
         return entry
     prefix = root.rstrip("/") + "/"
-    return Rejection(**{name: value.replace(prefix, "") for name, value in entry.items()})  # type: ignore[typeddict-item]
+    return Rejection(
+        id=entry["id"].replace(prefix, ""),
+        path=entry["path"].replace(prefix, ""),
+        kind=entry["kind"],
+        reason=entry["reason"].replace(prefix, ""),
+    )

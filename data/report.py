@@ -88,7 +88,7 @@ class DataReport:
         return self
 
     def count_rejected(self, rejected: Sequence[Rejection]) -> "DataReport":
-        """Fill in what is left out."""
+        """Fill in the clips and windows that are left out."""
         self.rejected = list(rejected[:KEPT])
         self.rejected_counts = dict(sorted(Counter(entry["kind"] for entry in rejected).items()))
         return self
@@ -109,7 +109,7 @@ class DataReport:
         if len(ranked) <= 2 * SHOWN:
             lines.append("  classes     " + ", ".join(f"{label}: {count:,}" for label, count in ranked))
         else:
-            for title, part in (("commonest", ranked[:SHOWN]), ("rarest", ranked[-SHOWN:])):
+            for title, part in (("most frequent", ranked[:SHOWN]), ("rarest", ranked[-SHOWN:])):
                 listing = ", ".join(f"{label}: {count:,}" for label, count in part)
                 lines.append(f"  {title:<11} {listing} (of {len(ranked)} classes)")
         empty = [label for label, count in ranked if not count]
@@ -117,9 +117,9 @@ class DataReport:
             more = f", and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
             lines.append(f"  without clips: {', '.join(empty[:SHOWN])}{more}")
         lines += [f"  {entry['kind']:<11} {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
-        more = sum(self.rejected_counts.values()) - SHOWN
-        if more > 0:
-            lines.append(f"  ... and {more:,} more")
+        num_hidden = sum(self.rejected_counts.values()) - SHOWN
+        if num_hidden > 0:
+            lines.append(f"  ... and {num_hidden:,} more")
         return "\n".join(lines)
 
     def _cut(self) -> str:

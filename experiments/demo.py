@@ -18,7 +18,7 @@ from audioformer.data.audio import load_audio
 from audioformer.evaluation.baselines import code_histogram, fit_histogram_classifier, majority_accuracy
 from audioformer.evaluation.clip_figure import save_classification_figure
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.training import Settings, finetune
+from audioformer.training import Settings, create_settings, finetune
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.pretraining.masked_lm import pretrain_codebooks
 
@@ -89,7 +89,7 @@ def run(
     print(f"   {len(clips)} clips, {len(SOUND_EVENTS)} classes, {hours:.2f} h; {len(test)} clips held out")
 
     print("\n2. Encode them with EnCodec and pre-train: restore the masked quarter of the codes (codebook C1)")
-    settings = Settings.create(
+    settings = create_settings(
         "pretrain",
         "demo_pretrain",
         output_dir=output / "pretrained",
@@ -101,7 +101,7 @@ def run(
     print(f"   {result['train_loss']:.2f} nats per masked code; a uniform guess costs {np.log(1024):.2f}")
 
     print("\n3. Fine-tune (FT1): a linear layer on the mean of the last hidden states")
-    settings = Settings.create(
+    settings = create_settings(
         "finetune",
         "demo_ft1",
         model=output / "pretrained" / "C1",
@@ -115,7 +115,7 @@ def run(
     majority, by_counts = baseline_accuracies(settings, extractor)
 
     print(f"\n4. Accuracy on the {len(test)} held-out clips")
-    print(f"   always the commonest class   {majority:6.1%}")
+    print(f"   always the most frequent class   {majority:6.1%}")
     print(f"   counts of codes, linear      {by_counts:6.1%}")
     print(f"   AudioFormer                  {summary.value:6.1%}")
 

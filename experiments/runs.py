@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audioformer.files import CARD, PRETRAIN_RESULTS
-from audioformer.training import Settings, finetune
+from audioformer.training import create_settings, finetune
 from audioformer.training.pretraining.masked_lm import pretrain_codebooks
 
 
@@ -41,7 +41,7 @@ def pretrain_once(recipe: str, output: Path, num_codebooks: int, *, progress: bo
     """
     if all((output / f"C{codebook + 1}" / PRETRAIN_RESULTS).is_file() for codebook in range(num_codebooks)):
         return
-    settings = Settings.create(
+    settings = create_settings(
         "pretrain",
         recipe,
         output_dir=output,
@@ -65,7 +65,7 @@ def finetune_once(recipe: str, output: Path, *, progress: bool = True, **given: 
     # The card is written last.
     if (output / CARD).is_file():
         return
-    settings = Settings.create("finetune", recipe, output_dir=output, resume_from_checkpoint="last", **given)
+    settings = create_settings("finetune", recipe, output_dir=output, resume_from_checkpoint="last", **given)
     with reports_to(_log_of(output), progress):
         finetune(settings)
 

@@ -116,8 +116,9 @@ def reference_codes(codec: EncodecModel, waveform: np.ndarray, bandwidth: float)
     Returns:
         `np.ndarray` of shape `(batch_size, num_frames, num_codebooks)`, int64.
     """
-    output = codec.encode(torch.from_numpy(waveform)[:, None], bandwidth=bandwidth)
-    return output.audio_codes[0].transpose(1, 2).numpy()
+    codes, *_ = codec.encode(torch.from_numpy(waveform)[:, None], bandwidth=bandwidth, return_dict=False)
+    # The codec is not chunked, so there is one chunk.
+    return codes[0].transpose(1, 2).numpy()
 
 
 def random_ids(

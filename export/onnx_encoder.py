@@ -25,8 +25,13 @@ class _LookupPaddedConv1d(nn.Module):
         super().__init__()
         conv = source.conv
         self.conv = nn.Conv1d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, dilation=conv.dilation
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size[0],
+            stride=conv.stride[0],
+            dilation=conv.dilation[0],
         )
+        assert conv.bias is not None  # `EncodecConv1d` never turns it off.
         # This multiplies weight norm out. `remove_parametrizations` on a copy would remove it from the original too,
         # because a deep copy shares the class that holds the parametrization.
         self.conv.load_state_dict({"weight": conv.weight.detach(), "bias": conv.bias.detach()})
@@ -128,7 +133,8 @@ class ExportableEncodecEncoder(nn.Module):
         residual = self.encoder(waveform[:, None])
         codes = []
         for layer in self.quantizer_layers:
-            indices = layer.encode(residual)
-            residual = residual - layer.decode(indices)
+            # torch's types do not know that the layers of this list are `EncodecVectorQuantization`.
+            indices = layer.encode(residual)  # type: ignore[operator]
+            residual = residual - layer.decode(indices)  # type: ignore[operator]
             codes.append(indices)
         return torch.stack([codes[codebook] for codebook in self.codebooks], dim=-1)

@@ -223,6 +223,8 @@ def write_onnx(
             dynamo=True,
             verbose=False,
         )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program, although `dynamo=True` was requested.")
     # Each node carries the source lines that it came from, with local paths.
     passes.ClearMetadataAndDocStringPass()(program.model)
     program.save(file, external_data=False)
@@ -243,7 +245,7 @@ def _slice_scatter(
         raise NotImplementedError(f"slice_scatter from {start} to {end} by {step}")
 
     def part(first: int, last: int) -> Any:
-        limits = [opset20.Constant(value_ints=[value]) for value in (first, last, dim)]
+        limits: list[Any] = [opset20.Constant(value_ints=[value]) for value in (first, last, dim)]
         return opset20.Slice(self, *limits)
 
     before: Sequence[Any] = [part(0, start)] if start else []

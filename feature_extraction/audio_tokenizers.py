@@ -91,7 +91,11 @@ class ClipwiseCodec:
     def __init__(self, model: PreTrainedModel, num_codebooks: int, device: str):
         self.model, self.num_codebooks, self.device = model, num_codebooks, torch.device(device)
         self.hop_length = codec_facts(model.config).hop_length
-        self._runner = model if model.device == self.device else copy.deepcopy(model).to(self.device)
+        # `Any`, because `encode` is a method of the three classes but not of `PreTrainedModel`.
+        self._runner: Any = model
+        if model.device != self.device:
+            # The types of transformers' wrapper around `to` expect `self` as an argument.
+            self._runner = copy.deepcopy(model).to(self.device)  # type: ignore[arg-type]
         self._encode: Callable[[np.ndarray], torch.Tensor] = {
             "mimi": self._encode_mimi,
             "dac": self._encode_dac,

@@ -16,7 +16,7 @@ from transformers.utils.hub import constants
 
 from .audio_tokenizers import CODEC_CLASSES, ClipwiseCodec, CodecFacts, codec_class, codec_facts, is_codec
 from .convert_encodec_checkpoint import convert_encodec_state_dict
-from .encodec_encoder import FoldedEncodecEncoder
+from .encodec_encoder import FoldedEncodecEncoder, codebook_entries
 from .encodec_package import EncodecPackageCodec, is_encodec_package_model, load_encodec_package_model
 
 CODEC_SUBFOLDER = "codec"
@@ -100,13 +100,17 @@ class CodecSource:
         return cls(location=location, revision=revision, codec_type=codec_type)
 
     @property
-    def is_local(self) -> bool:
-        return self.location is not None and os.path.isdir(self.location)
+    def local_folder(self) -> str | None:
+        """Folder that contains the codec; `None` if `location` is not a folder."""
+        if self.location is None or not os.path.isdir(self.location):
+            return None
+        return os.path.join(self.location, self.subfolder)
 
     @property
     def is_saved_with_extractor(self) -> bool:
         """Whether saving the extractor also writes the codec: always, unless the codec is a Hub id."""
-        return self.model is not None or self.bundled or self.is_local or self.backend == "encodec"
+        is_local = self.local_folder is not None
+        return self.model is not None or self.bundled or is_local or self.backend == "encodec"
 
     def facts(self) -> CodecFacts | None:
         """Properties of the codec, read without loading it; `None` means those of the 24 kHz EnCodec."""
@@ -114,12 +118,17 @@ class CodecSource:
             return None if is_encodec_package_model(self.model) else codec_facts(self.model.config)
         if self.backend == "encodec":
             return None
-        if self.is_local:
-            folder = os.path.join(self.location, self.subfolder)
+        folder = self.local_folder
+        if folder is not None:
             return codec_facts(AutoConfig.from_pretrained(folder)) if _has_config(folder) else None
         if self.codec_type in (None, "encodec"):
             return None
-        return codec_facts(AutoConfig.from_pretrained(self.location, **self._on_the_hub))
+        return codec_facts(AutoConfig.from_pretrained(self._require_location(), **self._on_the_hub))
+
+    def _require_location(self) -> str:
+        if self.location is None:
+            raise ValueError("A codec needs a location or a loaded model, got neither.")
+        return self.location
 
     @property
     def _on_the_hub(self) -> dict[str, Any]:
@@ -129,17 +138,18 @@ class CodecSource:
         """Load the codec in float32 on the CPU, or return the loaded one."""
         if self.model is not None:
             return self.model
+        location = self._require_location()
         if self.backend == "encodec":
-            return load_encodec_package_model(self.location)
-        if self.is_local or (self.location is not None and os.path.isabs(self.location)):
-            folder = os.path.join(self.location, self.subfolder)
+            return load_encodec_package_model(location)
+        if os.path.isdir(location) or os.path.isabs(location):
+            folder = os.path.join(location, self.subfolder)
             if not _has_config(folder):
                 raise ValueError(f"There is no codec in {folder!r}: its config.json is missing.")
             config = AutoConfig.from_pretrained(folder)
             codec_facts(config)
             return codec_class(config.model_type).from_pretrained(folder, dtype=torch.float32).eval()
         model_class = codec_class(self.codec_type or "encodec")
-        return model_class.from_pretrained(self.location, dtype=torch.float32, **self._on_the_hub).eval()
+        return model_class.from_pretrained(location, dtype=torch.float32, **self._on_the_hub).eval()
 
     def for_pickling(self) -> "CodecSource":
         """The same codec by location, without weights and without the token."""
@@ -239,7 +249,9 @@ def check_codec(
             f"The codec works at {facts.sampling_rate} Hz, the extractor at {sampling_rate} Hz: they must be equal."
         )
     if facts.codebook_size != codebook_size:
-        raise ValueError(f"The codec has {facts.codebook_size} entries per codebook, expected are {codebook_size}.")
+        raise ValueError(
+            f"The codec has {facts.codebook_size} entries per codebook, but {codebook_size} are expected."
+        )
     if isinstance(model, EncodecModel):
         _check_encodec(model, bandwidth, max(codebooks))
     elif max(codebooks) >= facts.num_codebooks:
@@ -274,7 +286,7 @@ def _check_encodec(model: EncodecModel, bandwidth: float, last_codebook: int) ->
             f"{num_codebooks - 1}."
         )
     for codebook in range(last_codebook + 1):
-        if not model.quantizer.layers[codebook].codebook.embed.any():
+        if not codebook_entries(model, codebook).any():
             raise ValueError(
                 f"Codebook {codebook} of the codec is all zeros, so every code would be 0: the codec was never "
                 "trained, or is not an EnCodec (for another codec on the Hub give its `codec_type`)."

@@ -7,6 +7,7 @@ import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import EncodecConfig, EncodecModel
@@ -107,7 +108,7 @@ def _read_config(state_dict: Mapping[str, torch.Tensor]) -> EncodecConfig:
         raise ValueError(
             "These are not the weights of an EnCodec: `encoder.model.0` or `quantizer.vq.layers.0` is missing."
         )
-    sizes = {
+    sizes: dict[str, Any] = {
         "num_filters": first.shape[0],
         "audio_channels": first.shape[1],
         "codebook_size": codebook.shape[0],

@@ -47,6 +47,11 @@ def full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+def codebook_entries(model: EncodecModel, codebook: int) -> torch.Tensor:
+    """Entries of one codebook of a codec, `(codebook_size, codebook_dim)`."""
+    return model.get_buffer(f"quantizer.layers.{codebook}.codebook.embed")
+
+
 class FoldedConv1d(nn.Module):
     """One causal convolution of EnCodec as a sum of matrix products, with its weight norm multiplied out once.
 
@@ -66,6 +71,7 @@ class FoldedConv1d(nn.Module):
         # (out, in, taps) -> (num_products, stride * in, out)
         weight = conv.weight.detach().float().permute(2, 1, 0).reshape(num_products, -1, conv.out_channels)
         self.weight = nn.Buffer(weight.contiguous())
+        assert conv.bias is not None  # `EncodecConv1d` never turns it off.
         self.bias = nn.Buffer(conv.bias.detach().float().clone())
         self.offsets = [(num_products - 1 - i) * self.dilation for i in range(num_products)]
 
@@ -84,8 +90,9 @@ class FoldedConv1d(nn.Module):
         Returns:
             `torch.Tensor` of shape `(batch_size, num_steps / stride, out_channels)`.
         """
-        if left is None and self.padding:
-            self._extend(hidden_states, lengths)
+        if left is None:
+            if self.padding:
+                self._extend(hidden_states, lengths)
             left = hidden_states[:, 1 : self.padding + 1].flip(1)
         batch_size, time, channels = hidden_states.shape
         if channels == 1:
@@ -150,14 +157,17 @@ class FoldedEncodecEncoder(nn.Module):
     def __init__(self, model: EncodecModel, num_codebooks: int, device: torch.device | str = "cpu"):
         super().__init__()
         layers = list(model.encoder.layers)
-        position = next(i for i, layer in enumerate(layers) if isinstance(layer, EncodecLSTM))
+        position, source_lstm = next(
+            (i, layer.lstm) for i, layer in enumerate(layers) if isinstance(layer, EncodecLSTM)
+        )
         self.front = nn.ModuleList(self._fold(layer) for layer in layers[:position])
-        source_lstm = layers[position].lstm
         self.lstm = nn.LSTM(source_lstm.input_size, source_lstm.hidden_size, source_lstm.num_layers)
         self.lstm.load_state_dict(source_lstm.state_dict())
         self.lstm.requires_grad_(False)
-        self.last = FoldedConv1d(layers[-1])
-        embeddings = [layer.codebook.embed.detach().float() for layer in model.quantizer.layers[:num_codebooks]]
+        last = layers[-1]
+        assert isinstance(last, EncodecConv1d)  # The encoder always ends with a convolution.
+        self.last = FoldedConv1d(last)
+        embeddings = [codebook_entries(model, codebook).detach().float() for codebook in range(num_codebooks)]
         self.embeddings = nn.Buffer(torch.stack(embeddings))
         self.half_norms = nn.Buffer(self.embeddings.pow(2).sum(-1) / 2)
 
@@ -221,7 +231,8 @@ class FoldedEncodecEncoder(nn.Module):
             running = sum(frames > first for frames in num_frames)
             lengths = [min(frames - first, self.segment_frames) for frames in num_frames[:running]]
             hidden_states = self._convolve_segment(waveforms[:running], first, lengths[0])
-            if state is not None:
+            # Both are `None` in the first segment, and only there.
+            if state is not None and context is not None:
                 state = tuple(part[:, :running].contiguous() for part in state)
                 context = context[:running]
             recurrent, state = self.lstm(hidden_states, state)

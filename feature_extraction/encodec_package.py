@@ -92,7 +92,7 @@ class EncodecPackageCodec:
             raise ValueError("The codec is not supported: it must be the mono EnCodec of 24 kHz.")
         if model.quantizer.bins != codebook_size:
             raise ValueError(
-                f"The codec has {model.quantizer.bins} entries per codebook, expected are {codebook_size}."
+                f"The codec has {model.quantizer.bins} entries per codebook, but {codebook_size} are expected."
             )
         if bandwidth not in model.target_bandwidths:
             known = ", ".join(map(str, model.target_bandwidths))

@@ -326,12 +326,13 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
     def to_dict(self) -> dict[str, Any]:
         """The settings as they are saved: plain values without weights or local paths."""
         output = copy.deepcopy({key: value for key, value in self.__dict__.items() if not key.startswith("_")})
-        source = self._source
-        by_name = source is not None and not source.is_saved_with_extractor
-        output["codec"] = source.location if by_name else None
-        output["codec_revision"] = source.revision if by_name else None
-        output["codec_type"] = source.codec_type if by_name else None
-        output["codec_subfolder"] = CODEC_SUBFOLDER if source is not None and source.is_saved_with_extractor else None
+        is_bundled = self._source is not None and self._source.is_saved_with_extractor
+        # A codec that is saved with the extractor is found there, wherever it was loaded from.
+        named = CodecSource() if self._source is None or is_bundled else self._source
+        output["codec"] = named.location
+        output["codec_revision"] = named.revision
+        output["codec_type"] = named.codec_type
+        output["codec_subfolder"] = CODEC_SUBFOLDER if is_bundled else None
         output["feature_extractor_type"] = type(self).__name__
         return output
 
@@ -352,9 +353,9 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
         files = super().save_pretrained(save_directory)
         if self._source is not None and self._source.is_saved_with_extractor:
             target = os.path.join(save_directory, CODEC_SUBFOLDER)
-            here = self._source.is_local and os.path.join(self._source.location, self._source.subfolder)
+            here = self._source.local_folder
             # Loaded weights may still be memory-mapped from the very file that would be overwritten.
-            if not (here and os.path.isdir(target) and os.path.samefile(here, target)):
+            if not (here is not None and os.path.isdir(target) and os.path.samefile(here, target)):
                 model = self.codec
                 if is_encodec_package_model(model):
                     model = convert_encodec_state_dict(model.state_dict())
@@ -364,8 +365,11 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
             self.push_to_hub(repo_id, **kwargs)
         return files
 
+    # The parent names some of the arguments; here they are all in `kwargs`, so that defaults are left to the parent.
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> Any:
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
+    ) -> Any:
         """
         Load an extractor from a folder or a Hub repository. Its codec is loaded when it is first needed.
 

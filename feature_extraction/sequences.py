@@ -82,8 +82,12 @@ class TokenIdFeatureExtractor(SequenceFeatureExtractor):
             sequences = [_truncate(sequence, limit) for sequence in sequences]
             masks = [mask[:limit] for mask in masks]
         if strategy != PaddingStrategy.DO_NOT_PAD and sequences:
-            longest = max(len(sequence) for sequence in sequences)
-            target = round_up(longest if strategy == PaddingStrategy.LONGEST else max_length, pad_to_multiple_of)
+            if strategy == PaddingStrategy.LONGEST:
+                length = max(len(sequence) for sequence in sequences)
+            else:
+                assert max_length is not None  # `_get_padding_strategies` raises an error otherwise.
+                length = max_length
+            target = round_up(length, pad_to_multiple_of)
             sequences = [self._pad_to(sequence, target, self.padding_value) for sequence in sequences]
             masks = [self._pad_to(mask, target, 0) for mask in masks]
 

@@ -118,9 +118,8 @@ def _unpack(clip: Any, name: str) -> tuple[Any, float | None]:
 
 
 def _check_rate(rate: Any, name: str) -> float:
-    if isinstance(rate, (bool, np.bool_)) or not isinstance(rate, (Real, np.generic)):
-        raise ValueError(f"{name} must be a positive number of Hz, got {rate!r}.")
-    if not (math.isfinite(rate) and rate > 0):
+    # The numbers of NumPy are `Real`, too; its booleans are not.
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
         raise ValueError(f"{name} must be a positive number of Hz, got {rate!r}.")
     return float(rate)
 

@@ -1,9 +1,10 @@
 """Configuration of AudioFormer."""
 
 import math
+import os
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -27,7 +28,9 @@ CODE_OFFSET = 3
 SPECIAL_TOKEN_IDS = {"boa_token_id": 0, "pad_token_id": 1, "eoa_token_id": 2}
 """The ids below `CODE_OFFSET`. They are fields of the configuration because transformers reads them there."""
 
-PROBLEM_TYPES = {
+ProblemType: TypeAlias = Literal["regression", "single_label_classification", "multi_label_classification"]
+
+PROBLEM_TYPES: dict[str, ProblemType] = {
     "cross_entropy": "single_label_classification",
     "bce": "multi_label_classification",
     "lsep": "multi_label_classification",
@@ -141,7 +144,7 @@ class AudioFormerConfig(PreTrainedConfig):
     tie_word_embeddings: bool = True
     sparse_prediction: bool = True
     # Repeated from the parent with its allowed values: `None` means "derive it from the labels".
-    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+    problem_type: ProblemType | None = None
     classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = None
     calibration_temperature: float | int | None = None
     calibration_bias: list[float] | list[int] | None = None
@@ -228,6 +231,9 @@ class AudioFormerConfig(PreTrainedConfig):
 
     def validate_rotary(self) -> None:
         """Part of `@strict`-powered validation. Rotary positions are those of the paper."""
+        # `None` stands for the defaults only at construction, where the parent fills them in.
+        if self.rope_parameters is None:
+            raise ValueError("`rope_parameters` must be a dict, got `None`.")
         rope_type = self.rope_parameters.get("rope_type", "default")
         if rope_type != "default":
             raise ValueError(f'`rope_parameters["rope_type"]` must be "default", got {rope_type!r}.')
@@ -260,12 +266,12 @@ class AudioFormerConfig(PreTrainedConfig):
             raise ValueError(f"`num_input_ids` counts <BOA> and <EOA> and must be at least 2, got {num_input_ids}.")
         return [frame * self.hop_length / self.sampling_rate for frame in range(num_input_ids - 2)]
 
-    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
         """
         Save the configuration, the code of the model and an `auto_map` that names all classes.
 
         Args:
-            save_directory (`str` or `Path`):
+            save_directory (`str` or `os.PathLike`):
                 The folder, created if necessary.
             push_to_hub (`bool`, *optional*, defaults to `False`):
                 Whether to upload the saved files.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -18,6 +19,9 @@ from transformers.utils.output_capturing import capture_outputs
 from .classification_loss import audio_classification_loss
 from .configuration_audioformer import AudioFormerConfig
 
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 logger = logging.get_logger(__name__)
 
 
@@ -31,8 +35,8 @@ class AudioFormerEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, input_ids: torch.LongTensor | None = None, inputs_embeds: torch.FloatTensor | None = None
-    ) -> torch.FloatTensor:
+        self, input_ids: torch.Tensor | None = None, inputs_embeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
         if inputs_embeds is None:
             inputs_embeds = self.word_embeddings(input_ids)
         return self.dropout(self.layer_norm(inputs_embeds))
@@ -49,10 +53,11 @@ class AudioFormerRotaryEmbedding(nn.Module):
     def __init__(self, config: AudioFormerConfig):
         super().__init__()
         self.head_dim = config.hidden_size // config.num_attention_heads
+        assert config.rope_parameters is not None  # The configuration fills in the defaults.
         self.theta = config.rope_parameters["rope_theta"]
 
     @torch.no_grad()
-    def forward(self, position_ids: torch.LongTensor) -> tuple[torch.FloatTensor, torch.FloatTensor]:
+    def forward(self, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Compute the cosines and sines of the angles.
 
@@ -206,6 +211,7 @@ class AudioFormerPreTrainedModel(PreTrainedModel):
 
     config: AudioFormerConfig
     base_model_prefix = "audioformer"
+    _input_embed_layer = "word_embeddings"
     supports_gradient_checkpointing = True
     _no_split_modules = ["AudioFormerEmbeddings", "AudioFormerLayer"]
     _supports_sdpa = True
@@ -236,20 +242,15 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         self.gradient_checkpointing = False
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.embeddings.word_embeddings
-
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.embeddings.word_embeddings = value
-
+    # `position_ids` is a parameter of its own here, and `TransformersKwargs` lists it as well.
     @merge_with_config_defaults
     @capture_outputs
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPooling:
         r"""
@@ -298,17 +299,17 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         limits = kwargs.get("cu_seq_lens_q")
         if limits is not None:
             clip_of_position = _clip_of_position(limits, hidden_states, position_ids)
-            attention_mask = self._packed_mask(hidden_states, clip_of_position)
+            mask = self._packed_mask(hidden_states, clip_of_position)
         else:
             if position_ids is None:
                 position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
-            attention_mask = create_bidirectional_mask(
+            mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states, attention_mask=attention_mask
             )
         position_embeddings = self.rotary_emb(position_ids)
         for layer in self.layers:
             hidden_states = layer(
-                hidden_states, attention_mask=attention_mask, position_embeddings=position_embeddings, **kwargs
+                hidden_states, attention_mask=mask, position_embeddings=position_embeddings, **kwargs
             )
         if limits is not None:
             pooled = mean_of_packed(hidden_states, clip_of_position, len(limits) - 1)
@@ -316,7 +317,9 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             pooled = mean_over_frames(hidden_states, keep)
         return BaseModelOutputWithPooling(last_hidden_state=hidden_states, pooler_output=pooled)
 
-    def _packed_mask(self, hidden_states: torch.Tensor, clip_of_position: torch.Tensor) -> torch.Tensor | None:
+    def _packed_mask(
+        self, hidden_states: torch.Tensor, clip_of_position: torch.Tensor
+    ) -> "torch.Tensor | BlockMask | None":
         # Flash attention takes the boundaries themselves; the others need a mask with one block per clip.
         if "flash" in self.config._attn_implementation:
             return None
@@ -427,14 +430,15 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         self.lm_head.decoder = new_embeddings
 
+    # `position_ids` is a parameter of its own here, and `TransformersKwargs` lists it as well.
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         return_full_logits: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> MaskedLMOutput:
@@ -462,6 +466,7 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             **kwargs,
         )
         hidden_states = outputs.last_hidden_state
+        assert hidden_states is not None  # The encoder always returns it.
         if return_full_logits is None:
             return_full_logits = not self.config.sparse_prediction or torch.compiler.is_compiling()
         if labels is not None and not return_full_logits:
@@ -487,7 +492,7 @@ class AudioFormerClassifierOutput(SequenceClassifierOutput):
             Mean of the last hidden states, before dropout: the embedding of the clip, and the anchor of FT2.
     """
 
-    pooler_output: torch.FloatTensor | None = None
+    pooler_output: torch.Tensor | None = None
 
 
 class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
@@ -517,17 +522,19 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         self.audioformer = AudioFormerModel(config)
         dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(dropout)
+        assert config.num_labels is not None  # The configuration has two labels unless told otherwise.
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.loss_function = audio_classification_loss
         self.post_init()
 
+    # `position_ids` is a parameter of its own here, and `TransformersKwargs` lists it as well.
     @can_return_tuple
-    def forward(
+    def forward(  # type: ignore[misc]
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> AudioFormerClassifierOutput:

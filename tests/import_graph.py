@@ -19,14 +19,12 @@ class Import:
         target (`str`): Dotted name of the module that is imported.
         line (`int`): Line of the statement.
         is_relative (`bool`): Whether it is written with leading dots.
-        for_types_only (`bool`): Whether it stands under `if TYPE_CHECKING`.
     """
 
     importer: str
     target: str
     line: int
     is_relative: bool = False
-    for_types_only: bool = False
 
     def __str__(self) -> str:
         return f"{self.importer} (line {self.line}) imports {self.target}"
@@ -63,22 +61,9 @@ def find_imports(modules: Mapping[str, Path]) -> list[Import]:
 def _imports_of(module: str, path: Path, modules: Mapping[str, Path]) -> Iterator[Import]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node, for_types_only in _statements(tree):
+    for node in ast.walk(tree):
         for target, is_relative in _targets(node, package, modules):
-            yield Import(module, target, node.lineno, is_relative, for_types_only)
-
-
-def _statements(node: ast.AST, for_types_only: bool = False) -> Iterator[tuple[ast.stmt | ast.expr, bool]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test).rpartition(".")[2] == "TYPE_CHECKING":
-            for statement in child.body:
-                yield from _statements(ast.Module([statement], []), True)
-            for statement in child.orelse:
-                yield from _statements(ast.Module([statement], []), for_types_only)
-            continue
-        if isinstance(child, ast.Import | ast.ImportFrom | ast.Call):
-            yield child, for_types_only
-        yield from _statements(child, for_types_only)
+            yield Import(module, target, node.lineno, is_relative)
 
 
 def _targets(node: ast.AST, package: str, modules: Mapping[str, Path]) -> Iterator[tuple[str, bool]]:
@@ -114,14 +99,13 @@ def _known(name: str, modules: Mapping[str, Path]) -> str:
 def find_circles(imports: Iterable[Import]) -> list[list[str]]:
     """Circles among modules, each from its first module in alphabetical order back to itself.
 
-    Imports for types only do not count, they never run. Neither does it count that a module's package is imported
-    before it: every package that exports names of its modules would be a circle. One shortest circle is returned for
-    every module that has one and is not in a circle already found.
+    Imports inside functions and for types count. That a module's package is imported before it does not: every package
+    that exports names of its modules would be a circle. One shortest circle is returned for every module that has one
+    and is not in a circle already found.
     """
     edges: dict[str, set[str]] = {}
     for found in imports:
-        if not found.for_types_only:
-            edges.setdefault(found.importer, set()).add(found.target)
+        edges.setdefault(found.importer, set()).add(found.target)
     circles: list[list[str]] = []
     for start in sorted(edges):
         if not any(start in circle for circle in circles):

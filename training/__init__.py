@@ -12,10 +12,10 @@ if TYPE_CHECKING:
         DataCollatorForCodecMaskedLM,
         pad_input_ids,
     )
-    from .families import Family, register_family
+    from .families import Family, Settings, register_family
     from .finetuning import finetune
     from .losses import LSEPLoss, MultiPositiveContrastiveLoss
-    from .settings import Settings
+    from .settings import create_settings
     from .testing import evaluate
     from .trainers import (
         AudioFormerClassificationTrainer,
@@ -41,7 +41,8 @@ _MODULES = {
     "LSEPLoss": "losses",
     "ModelArguments": "arguments",
     "MultiPositiveContrastiveLoss": "losses",
-    "Settings": "settings",
+    "Settings": "families",
+    "create_settings": "settings",
     "evaluate": "testing",
     "finetune": "finetuning",
     "pad_input_ids": "examples.collators",
@@ -66,6 +67,7 @@ __all__ = [
     "ModelArguments",
     "MultiPositiveContrastiveLoss",
     "Settings",
+    "create_settings",
     "evaluate",
     "finetune",
     "pad_input_ids",

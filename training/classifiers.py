@@ -5,8 +5,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from .families import Family
-from .settings import Settings
+from .families import Family, Settings
 
 SHOWN = 10
 
@@ -85,7 +84,7 @@ def read_classifier_config(family: Family, model: str, revision: str | None = No
     if not family.is_classifier(config):
         # `from_pretrained` would put a head of random numbers on it.
         architectures = ", ".join(config.architectures or ["unknown"])
-        raise ValueError(f"`model` {model!r} must be a classifier, it is a {architectures}.")
+        raise ValueError(f"`model` {model!r} must be a classifier, not {architectures}.")
     return config
 
 

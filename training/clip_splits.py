@@ -1,62 +1,18 @@
 """Which clips of a run train, select the checkpoint, and test."""
 
-from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
 
-from audioformer.data.clips import Clips
+from audioformer.data.clips import Clips, ClipSplits
 from audioformer.data.splits import held_out_split, select_split
 
 from .arguments import DataArguments
 from .classifiers import check_known
-from .families import CheckLabels, ClipsT
-from .settings import Settings
+from .families import CheckLabels, Settings
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-
-
-@dataclass(frozen=True)
-class ClipSplits(Generic[ClipsT]):
-    """The clips of a run by their use.
-
-    Args:
-        train (`Clips`): They determine the weights.
-        held_out (`Clips`, *optional*): They select the checkpoint; without them the test clips do.
-        test (`Clips`, *optional*): They are measured once, at the end.
-    """
-
-    train: ClipsT
-    held_out: ClipsT | None
-    test: ClipsT | None
-
-    @property
-    def selecting(self) -> ClipsT:
-        """The clips that select the checkpoint.
-
-        Raises:
-            ValueError: If no clips are held out and there are no test clips.
-        """
-        clips = self.test if self.held_out is None else self.held_out
-        if clips is None:
-            raise ValueError("No clips select the checkpoint: none are held out, and there are no test clips.")
-        return clips
-
-    def as_multi_label(self, multi_label: bool) -> "ClipSplits[ClipsT]":
-        """The same clips with targets for several labels per clip, or for one.
-
-        Raises:
-            ValueError: If one label per clip is asked for and clips have several.
-        """
-        if self.train.multi_label and not multi_label:
-            raise ValueError("`multi_label` is false, but clips of the data have several labels.")
-
-        def change(clips: ClipsT) -> ClipsT:
-            return clips.with_labels(self.train.labels, multi_label)
-
-        held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
-        return ClipSplits(change(self.train), held_out, test)
 
 
 def open_clip_splits(

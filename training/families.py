@@ -4,20 +4,18 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
-from .arguments import AudioTrainingArguments, FamilyArguments
+from audioformer.data.clips import ClipSplits, ClipsT
+
+from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments
 from .recipes import Recipe, RecipeError
 
 if TYPE_CHECKING:
-    from audioformer.data.clips import Clips
-
-    from .clip_splits import ClipSplits
-    from .settings import Settings
     from .trainers import ClassificationTrainer
 
 BUILT_IN = ("audioformer_family",)
@@ -27,8 +25,6 @@ MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 
 CheckLabels = Callable[[Sequence[str]], None]
 """Raises `ValueError` where a model does not fit the labels of some data; called before any audio is read."""
-
-ClipsT = TypeVar("ClipsT", bound="Clips")
 
 
 class ExampleSource(Protocol[ClipsT]):
@@ -52,7 +48,7 @@ class ExampleSource(Protocol[ClipsT]):
         """Clips as a data set for evaluation, with or without their labels."""
 
     def trainer(
-        self, settings: "Settings", model: Any, extractor: Any, splits: "ClipSplits[ClipsT] | None"
+        self, settings: "Settings", model: Any, extractor: Any, splits: ClipSplits[ClipsT] | None
     ) -> "ClassificationTrainer":
         """The trainer of a classifier; without splits, one that only evaluates."""
 
@@ -149,6 +145,36 @@ class Family:
     def is_classifier(self, config: PreTrainedConfig) -> bool:
         """Whether a checkpoint of this configuration holds a classifier."""
         return self.classifier.__name__ in (config.architectures or [])
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one run.
+
+    Args:
+        command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
+        family (`Family`): The model family.
+        data (`DataArguments`): What to train, select and test on.
+        model (`ModelArguments`): Where to start.
+        options (`FamilyArguments`): Settings specific to the family, in its own dataclass.
+        training (`AudioTrainingArguments`): Trainer settings, in the family's own dataclass.
+        recipe (`Recipe`, *optional*): The recipe that the run began with.
+        given (mapping): Settings given in addition to the recipe, by name.
+    """
+
+    command: str
+    family: Family
+    data: DataArguments
+    model: ModelArguments
+    options: Any
+    training: Any
+    recipe: Recipe | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def groups(self) -> tuple[Any, ...]:
+        """The dataclasses, in the order of the help."""
+        return self.data, self.model, self.options, self.training
 
 
 _ADDED: dict[str, Family] = {}

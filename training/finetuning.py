@@ -16,9 +16,9 @@ from audioformer.model_cards.render import render_model_card
 from .arguments import AudioTrainingArguments
 from .classifiers import check_head, classifier_to_train, labels_of
 from .clip_splits import open_clip_splits
+from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, save_run
 from .results import describe_recipe, predict, publishable, summarize
-from .settings import Settings
 from .trainers import ClassificationTrainer
 
 HELD_OUT = "a held-out part of the training clips"

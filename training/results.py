@@ -15,8 +15,8 @@ from audioformer.data.audio.windows import clip_id_of
 from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, merge_windows
 
+from .families import Settings
 from .outputs import peak_memory_gb
-from .settings import Settings
 from .trainers import ClassificationTrainer
 
 PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}

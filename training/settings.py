@@ -3,105 +3,75 @@
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments, commands_of
-from .families import Family, choose_family, families, is_hub_id, recipe_folders
-from .recipes import Recipe, RecipeError, convert, load_recipe, similar_names
+from .families import Family, Settings, choose_family, families, is_hub_id, recipe_folders
+from .recipes import RecipeError, convert, load_recipe, similar_names
 
 Group = TypeVar("Group", DataArguments, ModelArguments, FamilyArguments, AudioTrainingArguments)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of one run.
+def create_settings(command: str, recipe: str | Path | None = None, **given: Any) -> Settings:
+    """Build settings from a recipe and from keyword arguments, which take precedence.
 
     Args:
         command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
-        family (`Family`): The model family.
-        data (`DataArguments`): What to train, select and test on.
-        model (`ModelArguments`): Where to start.
-        options (`FamilyArguments`): Settings specific to the family, in its own dataclass.
-        training (`AudioTrainingArguments`): Trainer settings, in the family's own dataclass.
-        recipe (`Recipe`, *optional*): The recipe that the run began with.
-        given (mapping): Settings given in addition to the recipe, by name.
+        recipe (`str` or `Path`, *optional*): Name of a packaged recipe, or path of a YAML file.
+        given: Settings by name, including `output_dir`.
+
+    Raises:
+        RecipeError: For a name that does not exist or is not for this command, a value of another type, a path
+            that does not exist, or a missing output folder.
+        ValueError: If values do not fit together.
     """
+    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+    loaded = None if recipe is None else load_recipe(recipe, recipe_folders())
+    family = choose_family(
+        model=given.get("model", loaded and loaded.values.get("model")),
+        model_revision=given.get("model_revision"),
+        recipe=loaded,
+        name=given.get("family"),
+    )
+    values = {} if loaded is None else check_values(loaded.values, command, family, f"recipe {loaded.name}")
+    values |= check_values(given, command, family, "setting")
+    if not values.get("output_dir"):
+        raise RecipeError("`output` must be given: the folder to write.")
 
-    command: str
-    family: Family
-    data: DataArguments
-    model: ModelArguments
-    options: Any
-    training: Any
-    recipe: Recipe | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
+    def build(group: type[Group]) -> Group:
+        names = [entry.name for entry in dataclasses.fields(group) if entry.name in values]
+        return group(**{name: values[name] for name in names})
 
-    @property
-    def groups(self) -> tuple[Any, ...]:
-        """The dataclasses, in the order of the help."""
-        return self.data, self.model, self.options, self.training
+    settings = Settings(
+        command=command,
+        family=family,
+        data=build(DataArguments),
+        model=build(ModelArguments),
+        options=build(family.arguments),
+        training=build(family.training_arguments),
+        recipe=loaded,
+        given=given,
+    )
+    check_paths(settings)
+    return settings
 
-    @classmethod
-    def create(cls, command: str, recipe: str | Path | None = None, **given: Any) -> "Settings":
-        """Build settings from a recipe and from keyword arguments, which take precedence.
 
-        Args:
-            command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
-            recipe (`str` or `Path`, *optional*): Name of a packaged recipe, or path of a YAML file.
-            given: Settings by name, including `output_dir`.
+def check_paths(settings: Settings) -> None:
+    """Check that every file and folder that a setting names exists.
 
-        Raises:
-            RecipeError: For a name that does not exist or is not for this command, a value of another type, a path
-                that does not exist, or a missing output folder.
-            ValueError: If values do not fit together.
-        """
-        given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
-        loaded = None if recipe is None else load_recipe(recipe, recipe_folders())
-        family = choose_family(
-            model=given.get("model", loaded and loaded.values.get("model")),
-            model_revision=given.get("model_revision"),
-            recipe=loaded,
-            name=given.get("family"),
-        )
-        values = {} if loaded is None else check_values(loaded.values, command, family, f"recipe {loaded.name}")
-        values |= check_values(given, command, family, "setting")
-        if not values.get("output_dir"):
-            raise RecipeError("`output` must be given: the folder to write.")
-
-        def build(group: type[Group]) -> Group:
-            names = [entry.name for entry in dataclasses.fields(group) if entry.name in values]
-            return group(**{name: values[name] for name in names})
-
-        settings = cls(
-            command=command,
-            family=family,
-            data=build(DataArguments),
-            model=build(ModelArguments),
-            options=build(family.arguments),
-            training=build(family.training_arguments),
-            recipe=loaded,
-            given=given,
-        )
-        settings.check_paths()
-        return settings
-
-    def check_paths(self) -> None:
-        """Check that every file and folder that a setting names exists.
-
-        Raises:
-            RecipeError: Naming the setting and the path.
-        """
-        for group in self.groups:
-            for entry in dataclasses.fields(group):
-                kind, value = entry.metadata.get("path"), getattr(group, entry.name)
-                if kind is None or value is None:
-                    continue
-                for number, path in enumerate(value if isinstance(value, list) else [value]):
-                    name = f"{entry.name}[{number}]" if isinstance(value, list) else entry.name
-                    if not Path(path).exists() and (kind == "local" or not is_hub_id(path)):
-                        raise RecipeError(f"`{name}` {path!r} does not exist.")
+    Raises:
+        RecipeError: Naming the setting and the path.
+    """
+    for group in settings.groups:
+        for entry in dataclasses.fields(group):
+            kind, value = entry.metadata.get("path"), getattr(group, entry.name)
+            if kind is None or value is None:
+                continue
+            for number, path in enumerate(value if isinstance(value, list) else [value]):
+                name = f"{entry.name}[{number}]" if isinstance(value, list) else entry.name
+                if not Path(path).exists() and (kind == "local" or not is_hub_id(path)):
+                    raise RecipeError(f"`{name}` {path!r} does not exist.")
 
 
 def groups_of(family: Family) -> tuple[type, type, type[FamilyArguments], type[AudioTrainingArguments]]:

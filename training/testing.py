@@ -7,9 +7,9 @@ from audioformer.files import EVAL_RESULTS
 
 from .classifiers import check_known, labels_of, read_classifier_config
 from .clip_splits import open_test_clips
+from .families import Settings
 from .outputs import check_output
 from .results import summarize
-from .settings import Settings
 
 
 def evaluate(settings: Settings) -> EvaluationSummary:

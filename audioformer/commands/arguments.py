@@ -7,9 +7,9 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
-from audioformer.training.families import Family, choose_family, families, recipe_folders
+from audioformer.training.families import Family, Settings, choose_family, families, recipe_folders
 from audioformer.training.recipes import available_recipes, convert, load_recipe, similar_names
-from audioformer.training.settings import Settings, groups_of, typed_fields
+from audioformer.training.settings import create_settings, groups_of, typed_fields
 
 IN_SHORT_HELP = {
     *("output_dir", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps"),
@@ -113,7 +113,7 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
     try:
         if unknown:
             _refuse(unknown[0], command, family)
-        return Settings.create(command, given.pop("recipe", None), **given)
+        return create_settings(command, given.pop("recipe", None), **given)
     except (ValueError, TypeError, ImportError) as error:
         parser.error(str(error))
 

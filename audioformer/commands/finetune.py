@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from audioformer.training.families import Settings
 from audioformer.training.finetuning import finetune
 from audioformer.training.outputs import leave_process_group, quiet_loading
-from audioformer.training.settings import Settings
 
 from .arguments import parse_settings
 

@@ -129,8 +129,13 @@ def list_audio_clips(
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
     )
-    measured = (columns[name] for name in ("duration_s", "sampling_rate", "labels", "split"))
-    report.count_rejected(rejected).measure(*measured, all_labels=listing.labels)
+    report.count_rejected(rejected).measure(
+        durations_s=columns["duration_s"],
+        sampling_rates=columns["sampling_rate"],
+        labels=columns["labels"],
+        splits=columns["split"],
+        all_labels=listing.labels,
+    )
     return AudioClips(
         dataset=Dataset.from_dict(columns, features=FEATURES),
         labels=list(listing.labels),

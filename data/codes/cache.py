@@ -38,7 +38,7 @@ def encode_listing(
     """Encode every clip of a data set, or open what was encoded before.
 
     Codes are kept in a folder of `cache_dir` whose name depends on the clips (names, labels, sizes and times of the
-    files), the weights of the codec, and the settings; if any of them changes, the data set is encoded anew. A run
+    files), the weights of the codec, and the settings; if any of them changes, the data set is encoded again. A run
     that is killed loses only the shard that is open, see [`encode_shards`]. Several processes (`accelerate launch`)
     divide the shards among themselves; all of them must see `cache_dir`.
 
@@ -50,7 +50,7 @@ def encode_listing(
         cache_dir (`str` or `Path`, *optional*): Defaults to `audioformer/codes` in the Hugging Face home folder.
         reading ([`ReadingSettings`], *optional*): How audio is read; by default, long clips become windows of 10 s,
             and silence is left out.
-        num_codebooks (`int`, defaults to 4): Number of codebooks to keep, from the first on.
+        num_codebooks (`int`, defaults to 4): Number of codebooks to keep, starting with the first.
         max_rejected_share (`float`, defaults to 0.01): Share of the clips that may be unreadable, in [0, 1].
         clips_per_shard (`int`, defaults to 500): Clips per file.
         progress (`bool`, defaults to `True`): Whether to show a progress bar.

@@ -45,6 +45,7 @@ class CodeColumn(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.indices)
 
+    # A `Sequence` also takes slices, which nothing here needs.
     def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
         position = self.indices[index]
         number = int(np.searchsorted(self._starts, position, side="right")) - 1

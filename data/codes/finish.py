@@ -64,10 +64,10 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         raise ValueError(f"None of the {num_listed} clips was encoded: {folder / REJECTED} says why.")
 
     table = pa.concat_tables([pq.read_table(file, columns=REPORT_COLUMNS).replace_schema_metadata() for file in files])
-    columns = [table[name].to_pylist() for name in REPORT_COLUMNS]
+    columns = {name: table[name].to_pylist() for name in REPORT_COLUMNS}
     labels = shards.labels
     if labels is None:
-        labels = sorted({label for clip in columns[REPORT_COLUMNS.index("labels")] for label in clip})
+        labels = sorted({label for clip in columns["labels"] for label in clip})
     report = DataReport(
         source=shards.name,
         layout=shards.layout,
@@ -77,7 +77,13 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
     )
-    report.count_rejected(rejected).measure(*columns, all_labels=labels)
+    report.count_rejected(rejected).measure(
+        durations_s=columns["duration_s"],
+        sampling_rates=columns["sampling_rate"],
+        labels=columns["labels"],
+        splits=columns["split"],
+        all_labels=labels,
+    )
     statistics = CodeStatistics.of_counts([part.code_counts for part in parts])
     manifest: dict[str, Any] = {
         "format": "audioformer codes 1",

@@ -1,4 +1,4 @@
-"""What decides which codes come out, apart from the audio and the codec."""
+"""Settings that determine the codes, apart from the audio and the codec."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ class EncodingSettings(ReadingSettings):
     """How clips become codes: how their audio is read ([`ReadingSettings`]), and what is kept of it.
 
     Args:
-        num_codebooks (`int`, defaults to 4): Number of codebooks to keep, from the first on.
+        num_codebooks (`int`, defaults to 4): Number of codebooks to keep, starting with the first.
         max_rejected_share (`float`, defaults to 0.01): Share of the clips that may be unreadable or empty, in [0, 1].
         clips_per_shard (`int`, defaults to 500): Clips per file.
 
@@ -32,9 +32,9 @@ class EncodingSettings(ReadingSettings):
             raise ValueError(f"`max_rejected_share` must be in [0, 1], got {self.max_rejected_share}.")
 
     def to_stored(self) -> dict[str, Any]:
-        """Settings under the names, and in the order, that files of codes have had from the first version on.
+        """Settings under the names and in the order that files of codes have used since the first version.
 
-        Names of cache folders and the check of a folder that was begun depend on both.
+        Names of cache folders and the check of a folder that was started depend on both.
         """
         return {
             "num_codebooks": self.num_codebooks,

@@ -33,6 +33,7 @@ class DatasetClips(Sequence[ListedClip]):
     def __len__(self) -> int:
         return len(self.dataset)
 
+    # A `Sequence` also takes slices, which nothing here needs.
     def __getitem__(self, index: int) -> ListedClip:  # type: ignore[override]
         row = self.dataset[int(index)]
         name = row.get("id")

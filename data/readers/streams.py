@@ -94,13 +94,15 @@ class _Stream:
         inner = getattr(feature, "feature", feature) if several else feature
         names = list(inner.names) if isinstance(inner, ClassLabel) else None
         # Tar shards are files and have no splits.
-        return cls(None if is_tar else split, dataset, audio_columns, found and found.split("."), names, several)
+        split_name = None if is_tar else split
+        label_path = None if found is None else found.split(".")
+        return cls(split_name, dataset, audio_columns, label_path, names, several)
 
     def clips(self, index: int) -> Iterator[ListedClip]:
         """Iterate over the clips of one shard."""
         shard = self.dataset.shard(num_shards=self.dataset.num_shards, index=index)
         for position, row in enumerate(shard):
-            audio = next((row[name] for name in self.audio_columns if row[name] is not None), {})
+            audio: dict[str, Any] = next((row[name] for name in self.audio_columns if row[name] is not None), {})
             yield ListedClip(self._name(row, index, position), audio, self._labels(row), split=self.split)
 
     def _name(self, row: Mapping[str, Any], index: int, position: int) -> str:

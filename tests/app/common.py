@@ -80,8 +80,8 @@ def running_page(command: Sequence[str], **options) -> Iterator[tuple[str, subpr
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, **options)
     try:
         line = process.stdout.readline()
-        assert "is listening at http://" in line, line
-        yield line.split(" is listening at ")[1].split()[0], process
+        assert "The page is at http://" in line, line
+        yield line.split(" is at ")[1].split()[0], process
     finally:
         process.terminate()
         process.communicate(timeout=30)

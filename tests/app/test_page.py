@@ -92,7 +92,7 @@ def test_the_name_of_a_file_is_text_and_not_markup(classifier, tmp_path):
     file.write_text("no sound")
     message = rendered(app_page.show(str(file), classifier)[0])
     assert "<img" not in message and "<strong>" not in message and "<a " not in message and "<s>" not in message
-    assert "**x**`y` [z](w) &lt;img src=x onerror=alert(1)&gt; ~~a~~ $$b$$ #1.wav is not a sound" in message
+    assert "**x**`y` [z](w) &lt;img src=x onerror=alert(1)&gt; ~~a~~ $$b$$ #1.wav cannot be read as sound" in message
 
 
 def test_the_waveform_is_drawn_between_its_extremes():

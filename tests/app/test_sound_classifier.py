@@ -109,7 +109,7 @@ def test_a_blip_is_classified(classifier, tmp_path, samples):
 def test_what_is_no_classifier_is_refused(tmp_path):
     config = AudioFormerConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     AudioFormerForMaskedLM(config).save_pretrained(tmp_path / "pretrained")
-    with pytest.raises(ValueError, match="must be a classifier, it is a AudioFormerForMaskedLM"):
+    with pytest.raises(ValueError, match="must be a classifier, not AudioFormerForMaskedLM"):
         SoundClassifier(str(tmp_path / "pretrained"))
     with pytest.raises(ValueError, match="is of the model type 'encodec'; known model families are audioformer"):
         SoundClassifier(str(TINY_CODEC))

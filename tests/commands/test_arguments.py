@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from audioformer.commands.arguments import SettingsParser, parse_settings
-from audioformer.training.families import families, recipe_folders
+from audioformer.training.families import Settings, families, recipe_folders
 from audioformer.training.recipes import RecipeError, available_recipes
 from audioformer.training.recipes import load_recipe as load
-from audioformer.training.settings import Settings, check_values, fields_of, groups_of
+from audioformer.training.settings import check_values, fields_of, groups_of
 
 FOLDERS = recipe_folders()
 RECIPES = available_recipes(FOLDERS)

@@ -84,7 +84,7 @@ def test_given_sizes_are_checked(case):
     model, _, (rate, _, codebook_size, _, _) = case
     with pytest.raises(ValueError, match=f"works at {rate} Hz, the extractor at 16000 Hz"):
         AudioFormerFeatureExtractor(codec=model, sampling_rate=16000)
-    with pytest.raises(ValueError, match=f"{codebook_size} entries per codebook, expected are 1024"):
+    with pytest.raises(ValueError, match=f"{codebook_size} entries per codebook, but 1024 are expected"):
         AudioFormerFeatureExtractor(codec=model, codebook_size=1024)
 
 

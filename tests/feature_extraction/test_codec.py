@@ -26,7 +26,7 @@ def test_untrained_later_codebook_matters_only_if_used():
     ("config", "message"),
     [
         ({"sampling_rate": 16000}, "works at 16000 Hz, the extractor at 24000 Hz"),
-        ({"codebook_size": 512}, "512 entries per codebook, expected are 1024"),
+        ({"codebook_size": 512}, "512 entries per codebook, but 1024 are expected"),
         ({"use_causal_conv": False}, "use_causal_conv=False"),
         ({"norm_type": "time_group_norm"}, "norm_type='time_group_norm'"),
         ({"pad_mode": "constant"}, "pad_mode='constant'"),

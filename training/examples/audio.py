@@ -5,7 +5,7 @@ whole batch at once.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +14,13 @@ from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedMod
 
 from audioformer.data.audio.clips import AudioClips, list_audio_clips
 from audioformer.data.audio.windows import ReadingSettings
+from audioformer.data.clips import ClipSplits
 from audioformer.data.readers import read_listing
 from audioformer.evaluation import build_compute_metrics
 
+from ..arguments import DataArguments
+from ..families import CheckLabels, Settings
 from ..trainers import ClassificationTrainer
-
-if TYPE_CHECKING:
-    from ..arguments import DataArguments
-    from ..clip_splits import ClipSplits
-    from ..families import CheckLabels
-    from ..settings import Settings
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
@@ -85,7 +82,7 @@ class AudioExampleSource:
     def __init__(self, extractor_class: type[FeatureExtractionMixin]) -> None:
         self.extractor_class = extractor_class
 
-    def open_extractor(self, settings: "Settings") -> Any:
+    def open_extractor(self, settings: Settings) -> Any:
         """The extractor of the model that the run starts from, or one with the defaults."""
         model = settings.model
         if model.model is None:
@@ -93,7 +90,7 @@ class AudioExampleSource:
         return self.extractor_class.from_pretrained(model.model, revision=model.model_revision or "main")
 
     def open_clips(
-        self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: "CheckLabels | None"
+        self, settings: Settings, extractor: Any, *, test_source: bool, check_labels: CheckLabels | None
     ) -> AudioClips:
         """List the clips of the data; only the headers of files are read.
 
@@ -118,13 +115,13 @@ class AudioExampleSource:
         return list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
 
     def examples(
-        self, settings: "Settings", clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool
+        self, settings: Settings, clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool
     ) -> AudioExamples:
         """Clips as waveforms."""
         return AudioExamples(clips, extractor.sampling_rate, labels)
 
     def trainer(
-        self, settings: "Settings", model: PreTrainedModel, extractor: Any, splits: "ClipSplits[AudioClips] | None"
+        self, settings: Settings, model: PreTrainedModel, extractor: Any, splits: ClipSplits[AudioClips] | None
     ) -> ClassificationTrainer:
         """A `ClassificationTrainer` on the splits of a run; without splits, one that only evaluates."""
         data_sets: dict[str, Any] = {}
@@ -139,6 +136,6 @@ class AudioExampleSource:
         )
 
 
-def reading_settings(data: "DataArguments") -> ReadingSettings:
+def reading_settings(data: DataArguments) -> ReadingSettings:
     """How the clips of a run are read."""
     return ReadingSettings(max_length_s=data.max_length_s, long_files=data.long_files, keep_silent=data.keep_silent)

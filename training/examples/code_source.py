@@ -1,12 +1,13 @@
 """The examples of AudioFormer: codes from shards, encoded on first use."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from accelerate import PartialState
 from transformers import PreTrainedConfig
 
+from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.encoded import EncodedClips, load_codes
 from audioformer.data.readers import read_listing
@@ -16,32 +17,28 @@ from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
+from ..families import CheckLabels, Settings
 from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from ..trainers.multi_positive import check_source_of_positives
 from ..trainers.teachers import build_positives, load_teachers
 from .audio import reading_settings
 from .codes import CodeExamples
 
-if TYPE_CHECKING:
-    from ..clip_splits import ClipSplits
-    from ..families import CheckLabels
-    from ..settings import Settings
-
 
 class CodeExampleSource:
     """How listed clips become sequences of codes: encoded once, all codebooks, into shards that every run reads."""
 
-    def open_extractor(self, settings: "Settings") -> AudioFormerFeatureExtractor:
+    def open_extractor(self, settings: Settings) -> AudioFormerFeatureExtractor:
         """The extractor of the codebook that the settings name, else of the model's own, else of codebook 0."""
         return open_extractor(settings, settings.options.codebook)
 
     def open_clips(
         self,
-        settings: "Settings",
+        settings: Settings,
         extractor: AudioFormerFeatureExtractor,
         *,
         test_source: bool,
-        check_labels: "CheckLabels | None",
+        check_labels: CheckLabels | None,
     ) -> EncodedClips:
         """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
 
@@ -80,7 +77,7 @@ class CodeExampleSource:
 
     def examples(
         self,
-        settings: "Settings",
+        settings: Settings,
         clips: EncodedClips,
         extractor: AudioFormerFeatureExtractor,
         config: PreTrainedConfig,
@@ -93,10 +90,10 @@ class CodeExampleSource:
 
     def trainer(
         self,
-        settings: "Settings",
+        settings: Settings,
         model: AudioFormerForAudioClassification,
         extractor: AudioFormerFeatureExtractor,
-        splits: "ClipSplits[EncodedClips] | None",
+        splits: ClipSplits[EncodedClips] | None,
     ) -> AudioFormerClassificationTrainer:
         """The trainer of FT1 or FT2 on the splits of a run; without splits, one that only evaluates."""
         arguments, config = settings.training, model.config
@@ -131,7 +128,7 @@ class CodeExampleSource:
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
 
 
-def open_extractor(settings: "Settings", codebook: int | None = None) -> AudioFormerFeatureExtractor:
+def open_extractor(settings: Settings, codebook: int | None = None) -> AudioFormerFeatureExtractor:
     """The extractor of one codebook, with the requested codec, else the model's own, else the bundled tiny one.
 
     Args:

@@ -21,8 +21,8 @@ from ..classifiers import fresh_config
 from ..clip_splits import ClipSplits, open_clip_splits
 from ..examples.code_source import open_extractor
 from ..examples.codes import CodeExamples
+from ..families import Settings
 from ..outputs import check_output, checkpoint_to_resume, peak_memory_gb, save_run
-from ..settings import Settings
 from ..trainers import AudioFormerMLMTrainer
 
 

@@ -1,13 +1,17 @@
 """Callbacks of the trainers: the epoch of samplers and data sets, and early stopping across a resume."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-if TYPE_CHECKING:
-    from .base import AudioTrainer
+
+class FollowsEpochs(Protocol):
+    """A trainer whose sampler and training data set depend on the epoch."""
+
+    epoch_sampler: Any
+    train_dataset: Any
 
 
 class EpochCallback(TrainerCallback):
@@ -17,10 +21,10 @@ class EpochCallback(TrainerCallback):
     batches have been skipped on several processes (`DataLoaderShard.set_epoch` of accelerate 1.15).
 
     Args:
-        trainer ([`AudioTrainer`]): Its `epoch_sampler` and `train_dataset` are told.
+        trainer ([`FollowsEpochs`]): Its `epoch_sampler` and `train_dataset` are told.
     """
 
-    def __init__(self, trainer: "AudioTrainer") -> None:
+    def __init__(self, trainer: FollowsEpochs) -> None:
         self.trainer = trainer
 
     def on_epoch_begin(

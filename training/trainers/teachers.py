@@ -215,7 +215,9 @@ def _key(teachers: Sequence[AudioFormerModel], clips: Iterable[tuple[str, np.nda
         digest.update(len(text).to_bytes(8, "little") + text + content)
 
     for teacher in teachers:
-        add({field: getattr(teacher.config, field) for field in FORWARD_SETTINGS})
+        # `codebook` was called `codebooks` when the first files were written; they keep their names.
+        settings = {field: getattr(teacher.config, field) for field in FORWARD_SETTINGS}
+        add({"codebooks" if field == "codebook" else field: value for field, value in settings.items()})
         for name, weight in sorted(teacher.state_dict().items()):
             add([name, list(weight.shape)], weight.detach().cpu().contiguous().numpy().tobytes())
     add(codec_fingerprint)

@@ -21,7 +21,7 @@ from audioformer.training import (
     AudioFormerMLMTrainer,
     AudioFormerTrainingArguments,
     CodeExamples,
-    Settings,
+    create_settings,
 )
 from audioformer.training.classifiers import classifier_to_train
 
@@ -101,7 +101,7 @@ def test_pretraining_restores_what_can_be_known_and_fine_tuning_tells_the_classe
     assert loss < np.log(8) - 0.3, loss
     pretraining.save_model(str(tmp_path / "C1"))
 
-    settings = Settings.create("finetune", model=tmp_path / "C1", output_dir=tmp_path / "ft1")
+    settings = create_settings("finetune", model=tmp_path / "C1", output_dir=tmp_path / "ft1")
     extractor = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=0)
     arguments = training_arguments(
         tmp_path, num_train_epochs=10, learning_rate=1e-3, per_device_train_batch_size=16, seed=0
