@@ -115,9 +115,9 @@ def run(
     majority, by_counts = baseline_accuracies(settings, extractor)
 
     print(f"\n4. Accuracy on the {len(test)} held-out clips")
-    print(f"   always the most frequent class   {majority:6.1%}")
-    print(f"   counts of codes, linear      {by_counts:6.1%}")
-    print(f"   AudioFormer                  {summary.value:6.1%}")
+    print(f"   always the most frequent class  {majority:6.1%}")
+    print(f"   counts of codes, linear         {by_counts:6.1%}")
+    print(f"   AudioFormer                     {summary.value:6.1%}")
 
     print("\n5. Load it through pipeline and classify a file")
     example = test[len(test) // 2]

@@ -31,8 +31,8 @@ def test_the_accuracy_is_that_of_the_saved_model_on_the_held_out_files(demonstra
     answers = [next(iter(classify_file(file, classifier).scores)) for file in files]
     assert len(files) == 8 and len({file.parent.name for file in files}) == 8
     assert accuracy == np.mean([answer == file.parent.name for answer, file in zip(answers, files, strict=True)])
-    assert f"AudioFormer                  {accuracy:6.1%}" in printed
-    assert "always the most frequent class    12.5%" in printed
+    assert f"AudioFormer                     {accuracy:6.1%}" in printed
+    assert "always the most frequent class   12.5%" in printed
 
 
 @pytest.mark.slow
