@@ -19,6 +19,7 @@ from audioformer.registration import register_auto_classes
 
 from ..feature_extraction.common import assert_same_codes, make_clip, make_codec, make_mimi
 from ..modeling_audioformer.common import pad_row, random_ids, tiny_config
+from ..shared import make_once
 
 pytestmark = pytest.mark.usefixtures("onnx_packages")
 
@@ -41,11 +42,14 @@ def model() -> AudioFormerForAudioClassification:
 
 @pytest.fixture(scope="module")
 def classifier(model, tmp_path_factory, onnx_packages) -> Path:
-    file = tmp_path_factory.mktemp("classifier") / "model.onnx"
-    report = onnx_export.export_classifier(model, file)
-    assert report.file == file and "(batch, 3), calibrated" in report.signature
-    assert model.training and model.config._attn_implementation == "sdpa"
-    return file
+    def export(folder: Path) -> None:
+        (folder / "classifier").mkdir()
+        file = folder / "classifier" / "model.onnx"
+        report = onnx_export.export_classifier(model, file)
+        assert report.file == file and "(batch, 3), calibrated" in report.signature
+        assert model.training and model.config._attn_implementation == "sdpa"
+
+    return make_once(tmp_path_factory, "onnx-classifier", export) / "classifier" / "model.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +59,13 @@ def codec():
 
 @pytest.fixture(scope="module")
 def encoder(codec, tmp_path_factory, onnx_packages) -> Path:
-    file = tmp_path_factory.mktemp("encoder") / "codec_encoder.onnx"
-    extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 1, 2, 3])
-    report = onnx_export.export_codec_encoder(extractor, file)
-    assert set(report.seconds) == {"EncodecModel", "AudioFormerFeatureExtractor", "onnxruntime"}
-    return file
+    def export(folder: Path) -> None:
+        (folder / "encoder").mkdir()
+        extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 1, 2, 3])
+        report = onnx_export.export_codec_encoder(extractor, folder / "encoder" / "codec_encoder.onnx")
+        assert set(report.seconds) == {"EncodecModel", "AudioFormerFeatureExtractor", "onnxruntime"}
+
+    return make_once(tmp_path_factory, "onnx-encoder", export) / "encoder" / "codec_encoder.onnx"
 
 
 @pytest.mark.parametrize("batch, length", [(1, 2), (1, 31), (4, 5), (3, 333)])
@@ -157,19 +163,18 @@ def test_only_encodec_can_be_exported(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_gives_what_pipeline_gives(tmp_path, capsys):
-    assert run_command(["--onnx", "--output", str(tmp_path / "onnx")]) == 0
-    printed = capsys.readouterr().out
+def test_the_command_gives_what_pipeline_gives(exported_tiny):
+    printed = (exported_tiny / "printed.txt").read_text()
     # Where two codebook entries tie, rounding decides: three frames may differ on any machine.
     (equal,) = re.findall(r"codes equal to PyTorch's in (\d+) of 3106 frames", printed)
     assert "model.onnx" in printed and int(equal) >= 3103
     assert printed.count("onnxruntime ") == 2 and printed.count(" ms") == 5
 
     clip = make_clip(60000)
-    codes = open_session(tmp_path / "onnx/codec_encoder.onnx").run(None, {"waveform": clip[None]})[0]
+    codes = open_session(exported_tiny / "onnx/codec_encoder.onnx").run(None, {"waveform": clip[None]})[0]
     ids = np.concatenate([[0], codes[0, :, 0] + 3, [2]])[None]
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-    logits = open_session(tmp_path / "onnx/model.onnx").run(None, inputs)[0][0]
+    logits = open_session(exported_tiny / "onnx/model.onnx").run(None, inputs)[0][0]
     scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 
     classify = pipeline("audio-classification", model=str(TINY_ESC10), device="cpu")

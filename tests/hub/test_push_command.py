@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,34 @@ from .server import TOKEN, HubServer
 SETTINGS = ("config.json", "preprocessor_config.json")
 PUSH = "import sys\nfrom audioformer.cli import main\nsys.exit(main(['push', *sys.argv[1:]]))"
 
+# Several commands in one process: importing torch takes longer than pushing.
+PUSH_ALL = """
+import contextlib
+import io
+import json
+import sys
+from audioformer.cli import main
+
+results = {}
+for name, flags in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+        status = main(["push", *flags])
+    results[name] = {"status": status, "output": output.getvalue(), "errors": errors.getvalue()}
+print(json.dumps(results))
+"""
+
 CLASSIFY = """
 import json
+import sys
 import numpy as np
 from transformers import pipeline
 
-classifier = pipeline("audio-classification", model="tester/sounds", trust_remote_code=True)
 waveform = (0.1 * np.random.default_rng(1).standard_normal(8000)).astype(np.float32)
-print(json.dumps(classifier({"raw": waveform, "sampling_rate": 24000})))
+answers = {}
+for repository in sys.argv[1:]:
+    classifier = pipeline("audio-classification", model=repository, trust_remote_code=True)
+    answers[repository] = classifier({"raw": waveform, "sampling_rate": 24000})
+print(json.dumps(answers))
 """
 
 
@@ -55,46 +76,101 @@ def finetuned(tmp_path_factory) -> Path:
     return root / "run"
 
 
-@pytest.mark.slow
-def test_a_model_is_pushed_with_its_card_and_answers_by_id(server: HubServer, finetuned, tmp_path):
-    refused = run_client(PUSH, str(finetuned), "tester/sounds", server=server, home=tmp_path / "push", token=TOKEN)
-    assert refused.returncode == 1 and "states no licence" in refused.stderr and "Traceback" not in refused.stderr
-    assert ("models", "tester/sounds") not in server.repositories
+def make_leaking(finetuned: Path, folder: Path) -> Path:
+    shutil.copytree(finetuned, folder)
+    (folder / "optimizer.pt").write_bytes(b"\x80\x04anything")
+    (folder / "notes.md").write_text("data in /home/ann/sounds, token hf_" + "aB3" * 12)
+    return folder
 
-    flags = ["--license", "cc-by-4.0", "--private"]
-    pushed = run_client(
-        PUSH, str(finetuned), "tester/sounds", *flags, server=server, home=tmp_path / "push", token=TOKEN
-    )
-    assert pushed.returncode == 0, pushed.stderr
+
+def make_tiny(folder: Path) -> Path:
+    """The bundled classifier, which has no code of its own."""
+    return shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+
+
+def make_cluttered(folder: Path) -> Path:
+    shutil.copytree(TINY_ESC10, folder)
+    AudioFormerFeatureExtractor.from_pretrained(folder).save_pretrained(folder)
+    AudioFormerForAudioClassification.from_pretrained(folder).save_pretrained(folder)
+    # Leftovers, folders of tools at any depth, and names that a pattern could take for something else.
+    for name in (
+        *("checkpoint-3/optimizer.pt", "trainer_state.json", "predictions.npz", "runs/events", ".unfinished-a-1-x"),
+        *(".git/config", "codec/.git/config", "codec/.cache/huggingface/x", "onnx/__pycache__/x.pyc"),
+        *("notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("text")
+    return folder
+
+
+@dataclass
+class Push:
+    """One run of `audioformer push`: the folder, what was in it before, and what the command did."""
+
+    folder: Path
+    before: dict[str, bytes]
+    status: int
+    output: str
+    errors: str
+
+
+@pytest.fixture(scope="module")
+def pushes(server: HubServer, finetuned, tmp_path_factory) -> dict[str, Push]:
+    """Every push by a user who is logged in, by the name of its repository."""
+    root = tmp_path_factory.mktemp("pushes")
+    assert main(["encode", str(make_sounds(root / "sounds")), "--output", str(root / "codes")]) == 0
+    licensed = ["--license", "cc-by-4.0"]
+    wanted = {
+        "unlicensed": (finetuned, []),
+        "leak": (make_leaking(finetuned, root / "leak"), licensed),
+        "sounds": (finetuned, [*licensed, "--private"]),
+        "sounds-codes": (root / "codes", licensed),
+        "tiny": (make_tiny(root / "tiny"), []),
+        "list": (make_cluttered(root / "list"), []),
+    }
+    before = {name: contents(folder) for name, (folder, _) in wanted.items()}
+    flags = {name: [str(folder), f"tester/{name}", *more] for name, (folder, more) in wanted.items()}
+    done = ask_client(PUSH_ALL, json.dumps(flags), server=server, home=root / "home", token=TOKEN)
+    return {name: Push(wanted[name][0], before[name], **result) for name, result in done.items()}
+
+
+@pytest.fixture(scope="module")
+def answers(server: HubServer, pushes, tmp_path_factory) -> dict[str, list[dict]]:
+    """What classifiers that were pushed answer by id where the package is not installed."""
+    script, home = WITHOUT_THE_PACKAGE + CLASSIFY, tmp_path_factory.mktemp("load")
+    return ask_client(script, "tester/sounds", "tester/tiny", server=server, home=home, token=TOKEN)
+
+
+@pytest.mark.slow
+def test_a_model_without_a_licence_is_refused(server: HubServer, pushes):
+    refused = pushes["unlicensed"]
+    assert refused.status == 1 and "states no licence" in refused.errors and "Traceback" not in refused.errors
+    assert ("models", "tester/unlicensed") not in server.repositories
+
+
+@pytest.mark.slow
+def test_a_model_is_pushed_with_its_card_and_answers_by_id(server: HubServer, pushes, answers):
+    assert pushes["sounds"].status == 0, pushes["sounds"].errors
     repository = server.model("tester/sounds")
-    assert repository.head.sha in pushed.stdout
+    assert repository.private and repository.head.sha in pushes["sounds"].output
     files = {path for path in repository.head.files if path != ".gitattributes"}
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "codec/model.safetensors"} <= files
     assert {"README.md", "eval_results.json", "training.png", "classes.png", "modeling_audioformer.py"} <= files
     assert not any(path.startswith("checkpoint-") or path.endswith((".bin", ".pt", ".npz")) for path in files)
     card = ModelCard(repository.head.files["README.md"].content.decode())
     assert card.data.license == "cc-by-4.0" and 'model="tester/sounds"' in card.text
-
-    script = WITHOUT_THE_PACKAGE + CLASSIFY
-    answer = ask_client(script, server=server, home=tmp_path / "load", token=TOKEN)
-    assert {entry["label"] for entry in answer} == {"tone", "noise"}
+    assert {entry["label"] for entry in answers["tester/sounds"]} == {"tone", "noise"}
 
 
 @pytest.mark.slow
-def test_what_must_not_be_published_stays_here(server: HubServer, finetuned, tmp_path):
-    (finetuned / "optimizer.pt").write_bytes(b"\x80\x04anything")
-    (finetuned / "notes.md").write_text("data in /home/ann/sounds, token hf_" + "aB3" * 12)
-    flags = ["tester/leak", "--license", "cc-by-4.0"]
-    done = run_client(PUSH, str(finetuned), *flags, server=server, home=tmp_path, token=TOKEN)
-    (finetuned / "optimizer.pt").unlink()
-    (finetuned / "notes.md").unlink()
-    assert done.returncode == 1 and ("models", "tester/leak") not in server.repositories
+def test_what_must_not_be_published_stays_here(server: HubServer, pushes):
+    assert pushes["leak"].status == 1 and ("models", "tester/leak") not in server.repositories
     for finding in (
         "optimizer.pt is a pickle",
         "notes.md contains paths of this machine",
         "notes.md contains what looks like a",
     ):
-        assert finding in done.stderr
+        assert finding in pushes["leak"].errors
 
 
 @pytest.mark.slow
@@ -106,12 +182,8 @@ def test_without_a_token_the_hub_says_so(server: HubServer, finetuned, tmp_path)
 
 
 @pytest.mark.slow
-def test_codes_become_a_data_set(server: HubServer, tmp_path):
-    codes = tmp_path / "codes"
-    assert main(["encode", str(make_sounds(tmp_path / "sounds")), "--output", str(codes)]) == 0
-    flags = ["tester/sounds-codes", "--license", "cc-by-4.0"]
-    done = run_client(PUSH, str(codes), *flags, server=server, home=tmp_path / "push", token=TOKEN)
-    assert done.returncode == 0, done.stderr
+def test_codes_become_a_data_set(server: HubServer, pushes):
+    assert pushes["sounds-codes"].status == 0, pushes["sounds-codes"].errors
     files = server.repositories["datasets", "tester/sounds-codes"].head.files
     assert {"codes-00000-0000.parquet", "codes.json", "README.md", "dataset_info.json"} <= set(files)
     assert b"license: cc-by-4.0" in files["README.md"].content
@@ -141,10 +213,7 @@ def test_a_folder_of_rows_is_no_model(tmp_path):
 
 @pytest.fixture
 def tiny(tmp_path) -> Path:
-    """The bundled classifier, which has no code of its own."""
-    folder = tmp_path / "tiny"
-    shutil.copytree(TINY_ESC10, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
-    return folder
+    return make_tiny(tmp_path / "tiny")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -157,25 +226,22 @@ def published(server: HubServer, repo_id: str, repo_type: str = "models") -> dic
 
 
 @pytest.mark.slow
-def test_code_that_is_missing_is_saved_into_a_copy(server: HubServer, tiny, tmp_path):
+def test_code_that_is_missing_is_saved_into_a_copy(server: HubServer, pushes, answers, tiny):
     assert lacks_code(tiny)
-    before = contents(tiny)
-    done = run_client(PUSH, str(tiny), "tester/tiny", server=server, home=tmp_path / "push", token=TOKEN)
-    assert done.returncode == 0, done.stderr
-    assert contents(tiny) == before
+    push = pushes["tiny"]
+    assert push.status == 0, push.errors
+    assert contents(push.folder) == push.before
     files = published(server, "tester/tiny")
     code = {name for name in files if name.endswith(".py")}
     # The code and its names in the settings were added, nothing else changed.
     assert code == set(CODE)
     assert {name: content for name, content in files.items() if name not in {*code, *SETTINGS}} == {
-        name: content for name, content in before.items() if name not in SETTINGS
+        name: content for name, content in push.before.items() if name not in SETTINGS
     }
     for name in SETTINGS:
         settings = json.loads(files[name])
-        assert settings.pop("auto_map") and settings == json.loads(before[name]), name
-
-    script = WITHOUT_THE_PACKAGE + CLASSIFY.replace("tester/sounds", "tester/tiny")
-    answer = ask_client(script, server=server, home=tmp_path / "load", token=TOKEN)
+        assert settings.pop("auto_map") and settings == json.loads(push.before[name]), name
+    answer = answers["tester/tiny"]
     assert len(answer) == 10 and {"score", "label"} <= set(answer[0])
 
 
@@ -197,23 +263,11 @@ def test_code_of_an_unknown_model_cannot_be_saved(tiny):
 
 
 @pytest.mark.slow
-def test_the_files_that_were_checked_are_the_files_of_the_repository(server: HubServer, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(TINY_ESC10, folder)
-    AudioFormerFeatureExtractor.from_pretrained(folder).save_pretrained(folder)
-    AudioFormerForAudioClassification.from_pretrained(folder).save_pretrained(folder)
-    # Leftovers, folders of tools at any depth, and names that a pattern could take for something else.
-    for name in (
-        *("checkpoint-3/optimizer.pt", "trainer_state.json", "predictions.npz", "runs/events", ".unfinished-a-1-x"),
-        *(".git/config", "codec/.git/config", "codec/.cache/huggingface/x", "onnx/__pycache__/x.pyc"),
-        *("notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"),
-    ):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("text")
-    checked = {path.relative_to(folder).as_posix() for path in files_to_upload(folder)}
-    done = run_client(PUSH, str(folder), "tester/list", server=server, home=tmp_path / "push", token=TOKEN)
-    assert done.returncode == 0, done.stderr
-    assert published(server, "tester/list") == {name: (folder / name).read_bytes() for name in checked}
+def test_the_files_that_were_checked_are_the_files_of_the_repository(server: HubServer, pushes):
+    push = pushes["list"]
+    checked = {path.relative_to(push.folder).as_posix() for path in files_to_upload(push.folder)}
+    assert push.status == 0, push.errors
+    assert published(server, "tester/list") == {name: push.before[name] for name in checked}
     assert {"notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"} <= checked
     assert not any(name.startswith(("checkpoint-", "runs/", ".git/", ".unfinished")) for name in checked)
     assert not any("/." in name and name != "docs/.gitkeep" for name in checked)
