@@ -34,7 +34,7 @@ def write_codes_card(folder: str | Path) -> None:
     card, picture = folder / CARD, folder / HISTOGRAM_PICTURE
     if card.is_file() and picture.is_file():
         return
-    manifest = read_manifest(folder)
+    manifest = read_codes_manifest(folder)
     if not picture.is_file():
         # Imported here because only drawing needs matplotlib.
         from .codes_figure import draw_codes_figure
@@ -44,7 +44,7 @@ def write_codes_card(folder: str | Path) -> None:
         write_whole(card, render_codes_card(manifest).save)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_codes_manifest(folder: Path) -> dict[str, Any]:
     """Read `codes.json`, and add what folders written by earlier versions do not record.
 
     Raises:
@@ -66,7 +66,7 @@ def render_codes_card(manifest: Mapping[str, Any], *, license: str | None = None
     """Render the card of a folder of codes.
 
     Args:
-        manifest (`Mapping[str, Any]`): From [`read_manifest`].
+        manifest (`Mapping[str, Any]`): From [`read_codes_manifest`].
         license (`str`, *optional*): Licence of the codes, an identifier of the Hub such as `"cc-by-4.0"`.
 
     Returns:

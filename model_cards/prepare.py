@@ -18,7 +18,7 @@ from audioformer.files import (
     write_whole,
 )
 
-from .codes_card import read_manifest, render_codes_card, write_codes_card
+from .codes_card import read_codes_manifest, render_codes_card, write_codes_card
 from .facts import CardFacts, PretrainedFacts, read_facts
 from .render import REPOSITORY, render_card
 
@@ -55,7 +55,7 @@ def _prepare_codes_card(folder: Path, license: str | None) -> None:
     write_codes_card(folder)
     if license is None:
         return
-    card, manifest = DatasetCard.load(folder / CARD), read_manifest(folder)
+    card, manifest = DatasetCard.load(folder / CARD), read_codes_manifest(folder)
     # Without a licence, the metadata state "other", which a user may have stated as well.
     rendered = {str(render_codes_card(manifest, license=stated)) for stated in (None, card.data.get("license"))}
     if str(card) in rendered:

@@ -10,7 +10,7 @@ import soundfile
 from huggingface_hub import DatasetCard
 
 from audioformer.cli import main
-from audioformer.model_cards.codes_card import read_manifest, render_codes_card, write_codes_card
+from audioformer.model_cards.codes_card import read_codes_manifest, render_codes_card, write_codes_card
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_many_writers_at_once_leave_one_whole_card(encoded, tmp_path):
 
 
 def test_the_licence_is_stated_or_asked_for(encoded):
-    manifest = read_manifest(encoded)
+    manifest = read_codes_manifest(encoded)
     without, stated = render_codes_card(manifest), render_codes_card(manifest, license="cc-by-4.0")
     assert without.data["license"] == "other" and "not stated yet" in without.text
     assert stated.data["license"] == "cc-by-4.0" and "Licence: cc-by-4.0." in stated.text

@@ -57,8 +57,8 @@ def load_teachers(
 
     Raises:
         ValueError: If there is no teacher; if a teacher is not an AudioFormer model, differs from the anchor in
-            `hidden_size`, `codebook_size`, `pad_token_id` or `code_offset`, or reads the codebook of the anchor or of
-            another teacher; or if a checkpoint lacks weights of the encoder.
+            `hidden_size` or `codebook_size`, or reads the codebook of the anchor or of another teacher; or if a
+            checkpoint lacks weights of the encoder.
     """
     configs = [_config(teacher) for teacher in teachers]
     names = [_name(teacher) for teacher in teachers]
