@@ -76,8 +76,9 @@ def add_start_flags(section: Any) -> None:
     section.add_argument(
         "--family",
         metavar="NAME",
-        help="model family of a fresh model, where neither --model nor --recipe determines it (default: the first of "
-        f"{', '.join(family.name for family in families())})",
+        choices=[family.name for family in families()],
+        help="model family of a fresh model, where neither --model nor --recipe determines it (default: "
+        f"{families()[0].name})",
     )
     section.add_argument("-h", "--help", action="store_true", help="this text")
     section.add_argument("--help-all", action="store_true", help="every setting, including all of the Trainer")
@@ -107,7 +108,8 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
         first, family = argparse.Namespace(help=True, help_all="--help-all" in arguments), families()[0]
     parser = SettingsParser(command, description, family, everything=first.help_all)
     if first.help or first.help_all:
-        parser.exit(0, parser.format_help())
+        parser.print_help()
+        parser.exit()
     namespace, unknown = parser.parse_known_args(arguments)
     given = vars(namespace)
     try:
@@ -194,7 +196,8 @@ def _metavar(hint: Any) -> str:
 
 def _help(entry: dataclasses.Field, hint: Any) -> str:
     text = re.sub(r"\s+", " ", entry.metadata.get("help", "")).strip()
-    text = text.replace("%(default)s", "").replace("%", "%%").rstrip(".")
+    # The texts of transformers are escaped for argparse already, ours are not.
+    text = text.replace("%(default)s", "").replace("%%", "%").replace("%", "%%").rstrip(".")
     text = text[:1].lower() + text[1:] if text[:2].lower() == text[:2] or text[1:2].islower() else text
     default = entry.default
     if default in (None, dataclasses.MISSING) or "default" in text:

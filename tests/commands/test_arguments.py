@@ -15,7 +15,7 @@ from audioformer.training.settings import check_values, fields_of, groups_of
 FOLDERS = recipe_folders()
 RECIPES = available_recipes(FOLDERS)
 COMMAND_OF = {name: "pretrain" if "pretrain" in name else "finetune" for name in RECIPES}
-(FAMILY,) = families()
+FAMILY = families()[0]
 OFF = {"mixup_alpha": 0.0, "label_smoothing_factor": 0.0, "layer_wise_lr_decay": None, "crop_frames": None}
 
 
@@ -162,6 +162,14 @@ def test_help_is_short_and_has_what_the_command_takes(command):
     assert "--hub-token" not in text and "--max-rejected-share" in text or command == "pretrain"
     everything = SettingsParser(command, "what it does", FAMILY, everything=True).format_help()
     assert len(everything) >= len(text)
+    assert "%%" not in everything
+
+
+def test_help_goes_to_standard_output(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_settings(["--help"], "finetune", "what it does")
+    printed = capsys.readouterr()
+    assert ended.value.code == 0 and "--learning-rate" in printed.out and not printed.err
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "evaluate"])
