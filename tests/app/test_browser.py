@@ -105,7 +105,11 @@ def test_a_long_file_has_labels_over_time_and_the_page_has_its_picture_taken(pag
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("text", "text.wav is not a sound"), ("nan", "nan.wav holds NaN"), ("empty", "empty.wav is an empty file")],
+    [
+        ("text", "text.wav cannot be read as sound"),
+        ("nan", "nan.wav holds NaN"),
+        ("empty", "empty.wav is an empty file"),
+    ],
 )
 def test_a_bad_file_gets_a_message(page, tmp_path, kind, message):
     upload(page, write_event(tmp_path / "knocks.wav"))
