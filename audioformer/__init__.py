@@ -4,10 +4,11 @@ Importing this package registers its classes with the Auto classes of `transform
 `AutoModel.from_pretrained`, `AutoFeatureExtractor.from_pretrained` and `pipeline("audio-classification")` know them.
 """
 
-import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy_names
 
 if TYPE_CHECKING:
     from .data.audio import load_audio
@@ -47,15 +48,7 @@ _MODULES = {
 }
 """Module of each public name, imported when the name is first used."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)
 
 
 def _is_command_line() -> bool:

@@ -1,7 +1,8 @@
 """Evaluation of classifiers: metrics with intervals, calibration, figures, and the summary of a run."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audioformer.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .calibration import Calibration, fit_calibration
@@ -40,12 +41,4 @@ __all__ = [
     "per_class_table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -73,6 +73,8 @@ PARTS = [
     "audioformer",
     "audioformer.modeling_audioformer",
     "audioformer.feature_extraction",
+    "audioformer.data",
+    "audioformer:load_audio",
     "audioformer.training",
     "audioformer.training.losses",
     "audioformer.evaluation",

@@ -1,7 +1,8 @@
 """Training of every model family: examples, losses, trainers, recipes, fine-tuning and evaluation."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from audioformer.lazy import lazy_names
 
 if TYPE_CHECKING:
     from .arguments import AudioTrainingArguments, DataArguments, ModelArguments
@@ -74,12 +75,4 @@ __all__ = [
     "register_family",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)
