@@ -5,7 +5,9 @@ VENV ?= .venv
 # Without a CUDA device this version takes a CPU build; override it for yours, e.g. `make demo TORCH=torch`.
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
-# Python compiles what it imports. Compiling every file of torch and transformers beforehand takes half a minute.
+# Python compiles what it imports, once. Compiling every file of torch and transformers beforehand takes half a minute;
+# compiling anew in every process, as this variable asks for, takes ten seconds each time.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install --no-compile
 
 .PHONY: demo test lint format benchmark clean
