@@ -94,11 +94,9 @@ def listing_fingerprint(listing: Listing) -> str:
             described = hashlib.sha256(clip.audio["bytes"]).hexdigest()
         elif clip.audio.get("array") is not None:
             described = (bytes(memoryview(clip.audio["array"]).cast("B")), clip.audio["sampling_rate"])
-        digest.update(
-            repr(
-                (clip.id, described, clip.labels, clip.split, clip.fold, clip.group, clip.start_s, clip.end_s)
-            ).encode()
-        )
+        text = repr((clip.id, described, clip.labels, clip.split, clip.fold, clip.group, clip.start_s, clip.end_s))
+        # File names need not be Unicode.
+        digest.update(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

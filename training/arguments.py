@@ -73,6 +73,11 @@ class DataArguments:
     max_rejected_share: float = setting(
         0.01, "Share of clips that may be unreadable before the run stops and lists them."
     )
+    max_missing_share: float | None = setting(
+        None,
+        "Share of the listed clips that may have no file (default: 0.01, and no class may lose all of its clips; any "
+        "number in AudioSet).",
+    )
     held_out_share: float = setting(
         0.1, "Share of the training clips, stratified by class, that selects the best checkpoint.", TRAIN
     )
@@ -85,6 +90,8 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         check_range("max_rejected_share", self.max_rejected_share, 0, 1)
+        if self.max_missing_share is not None:
+            check_range("max_missing_share", self.max_missing_share, 0, 1)
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
         if self.max_length_s <= 0:

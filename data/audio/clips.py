@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from ..clips import Clips
 from ..listing import ListedClip, Listing
 from ..rejections import UNREADABLE, Rejection, Rejections, relative_rejection
-from ..report import DataReport
+from ..report import SHOWN, DataReport
 from .reading import open_audio
 from .shortfall import find_shortfall
 from .windows import (
@@ -134,6 +134,7 @@ def list_audio_clips(
         listed=len(listing.clips) + len(listing.missing),
         found=len(columns["id"]),
         missing=len(listing.missing),
+        missing_names=listing.missing[:SHOWN],
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
     )

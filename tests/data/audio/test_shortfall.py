@@ -91,9 +91,8 @@ def test_everything_that_reads_says_what_is_missing(name, share):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         waveform, _ = load_audio(clip.audio)
-    assert "s of the 6.0 s that its header states" in str(said[-1].message) and f"a.{name.lower()}" in str(
-        said[-1].message
-    )
+    message = str(said[-1].message)
+    assert "s of the 6.0 s that its header states" in message and f"a.{name.lower()}" in message
     length_s = len(waveform) / RATE
     # Two frames of FLAC are a second here.
     assert abs(length_s - share * LENGTH_S) < 1.5
