@@ -12,10 +12,14 @@ from typing import Any, Literal
 import torch
 from transformers import TrainingArguments
 
+from audioformer.data.audio import ReadingSettings
+
 PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
 TRAIN = (PRETRAIN, FINETUNE)
 TEST = (FINETUNE, EVALUATE)
 ALL = (PRETRAIN, FINETUNE, EVALUATE)
+READING = ("max_length_s", "long_files", "keep_silent")
+"""Settings of how audio is read; codes that exist already were made with their own."""
 
 
 class SettingMetadata(dict[str, Any]):
@@ -94,8 +98,7 @@ class DataArguments:
             check_range("max_missing_share", self.max_missing_share, 0, 1)
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
-        if self.max_length_s <= 0:
-            raise ValueError(f"`max_length_s` must be more than 0 seconds, got {self.max_length_s}.")
+        ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files)
         check_at_least_one("max_train_clips", self.max_train_clips)
 
 

@@ -63,6 +63,8 @@ def read_clip(
         `tuple[list[ReadClip], int | None]`: What was read, and the first window of the next call if any are left. A
         file that ends before the length that its header states has an entry of its own that says so.
     """
+    if clip.error is not None:
+        return [ReadClip(clip.id, clip, rejection=make_rejection(clip, clip.id, UNREADABLE, clip.error))], None
     try:
         with open_audio(clip.audio) as audio:
             planned = plan_open_audio(clip, audio, settings)

@@ -17,7 +17,7 @@ AudioSource: TypeAlias = Any
 """A path (`str` or `os.PathLike`), a dict with `"array"` and `"sampling_rate"`, a dict with `"bytes"` or `"path"` (as
 `datasets` stores audio), or an open binary file."""
 
-_LONGEST_STATED_LENGTH = 1 << 40
+LONGEST_STATED_LENGTH = 1 << 40
 """libsndfile states a length above this for a file whose header does not say how long it is."""
 
 _SAMPLES_PER_BLOCK = 1 << 20
@@ -91,7 +91,7 @@ def open_audio(source: AudioSource) -> Iterator[OpenAudio]:
     with file:
         check_source_rate(file.samplerate, name)
         num_samples = file.frames
-        if num_samples >= _LONGEST_STATED_LENGTH:
+        if num_samples >= LONGEST_STATED_LENGTH:
             yield _MemoryAudio(_read_to_the_end(file, name), file.samplerate)
             return
         if not num_samples or file.format not in _FORMATS_WITH_CLAIMS:
@@ -100,7 +100,7 @@ def open_audio(source: AudioSource) -> Iterator[OpenAudio]:
         has_end = _has_sample(file, num_samples - 1)
     if not has_end:
         with _open(file_or_path) as file:
-            num_samples = _count_decodable(file)
+            num_samples = _count_decodable(file, file.frames)
     # Opened again: an MP3 that is read from its beginning after a jump differs in the last bits.
     with _open(file_or_path) as file:
         yield _FileAudio(file, name, num_samples)
@@ -199,7 +199,7 @@ class _SoundFile(soundfile.SoundFile):
     """Reads files of unknown length, too: soundfile seeks after every read, which libsndfile refuses for those."""
 
     def seekable(self) -> bool:
-        return self.frames < _LONGEST_STATED_LENGTH and super().seekable()
+        return self.frames < LONGEST_STATED_LENGTH and super().seekable()
 
 
 class _FileAudio:
@@ -247,12 +247,18 @@ def _has_sample(file: soundfile.SoundFile, position: int) -> bool:
         return False
 
 
-def _count_decodable(file: soundfile.SoundFile) -> int:
-    """Count the samples that can be decoded, at most as many as the header states."""
+def count_samples(path: str | os.PathLike[str], limit: int) -> int:
+    """Count the samples of a file that does not state its length; stops soon after `limit` of them."""
+    with _open(os.fspath(path)) as file:
+        return _count_decodable(file, limit)
+
+
+def _count_decodable(file: soundfile.SoundFile, limit: int) -> int:
+    """Count the samples that can be decoded, until there are `limit` of them."""
     num_samples = 0
     try:
         # Small pieces: of a piece with an error nothing is returned.
-        while num_samples < file.frames and (piece := len(file.read(_SAMPLES_PER_PROBE, dtype="float32"))):
+        while num_samples < limit and (piece := len(file.read(_SAMPLES_PER_PROBE, dtype="float32"))):
             num_samples += piece
     except soundfile.LibsndfileError:
         pass

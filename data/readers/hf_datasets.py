@@ -20,9 +20,8 @@ from .tables import WrongRows, shown, whole_number
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json", "state.json")) or any(
-        folder.glob("*.parquet")
-    )
+    names = ("dataset_info.json", "dataset_dict.json", "state.json")
+    return any((folder / name).is_file() for name in names) or bool(_parquet_files(folder))
 
 
 class DatasetClips(Sequence[ListedClip]):
@@ -143,9 +142,16 @@ def _check_labels(
     return labels
 
 
+def _parquet_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.parquet") if path.is_file()]
+
+
 def _load(source: str | Path) -> Dataset:
     folder = Path(source)
-    if folder.is_dir() and any(folder.glob("*.parquet")):
+    if folder.is_dir() and _parquet_files(folder):
+        special = [path.name for path in folder.glob("*.parquet") if not path.is_file()]
+        if special:
+            raise ValueError(f"{folder} must hold Parquet files, these are no files: {special}.")
         loaded: Any = load_dataset("parquet", data_dir=str(folder))
     elif folder.is_dir():
         loaded = load_from_disk(str(folder))
