@@ -236,7 +236,8 @@ def _open(file_or_path: Any) -> _SoundFile:
     """Open a file, or open it again."""
     if hasattr(file_or_path, "seek"):
         file_or_path.seek(0)
-    return _SoundFile(file_or_path)
+    # As bytes: file names need not be Unicode.
+    return _SoundFile(os.fsencode(file_or_path) if isinstance(file_or_path, str) else file_or_path)
 
 
 def _has_sample(file: soundfile.SoundFile, position: int) -> bool:

@@ -97,7 +97,7 @@ def test_everything_that_reads_says_what_is_missing(name, share):
     # Two frames of FLAC are a second here.
     assert abs(length_s - share * LENGTH_S) < 1.5
     # A remainder may be too short for a window of its own.
-    assume(length_s % 1 > 0.6)
+    assume(length_s % 1 > 0.51)
     reading = ReadingSettings(max_length_s=1.0)
     read, _ = read_clip(clip, RATE, reading)
     *windows, missing = read
