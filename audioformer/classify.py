@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from transformers import AudioClassificationPipeline
 
 from audioformer.data.audio import OpenAudio, ReadingSettings, open_audio, window_starts
-from audioformer.data.audio.reading import AudioSource, describe_source, resample
+from audioformer.data.audio.reading import AudioSource, describe_shortfall, describe_source, resample
 from audioformer.data.audio.windows import READING_ERRORS
 
 
@@ -38,12 +38,14 @@ class FileScores:
         duration_s (`float`): Length of the file in seconds.
         scores (`dict[str, float]`): Score of each label, highest first.
         windows (`list[WindowScores]`): Scores of each window.
+        shortfall (`str`, *optional*): How much of the file could be decoded, if its header states more.
     """
 
     path: str
     duration_s: float
     scores: dict[str, float]
     windows: list[WindowScores]
+    shortfall: str | None = None
 
 
 def read_windows(source: AudioSource, window_s: float, sampling_rate: int) -> Iterator[tuple[float, np.ndarray]]:
@@ -107,7 +109,7 @@ def classify_file(
         for label in scored[0].scores
     }
     ranked = dict(sorted(means.items(), key=lambda entry: -entry[1]))
-    return FileScores(name, windows.duration_s, ranked, scored)
+    return FileScores(name, windows.duration_s, ranked, scored, windows.shortfall)
 
 
 def sampling_rate_of(classifier: AudioClassificationPipeline) -> int:
@@ -125,12 +127,14 @@ class _Windows:
     """The windows of open audio.
 
     Attributes:
-        duration_s (`float`): Length of the audio in seconds: as its header states it, and once all windows were read,
-            as it is.
+        duration_s (`float`): Length of the audio in seconds: what can be decoded of it, and once all windows were
+            read, what was.
+        shortfall (`str`, *optional*): How much of the audio can be decoded, if its header states more.
     """
 
     def __init__(self, audio: OpenAudio, name: str, window_s: float, sampling_rate: int) -> None:
         self.audio, self.name, self.sampling_rate = audio, name, sampling_rate
+        self.shortfall = describe_shortfall(audio)
         rate = audio.sampling_rate
         self.window_length = max(1, round(window_s * rate))
         self.starts = window_starts(0, audio.num_samples, self.window_length, rate)

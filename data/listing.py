@@ -22,6 +22,7 @@ class ListedClip:
         group (`str`, *optional*): Shared by the clips of one recording or speaker; a group is never divided between
             training and testing.
         start_s, end_s (`float`, *optional*): The part of the file that is the clip, in seconds.
+        error (`str`, *optional*): Why there is no audio, of an entry that is damaged where it is listed.
     """
 
     id: str
@@ -32,6 +33,7 @@ class ListedClip:
     group: str | None = None
     start_s: float | None = None
     end_s: float | None = None
+    error: str | None = None
 
 
 @dataclass
@@ -88,17 +90,19 @@ def listing_fingerprint(listing: Listing) -> str:
     for clip in listing.clips:
         described: Any = clip.audio
         if isinstance(clip.audio, str):
-            stat = os.stat(clip.audio)
-            described = (clip.audio, stat.st_size, stat.st_mtime_ns)
+            try:
+                stat = os.stat(clip.audio)
+                described = (clip.audio, stat.st_size, stat.st_mtime_ns)
+            except (OSError, ValueError):
+                # It is rejected, with the reason, when it is to be read.
+                described = (clip.audio, None, None)
         elif clip.audio.get("bytes") is not None:
             described = hashlib.sha256(clip.audio["bytes"]).hexdigest()
         elif clip.audio.get("array") is not None:
             described = (bytes(memoryview(clip.audio["array"]).cast("B")), clip.audio["sampling_rate"])
-        digest.update(
-            repr(
-                (clip.id, described, clip.labels, clip.split, clip.fold, clip.group, clip.start_s, clip.end_s)
-            ).encode()
-        )
+        text = repr((clip.id, described, clip.labels, clip.split, clip.fold, clip.group, clip.start_s, clip.end_s))
+        # File names need not be Unicode.
+        digest.update(text.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -5,20 +5,23 @@ from pathlib import Path
 from typing import TypedDict
 
 UNREADABLE, EMPTY, SILENT, TOO_LONG = "unreadable", "empty", "silent", "too long"
+CUT_SHORT = "cut short"
+"""The file ends before the length that its header states: what was decoded is used, only the rest is left out."""
 COUNTED_KINDS = (UNREADABLE, EMPTY)
-"""Kinds of rejections that `max_rejected_share` limits. The other kinds follow from what was asked for."""
+"""Kinds of rejections that `max_rejected_share` limits. Silence and length follow from what was asked for, and the
+length that the header of an MP3 gives may be an estimate."""
 
 _SHOWN = 20
 _ENOUGH_TO_JUDGE = 1000
 
 
 class Rejection(TypedDict):
-    """A clip or window that is left out.
+    """A clip or window that is left out, or the missing end of a clip.
 
     Args:
         id (`str`): Its name.
         path (`str`): Path of its file; `"None"` where it has none.
-        kind (`str`): `"unreadable"`, `"empty"`, `"silent"` or `"too long"`.
+        kind (`str`): `"unreadable"`, `"empty"`, `"silent"`, `"too long"` or `"cut short"`.
         reason (`str`): What is wrong with it, in words.
     """
 

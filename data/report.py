@@ -27,6 +27,7 @@ class DataReport:
         listed (`int`): Number of clips that the data set lists.
         found (`int`): Number of clips and windows that are used.
         missing (`int`): Number of clips that have no file.
+        missing_names (`list[str]`): The first ten of them.
         max_length_s (`float`): Length of the longest clip or window in seconds.
         windows (`bool`, defaults to `False`): Whether longer clips are divided into windows of `max_length_s`.
         rejected (`list[Rejection]`): Clips and windows that are left out, the first hundred.
@@ -54,6 +55,7 @@ class DataReport:
     sampling_rates: dict[str, int] = field(default_factory=dict)
     clips_per_label: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
+    missing_names: list[str] = field(default_factory=list)
 
     def measure(
         self,
@@ -116,6 +118,13 @@ class DataReport:
         if empty:
             more = f", and {len(empty) - SHOWN} more" if len(empty) > SHOWN else ""
             lines.append(f"  without clips: {', '.join(empty[:SHOWN])}{more}")
+        if self.missing_names:
+            more = (
+                f", and {self.missing - len(self.missing_names):,} more"
+                if self.missing > len(self.missing_names)
+                else ""
+            )
+            lines.append(f"  missing     {', '.join(self.missing_names)}{more}")
         lines += [f"  {entry['kind']:<11} {entry['path']}: {entry['reason']}" for entry in self.rejected[:SHOWN]]
         num_hidden = sum(self.rejected_counts.values()) - SHOWN
         if num_hidden > 0:

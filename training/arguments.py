@@ -12,10 +12,14 @@ from typing import Any, Literal
 import torch
 from transformers import TrainingArguments
 
+from audioformer.data.audio import ReadingSettings
+
 PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
 TRAIN = (PRETRAIN, FINETUNE)
 TEST = (FINETUNE, EVALUATE)
 ALL = (PRETRAIN, FINETUNE, EVALUATE)
+READING = ("max_length_s", "long_files", "keep_silent")
+"""Settings of how audio is read; codes that exist already were made with their own."""
 
 
 class SettingMetadata(dict[str, Any]):
@@ -73,6 +77,11 @@ class DataArguments:
     max_rejected_share: float = setting(
         0.01, "Share of clips that may be unreadable before the run stops and lists them."
     )
+    max_missing_share: float | None = setting(
+        None,
+        "Share of the listed clips that may have no file (default: 0.01, and no class may lose all of its clips; any "
+        "number in AudioSet).",
+    )
     held_out_share: float = setting(
         0.1, "Share of the training clips, stratified by class, that selects the best checkpoint.", TRAIN
     )
@@ -85,10 +94,11 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         check_range("max_rejected_share", self.max_rejected_share, 0, 1)
+        if self.max_missing_share is not None:
+            check_range("max_missing_share", self.max_missing_share, 0, 1)
         if not 0 < self.held_out_share < 1:
             raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
-        if self.max_length_s <= 0:
-            raise ValueError(f"`max_length_s` must be more than 0 seconds, got {self.max_length_s}.")
+        ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files)
         check_at_least_one("max_train_clips", self.max_train_clips)
 
 

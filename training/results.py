@@ -15,6 +15,7 @@ from audioformer.data.audio.windows import clip_id_of
 from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, merge_windows
 
+from .arguments import READING
 from .families import Settings
 from .outputs import peak_memory_gb
 from .trainers import ClassificationTrainer
@@ -118,9 +119,15 @@ def describe_recipe(settings: Settings) -> dict[str, Any]:
     given = {name: publishable(value) for name, value in settings.given.items() if name not in PLACES}
     return {
         "recipe": None if recipe is None else recipe.name,
-        "own": {} if recipe is None else dict(recipe.own),
+        "own": {} if recipe is None else {**recipe.own, **_reading_of_codes(settings)},
         "flags": given,
     }
+
+
+def _reading_of_codes(settings: Settings) -> dict[str, Any]:
+    """How the audio was read where codes, which exist already, decide it and not the recipe."""
+    own = {} if settings.recipe is None else settings.recipe.own
+    return {name: getattr(settings.data, name) for name in READING if name in own and name not in settings.given}
 
 
 def publishable(value: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 from transformers import pipeline
 
+from audioformer.data.audio.reading import LONGEST_STATED_LENGTH, count_samples
 from audioformer.model_cards import TINY_ESC10
 from audioformer.training.classifiers import labels_of, read_classifier_config
 from audioformer.training.families import ClipView, find_family, read_model_type
@@ -140,7 +141,15 @@ class SoundClassifier:
             )
         if info.channels > MAX_CHANNELS:
             raise ValueError(f"{name} has {info.channels} channels; up to {MAX_CHANNELS} are accepted.")
-        if info.duration > 60 * self.max_minutes:
+        if info.frames >= LONGEST_STATED_LENGTH:
+            limit = round(60 * self.max_minutes * info.samplerate)
+            minutes, lasts = (
+                count_samples(path, limit + 1) / info.samplerate / 60,
+                "does not state its length, and has more than",
+            )
+        else:
+            minutes, lasts = info.duration / 60, "lasts"
+        if minutes > self.max_minutes:
             raise ValueError(
-                f"{name} lasts {info.duration / 60:,.1f} minutes; up to {self.max_minutes:g} minutes are accepted."
+                f"{name} {lasts} {minutes:,.1f} minutes; up to {self.max_minutes:g} minutes are accepted."
             )

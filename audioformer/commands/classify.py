@@ -96,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"audioformer: error: {error}", file=sys.stderr)
             failed += 1
             continue
+        if result.shortfall is not None:
+            print(f"audioformer: warning: {name}: {result.shortfall}", file=sys.stderr)
         (_print_json if arguments.json else _print_scores)(result, arguments.top_k)
     return 1 if failed else 0
 

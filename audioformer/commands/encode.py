@@ -92,6 +92,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the files that may be unreadable before the run stops and lists them (default: 0.01)",
     )
+    source.add_argument(
+        "--max-missing-share",
+        type=float,
+        metavar="SHARE",
+        help="share of the listed clips that may have no file (default: 0.01, and no class may lose all of its clips; "
+        "any number in AudioSet)",
+    )
     codec = parser.add_argument_group("the codec")
     codec.add_argument(
         "--codec", metavar="ID", help="folder or Hub id (default: the small codec that comes with the package)"
@@ -135,6 +142,7 @@ def open_source(arguments: argparse.Namespace) -> ClipShards:
         "audio_column": arguments.audio_column,
         "label_column": arguments.label_column,
         "label_delimiter": arguments.label_delimiter,
+        "max_missing_share": arguments.max_missing_share,
     }
     try:
         listing = read_listing(source, layout, **options)

@@ -7,6 +7,7 @@ import numpy as np
 from ..listing import ListedClip
 from ..rejections import SILENT, UNREADABLE, Rejection
 from .reading import OpenAudio, open_audio
+from .shortfall import find_shortfall
 from .windows import (
     READING_ERRORS,
     ReadingSettings,
@@ -59,8 +60,11 @@ def read_clip(
         first_window (`int`, defaults to 0): Where an earlier call left off.
 
     Returns:
-        `tuple[list[ReadClip], int | None]`: What was read, and the first window of the next call if any are left.
+        `tuple[list[ReadClip], int | None]`: What was read, and the first window of the next call if any are left. A
+        file that ends before the length that its header states has an entry of its own that says so.
     """
+    if clip.error is not None:
+        return [ReadClip(clip.id, clip, rejection=make_rejection(clip, clip.id, UNREADABLE, clip.error))], None
     try:
         with open_audio(clip.audio) as audio:
             planned = plan_open_audio(clip, audio, settings)
@@ -69,6 +73,9 @@ def read_clip(
             following = first_window + WINDOWS_AT_ONCE
             chosen = planned[first_window:following]
             read = [_read(window, audio, sampling_rate, settings.keep_silent) for window in chosen]
+            shortfall = None if first_window else find_shortfall(clip, audio)
+            if shortfall is not None:
+                read.append(ReadClip(clip.id, clip, rejection=shortfall))
             return read, following if following < len(planned) else None
     except READING_ERRORS as error:
         return [ReadClip(clip.id, clip, rejection=make_rejection(clip, clip.id, UNREADABLE, str(error)))], None

@@ -13,9 +13,18 @@ from tqdm.auto import tqdm
 
 from ..clips import Clips
 from ..listing import ListedClip, Listing
-from ..rejections import Rejection, Rejections, relative_rejection
-from ..report import DataReport
-from .windows import ReadingSettings, Window, plan_windows, read_window
+from ..rejections import UNREADABLE, Rejection, Rejections, relative_rejection
+from ..report import SHOWN, DataReport
+from .reading import open_audio
+from .shortfall import find_shortfall
+from .windows import (
+    READING_ERRORS,
+    ReadingSettings,
+    Window,
+    make_rejection,
+    plan_open_audio,
+    read_window,
+)
 
 FEATURES = Features(
     {
@@ -109,12 +118,11 @@ def list_audio_clips(
     rejected: list[Rejection] = []
     rejections = Rejections(max_rejected_share, len(listing.clips))
     num_threads = num_threads or min(16, 2 * len(os.sched_getaffinity(0)))
-    for index, planned in enumerate(_plan_all(listing, settings, num_threads, progress)):
-        if isinstance(planned, dict):
-            rejected.append(relative_rejection(planned, listing.root))
-            rejections.add([planned], 1)
-            continue
-        for window in planned:
+    for index, (windows, left_out) in enumerate(_plan_all(listing, settings, num_threads, progress)):
+        rejected += [relative_rejection(entry, listing.root) for entry in left_out]
+        if left_out:
+            rejections.add(left_out, 1)
+        for window in windows:
             for name, value in _row(window, index).items():
                 columns[name].append(value)
     if not columns["id"]:
@@ -126,6 +134,7 @@ def list_audio_clips(
         listed=len(listing.clips) + len(listing.missing),
         found=len(columns["id"]),
         missing=len(listing.missing),
+        missing_names=listing.missing[:SHOWN],
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
     )
@@ -148,15 +157,28 @@ def list_audio_clips(
 
 def _plan_all(
     listing: Listing, settings: ReadingSettings, num_threads: int, progress: bool
-) -> Iterator[list[Window] | Rejection]:
+) -> Iterator[tuple[list[Window], list[Rejection]]]:
     clips = iter(listing.clips)
     bar = tqdm(total=len(listing.clips), desc="reading headers", unit="clip", disable=not progress)
     with bar, ThreadPoolExecutor(num_threads) as pool:
         # Clips of a `datasets` data set carry the bytes of their files: only a part of them may be in memory.
         while chunk := list(islice(clips, _CLIPS_AT_ONCE)):
-            for planned in pool.map(lambda clip: plan_windows(clip, settings), chunk):
+            for planned in pool.map(lambda clip: _plan(clip, settings), chunk):
                 bar.update()
                 yield planned
+
+
+def _plan(clip: ListedClip, settings: ReadingSettings) -> tuple[list[Window], list[Rejection]]:
+    """The windows of a clip, and what is left out of it."""
+    try:
+        with open_audio(clip.audio) as audio:
+            planned = plan_open_audio(clip, audio, settings)
+            if isinstance(planned, dict):
+                return [], [planned]
+            shortfall = find_shortfall(clip, audio)
+    except READING_ERRORS as error:
+        return [], [make_rejection(clip, clip.id, UNREADABLE, str(error))]
+    return planned, [] if shortfall is None else [shortfall]
 
 
 def _row(window: Window, index: int) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def find_audio(folder: str | Path, exclude: Sequence[str] = (), allowed: set[str
     """
     if not Path(folder).is_dir():
         raise ValueError(f"{str(folder)!r} is not a folder.")
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    named = (path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    paths = sorted(path for path in named if not path.is_dir())
     missing = set(exclude) - {path.name for path in paths}
     if missing:
         raise ValueError(f"`exclude` names files that are not in {str(folder)!r}: {sorted(missing)}.")
@@ -86,6 +87,11 @@ def find_audio(folder: str | Path, exclude: Sequence[str] = (), allowed: set[str
             f"none left after `exclude`, `attribution` and `licenses`."
         )
     return chosen
+
+
+def readable_name(name: str) -> str:
+    """A file name as text that can be written as UTF-8: file systems also have other names."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def load_audio_files(paths: Sequence[Path], sampling_rate: int) -> list[np.ndarray]:
@@ -108,8 +114,6 @@ def load_audio_files(paths: Sequence[Path], sampling_rate: int) -> list[np.ndarr
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        if not np.isfinite(waveform).all():
-            problems.append(f"{str(path)!r} holds NaN or infinite samples.")
         waveforms.append(waveform.astype(np.float32, copy=False))
     if problems:
         shown = "\n  ".join(problems[:10])

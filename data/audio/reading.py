@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
@@ -15,10 +17,22 @@ AudioSource: TypeAlias = Any
 """A path (`str` or `os.PathLike`), a dict with `"array"` and `"sampling_rate"`, a dict with `"bytes"` or `"path"` (as
 `datasets` stores audio), or an open binary file."""
 
-_LONGEST_STATED_LENGTH = 1 << 40
+LONGEST_STATED_LENGTH = 1 << 40
 """libsndfile states a length above this for a file whose header does not say how long it is."""
 
 _SAMPLES_PER_BLOCK = 1 << 20
+
+LOWEST_SAMPLING_RATE, HIGHEST_SAMPLING_RATE = 100, 10_000_000
+"""In Hz. What states another rate is damaged, and would take up gigabytes once it is resampled."""
+
+_FORMATS_WITH_CLAIMS = ("MP3", "FLAC")
+"""Formats whose length is what their header claims, or an estimate; libsndfile counts the samples of the others."""
+_SAMPLES_PER_PROBE = 1 << 12
+_STATED_BYTES = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+"""How libsndfile's log of a header says that a WAV, AIFF or AU file has less data than it states."""
+_LARGEST_STATED_BYTES = 0x7FFF0000
+"""Programs that write to a pipe state sizes above this because they do not know how much will follow."""
+_LONGEST_NAME = 200
 
 
 class OpenAudio(Protocol):
@@ -26,11 +40,14 @@ class OpenAudio(Protocol):
 
     Attributes:
         sampling_rate (`int`): Sampling rate of the source in Hz.
-        num_samples (`int`): Length of the source in samples, as its header states it.
+        num_samples (`int`): Number of samples that can be decoded.
+        stated_samples (`int`): Length in samples as the header states it, or as it was estimated; more than
+            `num_samples` where a file was cut off.
     """
 
     sampling_rate: int
     num_samples: int
+    stated_samples: int
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the samples from `start` up to `stop` as mono float32 of shape `(num_samples,)`.
@@ -46,7 +63,8 @@ def open_audio(source: AudioSource) -> Iterator[OpenAudio]:
 
     soundfile reads WAV, FLAC, OGG, MP3, AIFF and more, one piece at a time. Formats that soundfile does not know, such
     as M4A or the sound track of a video, are decoded as a whole by torchcodec if it is installed. Files whose header
-    does not state their length are decoded as a whole, too.
+    does not state their length are decoded as a whole, too. The last samples of MP3 and FLAC files are looked up: if
+    they are not there, the file was cut off, and is decoded once to find out where it ends.
 
     Args:
         source (`str`, `os.PathLike`, `dict` or binary file): A path; `{"array": ..., "sampling_rate": ...}` with
@@ -57,24 +75,35 @@ def open_audio(source: AudioSource) -> Iterator[OpenAudio]:
         [`OpenAudio`]: Channels are averaged; the sampling rate is that of the source.
 
     Raises:
-        ValueError: If the source cannot be read as audio.
+        ValueError: If the source cannot be read as audio, or its sampling rate is not in [100 Hz, 10 MHz].
         FileNotFoundError: If there is no such file.
     """
     if isinstance(source, Mapping) and source.get("array") is not None:
         yield _open_array(source)
         return
-    file_or_path = _file_or_path(source)
+    file_or_path, name = _file_or_path(source), describe_source(source)
     try:
-        file = _SoundFile(file_or_path)
+        file = _open(file_or_path)
     # TypeError: soundfile takes a file named `.raw` for headerless PCM and asks for its sampling rate.
     except (soundfile.LibsndfileError, TypeError) as error:
-        yield _read_with_torchcodec(file_or_path, error)
+        yield _read_with_torchcodec(file_or_path, name, error)
         return
     with file:
-        if file.frames < _LONGEST_STATED_LENGTH:
-            yield _FileAudio(file)
-        else:
-            yield _MemoryAudio(_read_to_the_end(file), file.samplerate)
+        check_source_rate(file.samplerate, name)
+        num_samples = file.frames
+        if num_samples >= LONGEST_STATED_LENGTH:
+            yield _MemoryAudio(_read_to_the_end(file, name), file.samplerate)
+            return
+        if not num_samples or file.format not in _FORMATS_WITH_CLAIMS:
+            yield _FileAudio(file, name, num_samples)
+            return
+        has_end = _has_sample(file, num_samples - 1)
+    if not has_end:
+        with _open(file_or_path) as file:
+            num_samples = _count_decodable(file, file.frames)
+    # Opened again: an MP3 that is read from its beginning after a jump differs in the last bits.
+    with _open(file_or_path) as file:
+        yield _FileAudio(file, name, num_samples)
 
 
 def load_audio(path_or_file: AudioSource, sampling_rate: int | None = None) -> tuple[np.ndarray, int]:
@@ -91,16 +120,25 @@ def load_audio(path_or_file: AudioSource, sampling_rate: int | None = None) -> t
         `tuple[np.ndarray, int]`: The waveform of shape `(num_samples,)`, float32, channels averaged, and its sampling
         rate in Hz.
 
+    A warning says so if the file ends before the length that its header states.
+
     Raises:
-        ValueError: If the source cannot be read as audio or holds no samples, or `sampling_rate` is not positive.
+        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples, or
+            `sampling_rate` is not positive.
         FileNotFoundError: If there is no such file.
     """
     if sampling_rate is not None and sampling_rate <= 0:
         raise ValueError(f"`sampling_rate` must be a positive number of Hz, got {sampling_rate}.")
     with open_audio(path_or_file) as audio:
         waveform, own_rate = audio.read(0, audio.num_samples), audio.sampling_rate
+        missing = describe_shortfall(audio)
+    name = describe_source(path_or_file)
     if not len(waveform):
-        raise ValueError(f"{describe_source(path_or_file)} holds no samples.")
+        raise ValueError(f"{name} holds no samples.")
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"{name} holds NaN or infinite samples.")
+    if missing is not None:
+        warnings.warn(f"{name}: {missing}", stacklevel=2)
     if sampling_rate is None:
         return np.ascontiguousarray(waveform), own_rate
     return np.ascontiguousarray(resample(waveform, own_rate, sampling_rate)), sampling_rate
@@ -109,30 +147,77 @@ def load_audio(path_or_file: AudioSource, sampling_rate: int | None = None) -> t
 def describe_source(source: AudioSource) -> str:
     """Name of an audio source for messages: its path where there is one, in quotes."""
     if isinstance(source, Mapping):
-        return repr(source["path"]) if source.get("path") else "audio in memory"
+        path = source.get("path")
+        return repr(shorten(str(path))) if path else "audio in memory"
     if isinstance(source, (str, os.PathLike)):
-        return repr(os.fspath(source))
+        return repr(shorten(str(os.fspath(source))))
     return repr(getattr(source, "name", type(source).__name__))
+
+
+def shorten(name: str) -> str:
+    """The beginning and the end of a name that is too long for a message."""
+    half = _LONGEST_NAME // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
+
+
+def describe_shortfall(audio: OpenAudio) -> str | None:
+    """Say how much of what a header states can be decoded; `None` if all of it can.
+
+    What two frames of an MP3 hold, which decoders may leave out at either end, is not worth a word.
+    """
+    if audio.stated_samples - audio.num_samples <= 2 * 1152:
+        return None
+    rate = audio.sampling_rate
+    return (
+        f"{audio.num_samples / rate:.1f} s of the {audio.stated_samples / rate:.1f} s that its header states can be "
+        "decoded; the file was cut off, or its header is wrong"
+    )
+
+
+def check_source_rate(sampling_rate: Any, name: str) -> None:
+    """Check the sampling rate that a source states.
+
+    Args:
+        sampling_rate: In Hz.
+        name (`str`): What states it, for the message.
+
+    Raises:
+        ValueError: If it is not a number from 100 Hz to 10 MHz.
+    """
+    try:
+        fits = LOWEST_SAMPLING_RATE <= sampling_rate <= HIGHEST_SAMPLING_RATE
+    except TypeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} must have a `sampling_rate` of {LOWEST_SAMPLING_RATE} Hz to {HIGHEST_SAMPLING_RATE:,} Hz, it has "
+            f"{sampling_rate!r}."
+        )
 
 
 class _SoundFile(soundfile.SoundFile):
     """Reads files of unknown length, too: soundfile seeks after every read, which libsndfile refuses for those."""
 
     def seekable(self) -> bool:
-        return self.frames < _LONGEST_STATED_LENGTH and super().seekable()
+        return self.frames < LONGEST_STATED_LENGTH and super().seekable()
 
 
 class _FileAudio:
     """A file that soundfile decodes piece by piece."""
 
-    def __init__(self, file: soundfile.SoundFile) -> None:
-        self.file = file
-        self.sampling_rate, self.num_samples = file.samplerate, file.frames
+    def __init__(self, file: soundfile.SoundFile, name: str, num_samples: int) -> None:
+        self.file, self.name = file, name
+        self.sampling_rate, self.num_samples = file.samplerate, num_samples
+        self.stated_samples = _stated_samples(file)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        if start != self.file.tell():
-            self.file.seek(start)
-        return _to_mono(self.file.read(stop - start, dtype="float32", always_2d=True))
+        try:
+            if start != self.file.tell():
+                self.file.seek(start)
+            count = max(0, min(stop, self.num_samples) - start)
+            return _to_mono(self.file.read(count, dtype="float32", always_2d=True))
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{self.name} cannot be decoded: {error.error_string}") from error
 
 
 class _MemoryAudio:
@@ -141,9 +226,55 @@ class _MemoryAudio:
     def __init__(self, waveform: np.ndarray, sampling_rate: int) -> None:
         self.waveform = waveform
         self.sampling_rate, self.num_samples = sampling_rate, len(waveform)
+        self.stated_samples = self.num_samples
 
     def read(self, start: int, stop: int) -> np.ndarray:
         return self.waveform[start:stop]
+
+
+def _open(file_or_path: Any) -> _SoundFile:
+    """Open a file, or open it again."""
+    if hasattr(file_or_path, "seek"):
+        file_or_path.seek(0)
+    # As bytes: file names need not be Unicode.
+    return _SoundFile(os.fsencode(file_or_path) if isinstance(file_or_path, str) else file_or_path)
+
+
+def _has_sample(file: soundfile.SoundFile, position: int) -> bool:
+    try:
+        file.seek(position)
+        return len(file.read(1)) == 1
+    except soundfile.LibsndfileError:
+        return False
+
+
+def count_samples(path: str | os.PathLike[str], limit: int) -> int:
+    """Count the samples of a file that does not state its length; stops soon after `limit` of them."""
+    with _open(os.fspath(path)) as file:
+        return _count_decodable(file, limit)
+
+
+def _count_decodable(file: soundfile.SoundFile, limit: int) -> int:
+    """Count the samples that can be decoded, until there are `limit` of them."""
+    num_samples = 0
+    try:
+        # Small pieces: of a piece with an error nothing is returned.
+        while num_samples < limit and (piece := len(file.read(_SAMPLES_PER_PROBE, dtype="float32"))):
+            num_samples += piece
+    except soundfile.LibsndfileError:
+        pass
+    return num_samples
+
+
+def _stated_samples(file: soundfile.SoundFile) -> int:
+    """Length in samples that the header of a file states, where libsndfile itself counts what there is."""
+    found = None if file.format in _FORMATS_WITH_CLAIMS else _STATED_BYTES.search(file.extra_info)
+    if found is None:
+        return file.frames
+    stated, there = int(found[1]), int(found[2])
+    if not there < stated < _LARGEST_STATED_BYTES:
+        return file.frames
+    return max(file.frames, round(file.frames * stated / max(there, 1)))
 
 
 def _open_array(source: Mapping[str, Any]) -> _MemoryAudio:
@@ -154,9 +285,8 @@ def _open_array(source: Mapping[str, Any]) -> _MemoryAudio:
         raise ValueError(
             f"audio in memory has shape {array.shape}; `(num_samples,)` or `(num_channels, num_samples)` is required."
         )
-    rate = source.get("sampling_rate")
-    if not rate or rate <= 0:
-        raise ValueError(f"audio in memory needs a `sampling_rate` in Hz above 0, got {rate!r}.")
+    rate: Any = source.get("sampling_rate")
+    check_source_rate(rate, "audio in memory")
     waveform = array.astype(np.float32, copy=False)
     return _MemoryAudio(waveform if waveform.ndim == 1 else waveform.mean(axis=0), int(rate))
 
@@ -171,7 +301,9 @@ def _file_or_path(source: AudioSource) -> Any:
     if isinstance(source, (str, os.PathLike)):
         source = os.fspath(source)
         if not os.path.isfile(source):
-            raise FileNotFoundError(f"There is no audio file {source!r}.")
+            if os.path.exists(source):
+                raise ValueError(f"{describe_source(source)} is not a file.")
+            raise FileNotFoundError(f"There is no audio file {describe_source(source)}.")
     elif not hasattr(source, "read"):
         raise ValueError(
             f"audio must be a path, a binary file, or a dict with 'bytes', 'path' or 'array', got a "
@@ -180,10 +312,13 @@ def _file_or_path(source: AudioSource) -> Any:
     return source
 
 
-def _read_to_the_end(file: soundfile.SoundFile) -> np.ndarray:
+def _read_to_the_end(file: soundfile.SoundFile, name: str) -> np.ndarray:
     blocks = []
     while True:
-        block = file.read(_SAMPLES_PER_BLOCK, dtype="float32", always_2d=True)
+        try:
+            block = file.read(_SAMPLES_PER_BLOCK, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise ValueError(f"{name} cannot be decoded: {error.error_string}") from error
         blocks.append(_to_mono(block))
         if len(block) < _SAMPLES_PER_BLOCK:
             return np.concatenate(blocks)
@@ -194,22 +329,27 @@ def _to_mono(samples: np.ndarray) -> np.ndarray:
     return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
 
 
-def _read_with_torchcodec(file_or_path: Any, soundfile_error: Exception) -> _MemoryAudio:
-    name = describe_source(file_or_path)
+def _read_with_torchcodec(file_or_path: Any, name: str, error: Exception) -> _MemoryAudio:
+    if isinstance(error, soundfile.LibsndfileError):
+        # Its text would name the address of a file in memory.
+        soundfile_error = error.error_string
+    else:
+        soundfile_error = f"samples without a header: {error}"
     try:
         # It loads the shared libraries of ffmpeg, and fails in several ways where they are missing.
         from torchcodec.decoders import AudioDecoder
-    except Exception as error:
+    except Exception as other:
         raise ValueError(
             f"{name} cannot be read by soundfile ({soundfile_error}). Other formats need torchcodec and ffmpeg:"
             " `pip install torchcodec`."
-        ) from error
+        ) from other
     if hasattr(file_or_path, "seek"):
         file_or_path.seek(0)
     try:
         samples = AudioDecoder(file_or_path).get_all_samples()
-    except Exception as error:
+    except Exception as other:
         raise ValueError(
-            f"{name} can be read neither by soundfile ({soundfile_error}) nor by torchcodec ({error})."
-        ) from error
+            f"{name} can be read neither by soundfile ({soundfile_error}) nor by torchcodec ({other})."
+        ) from other
+    check_source_rate(samples.sample_rate, name)
     return _MemoryAudio(samples.data.mean(dim=0).numpy().astype(np.float32, copy=False), int(samples.sample_rate))

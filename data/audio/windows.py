@@ -13,8 +13,11 @@ from .reading import OpenAudio, open_audio, resample
 MIN_REMAINDER_S = 1.0
 """What remains after the last whole window is used if it is at least this long in seconds, or half a window."""
 
-READING_ERRORS = (ValueError, OSError, RuntimeError)
+READING_ERRORS = (ValueError, OSError, RuntimeError, OverflowError, MemoryError)
 """What decoders raise for audio that cannot be read."""
+
+MIN_LENGTH_S = 0.1
+"""Shortest window in seconds: shorter ones hold a few frames at most, and a file would become thousands of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class ReadingSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"`{name}` must be more than 0 seconds, got {value}.")
+        if self.max_length_s < MIN_LENGTH_S:
+            raise ValueError(f"`max_length_s` must be at least {MIN_LENGTH_S:g} seconds, got {self.max_length_s:g}.")
         if self.long_files not in ("windows", "cut"):
             raise ValueError(f"`long_files` must be 'windows' or 'cut', got {self.long_files!r}.")
 
@@ -122,8 +127,7 @@ def plan_windows(clip: ListedClip, settings: ReadingSettings) -> list[Window] | 
 def plan_open_audio(clip: ListedClip, audio: OpenAudio, settings: ReadingSettings) -> list[Window] | Rejection:
     """Do the work of [`plan_windows`] for a clip whose file is open."""
     rate = audio.sampling_rate
-    start = round((clip.start_s or 0.0) * rate)
-    end = audio.num_samples if clip.end_s is None else min(round(clip.end_s * rate), audio.num_samples)
+    start, end = (_sample(seconds, audio) for seconds in (clip.start_s or 0.0, clip.end_s))
     if end <= start:
         part = "" if clip.start_s is None and clip.end_s is None else f" between {clip.start_s} s and {clip.end_s} s"
         return make_rejection(clip, clip.id, EMPTY, f"no samples{part}")
@@ -139,6 +143,19 @@ def plan_open_audio(clip: ListedClip, audio: OpenAudio, settings: ReadingSetting
         name = f"{clip.id}#{round(first / rate, 3):.12g}"
         windows.append(Window(clip, name, first / rate, last / rate, (last - first) / rate, rate, is_part=True))
     return windows
+
+
+def _sample(time_s: float | None, audio: OpenAudio) -> int:
+    """The sample at a time in seconds, or the end of the audio if it is over before, or if there is no time.
+
+    Raises:
+        ValueError: If the time is negative or no number.
+    """
+    if time_s is None or time_s * audio.sampling_rate >= audio.num_samples:
+        return audio.num_samples
+    if not time_s >= 0:
+        raise ValueError(f"a part of a file must begin and end at 0 s or later, got {time_s} s")
+    return round(time_s * audio.sampling_rate)
 
 
 def read_window(window: Window, sampling_rate: int) -> np.ndarray:
@@ -190,4 +207,6 @@ def make_rejection(clip: ListedClip, name: str, kind: str, reason: str) -> Rejec
     """Describe why a clip, or one of its windows, is left out."""
     audio: Any = clip.audio
     path = audio if isinstance(audio, str) else str(audio.get("path"))
+    # File names need not be Unicode, but what is written about them must be.
+    name, path, reason = (text.encode("utf-8", "replace").decode() for text in (name, path, reason))
     return Rejection(id=name, path=path, kind=kind, reason=reason)

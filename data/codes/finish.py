@@ -16,7 +16,7 @@ from datasets.splits import SplitDict, SplitInfo
 from audioformer.files import CODES_MANIFEST, CODES_PATTERN, REJECTED, remove_unfinished, write_whole
 
 from ..rejections import Rejection, Rejections, relative_rejection
-from ..report import DataReport
+from ..report import SHOWN, DataReport
 from ..shards import ClipShards
 from .code_statistics import CodeStatistics
 from .parquet_parts import (
@@ -74,6 +74,7 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         listed=num_listed + len(shards.missing),
         found=len(table),
         missing=len(shards.missing),
+        missing_names=shards.missing[:SHOWN],
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
     )

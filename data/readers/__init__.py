@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..listing import Listing
+from ..missing import check_missing
 from .audio_files import read_audio_files
 from .audioset import is_audioset, read_audioset
 from .class_folders import read_class_folders
@@ -24,23 +25,29 @@ class Layout:
         sign (`str`): How it is recognised, for messages.
         read (function): Lists the clips of a source.
         options (`tuple[str, ...]`): Keyword arguments of [`read_listing`] that are passed on to `read`.
+        loses_clips (`bool`, defaults to `False`): Whether copies of such data sets lack clips that nobody can have any
+            more, so that missing files are no mistake.
     """
 
     recognises: Callable[[Path], bool]
     sign: str
     read: Callable[..., Listing]
     options: tuple[str, ...] = ()
+    loses_clips: bool = False
 
 
 LAYOUTS = {
     "audioset": Layout(
-        is_audioset, "class_labels_indices.csv and segment lists such as balanced_train_segments.csv", read_audioset
+        is_audioset,
+        "class_labels_indices.csv and segment lists such as balanced_train_segments.csv",
+        read_audioset,
+        loses_clips=True,
     ),
     "fsd50k": Layout(is_fsd50k, "FSD50K.ground_truth/dev.csv", read_fsd50k),
     "esc50": Layout(is_esc50, "meta/esc50.csv", read_esc50_listing),
     "speech_commands": Layout(is_speech_commands, "validation_list.txt and testing_list.txt", read_speech_commands),
     "manifest": Layout(
-        is_manifest, "a .csv, .json or .jsonl file", read_manifest, ("label_column", "label_delimiter")
+        is_manifest, "a .csv, .tsv, .json or .jsonl file", read_manifest, ("label_column", "label_delimiter")
     ),
     "datasets": Layout(
         is_saved_dataset,
@@ -63,6 +70,7 @@ def read_listing(
     audio_column: str = "audio",
     label_column: str = "label",
     label_delimiter: str = ";",
+    max_missing_share: float | None = None,
 ) -> Listing:
     """List the labelled clips of a data set, without reading audio.
 
@@ -73,13 +81,18 @@ def read_listing(
         label_column (`str`, defaults to `"label"`): Column of a `datasets` data set or of a manifest that contains the
             label or labels.
         label_delimiter (`str`, defaults to `";"`): What separates several labels of a clip in a manifest.
+        max_missing_share (`float`, *optional*): Share of the listed clips that may have no file, in [0, 1]. By default
+            1 %, and no class may lose all of its clips; any number in AudioSet, whose videos disappear.
 
     Returns:
         [`Listing`]: The clips in the order of the data set, and the classes.
 
     Raises:
-        ValueError: If the layout is unknown or not detected, or no clip is listed or has a file.
+        ValueError: If the layout is unknown or not detected, no clip is listed or has a file, or too many files are
+            missing (the message shows the first of them).
     """
+    if max_missing_share is not None and not 0 <= max_missing_share <= 1:
+        raise ValueError(f"`max_missing_share` must be in [0, 1], got {max_missing_share}.")
     if layout == "auto":
         layout = _find_layout(source)
     elif layout not in LAYOUTS:
@@ -89,6 +102,8 @@ def read_listing(
     listing = reader.read(source, **{name: columns[name] for name in reader.options})
     if not len(listing.clips):
         raise ValueError(f"{source}: none of the {len(listing.missing)} listed clips has a file.")
+    if max_missing_share is not None or not reader.loses_clips:
+        check_missing(listing, max_missing_share)
     return listing
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..audio.folder import find_audio
+from ..audio.folder import find_audio, readable_name
 from ..listing import ListedClip, Listing
 
 
@@ -19,7 +19,7 @@ def read_audio_files(folder: str | Path) -> Listing:
         ValueError: If there is no audio.
     """
     folder = Path(folder)
-    clips = [ListedClip(path.relative_to(folder).as_posix(), str(path)) for path in find_audio(folder)]
+    clips = [ListedClip(readable_name(path.relative_to(folder).as_posix()), str(path)) for path in find_audio(folder)]
     return Listing(
         name=folder.resolve().name,
         layout="audio_files",

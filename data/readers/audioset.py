@@ -6,6 +6,7 @@ come without audio, so copies of AudioSet differ in which clips they have, in th
 """
 
 import csv
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from ..audio.folder import AUDIO_SUFFIXES
 from ..listing import ListedClip, Listing
-from .tables import read_table
+from .tables import WrongRows, read_table, whole_number
 
 CLASSES = "class_labels_indices.csv"
 SPLITS = {
@@ -48,7 +49,14 @@ def read_audioset(folder: str | Path) -> Listing:
     """
     folder = Path(folder)
     classes = read_table(folder / CLASSES, ("index", "mid", "display_name"))
-    classes.sort(key=lambda row: int(row["index"]))
+    wrong = WrongRows(folder / CLASSES)
+    for number, row in enumerate(classes, start=1):
+        try:
+            whole_number(row, "index")
+        except ValueError as error:
+            wrong.add(number, error)
+    wrong.check()
+    classes.sort(key=lambda row: int(float(row["index"])))
     name_of = {row["mid"]: row["display_name"] for row in classes}
     files = index_by_id(folder)
     clips, missing = [], []
@@ -81,17 +89,31 @@ def read_audioset(folder: str | Path) -> Listing:
 
 
 def read_segments(path: Path) -> Iterator[tuple[str, float, float, list[str]]]:
-    """Iterate over the segments of a list: YouTube id, start and end in seconds, and class ids."""
-    with path.open(newline="", encoding="utf-8") as lines:
+    """Iterate over the segments of a list: YouTube id, start and end in seconds, and class ids.
+
+    Raises:
+        ValueError: If the list is not UTF-8, or a segment is not in this form; the message names the file and the
+            segment.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         rows = csv.reader((line for line in lines if not line.startswith("#")), skipinitialspace=True)
-        for number, row in enumerate(rows, start=1):
-            try:
+        number, row = 0, list[str]()
+        try:
+            for row in rows:
+                number += 1
+                if not row:
+                    continue
                 video, start, end, mids = row
-                yield video, float(start), float(end), mids.split(",")
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}: segment {number} must be `YTID, start_seconds, end_seconds, positive_labels`, got {row}."
-                ) from error
+                start_s, end_s = float(start), float(end)
+                if not 0 <= start_s < end_s < math.inf:
+                    raise ValueError("times in a wrong order")
+                yield video, start_s, end_s, mids.split(",")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} must be text in UTF-8, behind segment {number} it is not: {error}.") from error
+        except (ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{path}: segment {number} must be `YTID, start_seconds, end_seconds, positive_labels`, got {row}."
+            ) from error
 
 
 def index_by_id(folder: Path) -> dict[str, str]:

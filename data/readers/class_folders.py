@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..audio.folder import find_audio
+from ..audio.folder import find_audio, readable_name
 from ..listing import ListedClip, Listing, sorted_labels
 
 SPLITS = {
@@ -46,7 +46,8 @@ def read_class_folders(folder: str | Path) -> Listing:
                 "needed, use the layout `audio_files`."
             )
         split = SPLITS[path.parts[0].lower()] if has_splits else None
-        clips.append(ListedClip(path.as_posix(), str(folder / path), (path.parts[-2],), split=split))
+        name, label = readable_name(path.as_posix()), readable_name(path.parts[-2])
+        clips.append(ListedClip(name, str(folder / path), (label,), split=split))
     return Listing(
         name=folder.resolve().name,
         layout="folder",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..listing import ListedClip, Listing
-from .tables import read_table
+from .tables import WrongRows, read_table, whole_number
 
 TABLE = Path("meta") / "esc50.csv"
 
@@ -22,13 +22,15 @@ def read_esc50_listing(folder: str | Path) -> Listing:
         [`Listing`]: Clips with one label each.
 
     Raises:
-        ValueError: If the table or a column is missing.
+        ValueError: If the table or a column is missing, or rows have no class, or a number that is none; the message
+            shows the first of them.
     """
     folder = Path(folder)
     rows = read_table(folder / TABLE, ("filename", "fold", "target", "category"))
     there = {path.name for path in (folder / "audio").iterdir()} if (folder / "audio").is_dir() else set()
     clips, missing = [], []
-    for row in rows:
+    folds, targets = _read_numbers(folder / TABLE, rows)
+    for row, fold in zip(rows, folds, strict=True):
         if row["filename"] not in there:
             missing.append(row["filename"])
             continue
@@ -37,11 +39,10 @@ def read_esc50_listing(folder: str | Path) -> Listing:
                 Path(row["filename"]).stem,
                 str(folder / "audio" / row["filename"]),
                 (row["category"],),
-                fold=int(row["fold"]),
+                fold=fold,
                 group=row.get("src_file") or None,
             )
         )
-    targets = {row["category"]: int(row["target"]) for row in rows}
     return Listing(
         name=folder.resolve().name,
         layout="esc50",
@@ -51,3 +52,22 @@ def read_esc50_listing(folder: str | Path) -> Listing:
         multi_label=False,
         missing=missing,
     )
+
+
+def _read_numbers(table: Path, rows: list[dict[str, str]]) -> tuple[list[int], dict[str, int]]:
+    """The fold of each row, and the index of each class."""
+    wrong = WrongRows(table)
+    folds: list[int] = []
+    targets: dict[str, int] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            if not row["category"].strip():
+                raise ValueError("`category` is empty.")
+            folds.append(whole_number(row, "fold"))
+            target = whole_number(row, "target")
+            if targets.setdefault(row["category"], target) != target:
+                raise ValueError(f"`target` {target} is not that of {row['category']!r} in rows before.")
+        except ValueError as error:
+            wrong.add(number, error)
+    wrong.check()
+    return folds, targets

@@ -1,10 +1,9 @@
 """Reader for FSD50K as distributed on Zenodo: `FSD50K.ground_truth/`, `FSD50K.dev_audio/`, `FSD50K.eval_audio/`."""
 
-import csv
 from pathlib import Path
 
 from ..listing import ListedClip, Listing
-from .tables import read_table
+from .tables import WrongRows, read_cells, read_table, whole_number
 
 GROUND_TRUTH = "FSD50K.ground_truth"
 SPLITS = {"train": "train", "val": "validation"}
@@ -25,15 +24,13 @@ def read_fsd50k(folder: str | Path) -> Listing:
         [`Listing`]: Clips with several labels each.
 
     Raises:
-        ValueError: If a table or a column is missing, or a clip has a class that is not in the vocabulary.
+        ValueError: If a table or a column is missing, or rows are not in the form above, or have a class that the
+            vocabulary lacks; the message shows the first of them.
     """
     folder = Path(folder)
     truth = folder / GROUND_TRUTH
     vocabulary = truth / "vocabulary.csv"
-    if not vocabulary.is_file():
-        raise ValueError(f"{vocabulary} does not exist.")
-    with vocabulary.open(newline="", encoding="utf-8") as lines:
-        classes = sorted((int(index), name, mid) for index, name, mid in csv.reader(lines))
+    classes = _read_vocabulary(vocabulary)
     names = {name for _, name, _ in classes}
     clips, missing = [], []
     for part, columns in (("dev", ("fname", "labels", "split")), ("eval", ("fname", "labels"))):
@@ -42,19 +39,20 @@ def read_fsd50k(folder: str | Path) -> Listing:
             continue
         audio = folder / f"FSD50K.{part}_audio"
         there = {path.name for path in audio.iterdir()} if audio.is_dir() else set()
-        for row in read_table(table, columns):
+        wrong = WrongRows(table)
+        for number, row in enumerate(read_table(table, columns), start=1):
             labels = tuple(row["labels"].split(","))
             unknown = [label for label in labels if label not in names]
             if unknown:
-                raise ValueError(
-                    f"{table}: {row['fname']} has labels that {vocabulary.name} does not list: {unknown}."
-                )
+                wrong.add(number, f"{row['fname']} has labels that {vocabulary.name} does not list: {unknown}.")
+                continue
             file = f"{row['fname']}.wav"
             if file not in there:
                 missing.append(f"{part}/{row['fname']}")
                 continue
             split = "test" if part == "eval" else SPLITS.get(row["split"], row["split"])
             clips.append(ListedClip(f"{part}/{row['fname']}", str(audio / file), labels, split=split))
+        wrong.check()
     return Listing(
         name=folder.resolve().name,
         layout="fsd50k",
@@ -65,3 +63,19 @@ def read_fsd50k(folder: str | Path) -> Listing:
         label_ids={name: mid for _, name, mid in classes},
         missing=missing,
     )
+
+
+def _read_vocabulary(path: Path) -> list[tuple[int, str, str]]:
+    """Index, name and machine id of each class, in the order of the indices."""
+    wrong = WrongRows(path)
+    classes = []
+    for number, row in enumerate(read_cells(path), start=1):
+        try:
+            if len(row) != 3:
+                raise ValueError(f"`index,name,machine id` is required, got {row}.")
+            index, name, mid = row
+            classes.append((whole_number({"index": index}, "index"), name, mid))
+        except ValueError as error:
+            wrong.add(number, error)
+    wrong.check()
+    return sorted(classes)

@@ -16,12 +16,12 @@ from datasets import (
 )
 
 from ..listing import ListedClip, Listing
+from .tables import WrongRows, shown, whole_number
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("dataset_info.json", "dataset_dict.json", "state.json")) or any(
-        folder.glob("*.parquet")
-    )
+    names = ("dataset_info.json", "dataset_dict.json", "state.json")
+    return any((folder / name).is_file() for name in names) or bool(_parquet_files(folder))
 
 
 class DatasetClips(Sequence[ListedClip]):
@@ -43,7 +43,7 @@ class DatasetClips(Sequence[ListedClip]):
             row[self.audio_column],
             self._labels(row[self.label_column]),
             split=row["__split__"],
-            fold=int(fold) if fold is not None else None,
+            fold=None if fold is None else whole_number(row, "fold"),
             group=str(row["group"]) if row.get("group") is not None else None,
         )
 
@@ -51,15 +51,18 @@ class DatasetClips(Sequence[ListedClip]):
         return (self[index] for index in range(len(self)))
 
     def _labels(self, value: Any) -> tuple[str, ...]:
+        if _is_missing(value):
+            return ()
         values = value if isinstance(value, list) else [value]
-        return tuple(self.names[entry] if isinstance(entry, int) else str(entry) for entry in values)
+        return tuple(self.names[entry] if isinstance(entry, int) else entry for entry in values)
 
 
 def read_dataset(source: str | Path, audio_column: str = "audio", label_column: str = "label") -> Listing:
     """List the clips of a data set written by `save_to_disk`, stored as Parquet files, or on the Hub.
 
     `datasets` does not decode the audio (`Audio(decode=False)`), so torchcodec is not needed. Labels are a
-    `ClassLabel`, strings, or lists of either, where clips have several labels.
+    `ClassLabel`, strings, or lists of either, where clips have several labels. A split in which no clip has a label
+    (null, or -1 for a `ClassLabel`) is one without labels.
 
     Args:
         source (`str` or `Path`): Folder or Hub id.
@@ -70,7 +73,8 @@ def read_dataset(source: str | Path, audio_column: str = "audio", label_column: 
         [`Listing`]: The clips of all splits; audio is read when a clip is asked for.
 
     Raises:
-        ValueError: If a column is missing (the message lists the columns) or has the wrong type.
+        ValueError: If a column is missing (the message lists the columns) or has the wrong type, or rows have no label
+            although others of their split do; the message shows the first of them.
     """
     dataset = _load(source)
     for name, column in (("audio_column", audio_column), ("label_column", label_column)):
@@ -84,17 +88,14 @@ def read_dataset(source: str | Path, audio_column: str = "audio", label_column: 
     feature = dataset.features[label_column]
     several = isinstance(feature, (List, list))
     inner = getattr(feature, "feature", feature) if several else feature
-    if isinstance(inner, ClassLabel):
-        labels = list(inner.names)
-    else:
-        values = dataset[label_column]
-        flat = (str(entry) for value in values for entry in (value if isinstance(value, list) else [value]))
-        labels = sorted(set(flat))
-        if not several and getattr(inner, "dtype", "string") not in ("string", "large_string"):
-            raise ValueError(
-                f"`label_column` {label_column!r} of {source} must contain `ClassLabel` or strings, or lists of them "
-                f"(numbers have no class names), got {feature}."
-            )
+    names = list(inner.names) if isinstance(inner, ClassLabel) else None
+    if names is None and getattr(inner, "dtype", None) not in ("string", "large_string", "null"):
+        raise ValueError(
+            f"`label_column` {label_column!r} of {source} must contain `ClassLabel` or strings, or lists of them "
+            f"(numbers have no class names), got {feature}."
+        )
+    seen = _check_labels(dataset, source, label_column, several, names)
+    labels = sorted(seen) if names is None else names
     return Listing(
         name=Path(str(source)).name,
         layout="datasets",
@@ -105,9 +106,52 @@ def read_dataset(source: str | Path, audio_column: str = "audio", label_column: 
     )
 
 
+def _is_missing(value: Any) -> bool:
+    """Whether a cell of a label column says that there is none; -1 stands for no class in a `ClassLabel`."""
+    return value is None or value == -1 or (isinstance(value, str) and not value.strip())
+
+
+def _check_labels(
+    dataset: Dataset, source: str | Path, column: str, several: bool, names: list[str] | None
+) -> set[str]:
+    """Check the labels of all clips, and collect those that are names.
+
+    Raises:
+        ValueError: If a label is not one, or is missing in a split that has labels.
+    """
+    wrong = WrongRows(Path(source))
+    labels: set[str] = set()
+    missing: dict[str, list[int]] = {}
+    labelled: set[str] = set()
+    values = dataset.select_columns([column, "__split__"])
+    for number, row in enumerate(values, start=1):
+        value, split = row[column], row["__split__"]
+        if _is_missing(value):
+            missing.setdefault(split, []).append(number)
+            continue
+        labelled.add(split)
+        for entry in value if several else [value]:
+            if _is_missing(entry) or (names is not None and not 0 <= entry < len(names)):
+                wrong.add(number, f"`{column}` of the split {split!r} must name classes, got {shown(value)}.")
+            elif names is None:
+                labels.add(entry)
+    for split in labelled & missing.keys():
+        for number in missing[split]:
+            wrong.add(number, f"`{column}` is missing, although other clips of the split {split!r} have a label.")
+    wrong.check()
+    return labels
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.parquet") if path.is_file()]
+
+
 def _load(source: str | Path) -> Dataset:
     folder = Path(source)
-    if folder.is_dir() and any(folder.glob("*.parquet")):
+    if folder.is_dir() and _parquet_files(folder):
+        special = [path.name for path in folder.glob("*.parquet") if not path.is_file()]
+        if special:
+            raise ValueError(f"{folder} must hold Parquet files, these are no files: {special}.")
         loaded: Any = load_dataset("parquet", data_dir=str(folder))
     elif folder.is_dir():
         loaded = load_from_disk(str(folder))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ..listing import ListedClip, Listing
+from .tables import read_text
 
 LISTS = {"validation_list.txt": "validation", "testing_list.txt": "test"}
 NOISE = "_background_noise_"
@@ -30,7 +31,7 @@ def read_speech_commands(folder: str | Path) -> Listing:
     split_of = {
         line.strip(): split
         for name, split in LISTS.items()
-        for line in (folder / name).read_text().splitlines()
+        for line in read_text(folder / name).splitlines()
         if line.strip()
     }
     words = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != NOISE)

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,14 @@ from datasets import Audio, ClassLabel, IterableDataset, IterableDatasetDict, Li
 
 from ..listing import ListedClip
 from ..shards import ClipShards
+from .tables import shown
 
 WEBDATASET_LABELS = ("cls", "json.label", "json.labels", "json.tags", "json.category")
 """Where the labels of tar shards are, unless `label_column` exists."""
+
+_SHOWN = 10
+_FILES_WITH_COLUMNS = 40
+"""Files that `datasets` may look at to find the columns: five clips of several files each."""
 
 
 def is_tar_source(source: str | Path) -> bool:
@@ -34,27 +42,39 @@ def read_stream(source: str | Path, audio_column: str = "audio", label_column: s
     Returns:
         [`ClipShards`]: One shard per tar file or per file of the `datasets` data set.
 
+    A tar file that is damaged counts as one clip that cannot be read, after those that come before the damage; the
+    same holds for a label that is none.
+
     Raises:
-        ValueError: If there is no audio column; the message lists the columns.
+        ValueError: If there is no audio column (the message lists the columns), or no tar file can be read.
     """
     tars = _tar_files(source)
+    damaged = _find_damaged(tars)
     if tars:
-        files = [str(path) for path in tars]
+        files = [str(path) for path in tars if path not in damaged]
+        if not files:
+            reasons = "".join(f"\n  {path.name}: {reason}" for path, reason in list(damaged.items())[:_SHOWN])
+            raise ValueError(f"{source}: none of the {len(tars)} tar files can be read:{reasons}")
         parts = {"train": load_dataset("webdataset", data_files=files, split="train", streaming=True)}
         described: list[Any] = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in tars]
     else:
         loaded = load_dataset(str(source), streaming=True)
         parts = dict(loaded) if isinstance(loaded, IterableDatasetDict) else {str(loaded.split or "train"): loaded}
         described = [(split, part.num_shards, str(part.info.version)) for split, part in parts.items()]
-    streams = [_Stream.open(split, part, audio_column, label_column, bool(tars)) for split, part in parts.items()]
-    opened = [(stream, index) for stream in streams for index in range(stream.dataset.num_shards)]
+    readable = [path for path in tars if path not in damaged] if tars else None
+    streams = [_Stream.open(split, part, audio_column, label_column, readable) for split, part in parts.items()]
+    shards: list[Callable[[], Iterator[ListedClip]]] = [
+        partial(stream.clips, index) for stream in streams for index in range(stream.dataset.num_shards)
+    ]
+    for path, reason in damaged.items():
+        shards.insert(tars.index(path), partial(_damaged_clips, path, reason))
     text = json.dumps([str(source) if not tars else "webdataset", described, audio_column, label_column])
     name = Path(str(source)).resolve().name if Path(str(source)).exists() else str(source).replace("/", "--")
     return ClipShards(
         name=name.removesuffix(".tar"),
         layout="webdataset" if tars else "datasets",
-        num_shards=len(opened),
-        open_shard=lambda number: opened[number][0].clips(opened[number][1]),
+        num_shards=len(shards),
+        open_shard=lambda number: shards[number](),
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         labels=streams[0].names,
         multi_label=any(stream.multi_label for stream in streams),
@@ -71,12 +91,13 @@ class _Stream:
     label_path: list[str] | None
     names: list[str] | None
     multi_label: bool
+    tars: list[Path] | None = None
 
     @classmethod
     def open(
-        cls, split: str, dataset: IterableDataset, audio_column: str, label_column: str, is_tar: bool
+        cls, split: str, dataset: IterableDataset, audio_column: str, label_column: str, tars: list[Path] | None
     ) -> "_Stream":
-        features = dataset.features or {}
+        features, is_tar = dataset.features or {}, tars is not None
         audio_columns = [name for name, feature in features.items() if isinstance(feature, Audio)]
         if not is_tar:
             audio_columns = [name for name in audio_columns if name == audio_column]
@@ -96,14 +117,21 @@ class _Stream:
         # Tar shards are files and have no splits.
         split_name = None if is_tar else split
         label_path = None if found is None else found.split(".")
-        return cls(split_name, dataset, audio_columns, label_path, names, several)
+        return cls(split_name, dataset, audio_columns, label_path, names, several, tars)
 
     def clips(self, index: int) -> Iterator[ListedClip]:
         """Iterate over the clips of one shard."""
         shard = self.dataset.shard(num_shards=self.dataset.num_shards, index=index)
-        for position, row in enumerate(shard):
+        for position, row in enumerate(shard if self.tars is None else _up_to_damage(shard, self.tars[index])):
+            if isinstance(row, ListedClip):
+                yield row
+                continue
             audio: dict[str, Any] = next((row[name] for name in self.audio_columns if row[name] is not None), {})
-            yield ListedClip(self._name(row, index, position), audio, self._labels(row), split=self.split)
+            name = self._name(row, index, position)
+            try:
+                yield ListedClip(name, audio, self._labels(row), split=self.split)
+            except ValueError as error:
+                yield ListedClip(name, audio, split=self.split, error=str(error))
 
     def _name(self, row: Mapping[str, Any], index: int, position: int) -> str:
         if row.get("__key__") is not None:
@@ -114,10 +142,14 @@ class _Stream:
     def _labels(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         value: Any = row
         for key in self.label_path or ():
-            value = None if value is None else value.get(key)
+            value = value.get(key) if isinstance(value, Mapping) else None
         if value is row or value is None:
             return ()
         values = value if isinstance(value, list) else [value]
+        for entry in values:
+            is_class = not self.names or not isinstance(entry, int) or 0 <= entry < len(self.names)
+            if not isinstance(entry, (str, int, float)) or not str(entry).strip() or not is_class:
+                raise ValueError(f"the label must be a name or a list of names, got {shown(value)}")
         return tuple(self.names[entry] if self.names and isinstance(entry, int) else str(entry) for entry in values)
 
 
@@ -134,4 +166,62 @@ def _tar_files(source: str | Path) -> list[Path]:
     path = Path(str(source))
     if path.is_file() and path.suffix == ".tar":
         return [path]
-    return sorted(path.glob("*.tar")) if path.is_dir() else []
+    # Not folders; other things that are no files are reported with the damaged ones.
+    return sorted(file for file in path.glob("*.tar") if not file.is_dir()) if path.is_dir() else []
+
+
+def _find_damaged(tars: list[Path]) -> dict[Path, str]:
+    """The tar files from which nothing can be read, with the reason.
+
+    From the first that is not among them, `datasets` reads the columns of all: a few clips of it must be whole.
+    """
+    damaged: dict[Path, str] = {}
+    has_columns = False
+    for path in tars:
+        reason = _find_damage(path, num_files=1 if has_columns else _FILES_WITH_COLUMNS)
+        if reason is None:
+            has_columns = True
+        else:
+            damaged[path] = reason
+    return damaged
+
+
+def _find_damage(path: Path, num_files: int) -> str | None:
+    """Say why the first files in a tar file cannot be read, or `None` if they can."""
+    if not path.is_file():
+        return "not a file"
+    try:
+        with tarfile.open(path, "r:") as tar:
+            is_empty = True
+            for member in islice((entry for entry in tar if entry.isfile()), num_files):
+                is_empty = False
+                stored = tar.extractfile(member)
+                if stored is None or len(stored.read()) < member.size:
+                    return "the tar file is cut off"
+            if is_empty:
+                return "an empty tar file"
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        return f"not readable as a tar file: {error}"
+    return None
+
+
+def _damaged_clips(path: Path, reason: str) -> Iterator[ListedClip]:
+    """What stands for the clips of a tar file that cannot be read."""
+    yield ListedClip(path.stem, {"bytes": None, "path": str(path)}, error=reason)
+
+
+def _up_to_damage(rows: Iterable[Mapping[str, Any]], path: Path) -> Iterator[Mapping[str, Any] | ListedClip]:
+    """The rows of a tar file up to where it is damaged, and a clip that says so."""
+    iterator, num_rows = iter(rows), 0
+    while True:
+        try:
+            row = next(iterator)
+        except StopIteration:
+            return
+        # What comes up depends on where the damage is: in the archive, in a text, or in a table.
+        except Exception as error:
+            reason = f"the tar file is damaged after {num_rows} clips: {type(error).__name__}: {error}"
+            yield from _damaged_clips(path, reason)
+            return
+        num_rows += 1
+        yield row

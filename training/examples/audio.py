@@ -109,6 +109,7 @@ class AudioExampleSource:
             audio_column=data.audio_column,
             label_column=data.label_column,
             label_delimiter=data.label_delimiter,
+            max_missing_share=data.max_missing_share,
         )
         if check_labels is not None:
             check_labels(listing.labels)

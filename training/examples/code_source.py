@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
-from audioformer.data.codes.encoded import EncodedClips, load_codes
+from audioformer.data.codes.encoded import EncodedClips, load_codes, read_codes_info
 from audioformer.data.readers import read_listing
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -17,6 +17,7 @@ from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
+from ..arguments import READING
 from ..families import CheckLabels, Settings
 from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from ..trainers.multi_positive import check_source_of_positives
@@ -52,6 +53,7 @@ class CodeExampleSource:
             raise ValueError(f"Give exactly one of `{prefix}data` and `{prefix}codes`, got {source} and {folder}.")
         if folder is not None:
             clips = load_codes(folder)
+            state_reading_of_codes(settings, folder, is_main=not test_source or settings.command == "evaluate")
             if check_labels is not None:
                 check_labels(clips.labels)
             clips.check_codec(extractor)
@@ -62,6 +64,7 @@ class CodeExampleSource:
             audio_column=data.audio_column,
             label_column=data.label_column,
             label_delimiter=data.label_delimiter,
+            max_missing_share=data.max_missing_share,
         )
         if check_labels is not None:
             check_labels(listing.labels)
@@ -126,6 +129,30 @@ class CodeExampleSource:
             splits.train.codec_fingerprint,
         )
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
+
+
+def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True) -> None:
+    """Let the settings say how the audio of a folder of codes was read, whatever a recipe says.
+
+    Args:
+        settings (`Settings`): Changed in place, so that results and card state what was done.
+        folder (`str`): Folder of codes.
+        is_main (`bool`, defaults to `True`): Whether these are the codes that the settings describe.
+
+    Raises:
+        ValueError: If the caller asked for another reading than that of the codes; the message names both.
+    """
+    stored = read_codes_info(folder).get("settings", {})
+    for name in READING:
+        if name not in stored:
+            continue
+        if name in settings.given and getattr(settings.data, name) != stored[name]:
+            raise ValueError(
+                f"`{name}` {settings.given[name]!r} does not fit the codes in {folder}, which were made with "
+                f"{stored[name]!r}: leave it out, or encode the audio again with --data."
+            )
+        if is_main:
+            setattr(settings.data, name, stored[name])
 
 
 def open_extractor(settings: Settings, codebook: int | None = None) -> AudioFormerFeatureExtractor:

@@ -92,7 +92,7 @@ def test_fsd50k(tmp_path):
     (truth / "eval.csv").write_text("fname,labels,mids\n37199,Rain,/m/06mb1\n")
     for name in ("FSD50K.dev_audio/64760", "FSD50K.dev_audio/16399", "FSD50K.eval_audio/37199"):
         tone(tmp_path / f"{name}.wav")
-    listing = read_listing(tmp_path)
+    listing = read_listing(tmp_path, max_missing_share=1)
     assert listing.layout == "fsd50k" and listing.labels == ["Bark", "Dog", "Rain"]
     assert [(clip.id, clip.labels, clip.split) for clip in listing.clips] == [
         ("dev/64760", ("Bark", "Dog"), "train"),
@@ -110,7 +110,7 @@ def test_esc50(tmp_path):
     )
     for name in ("1-1-A-9", "2-7-A-0", "2-7-B-0"):
         tone(tmp_path / "audio" / f"{name}.wav")
-    listing = read_listing(tmp_path)
+    listing = read_listing(tmp_path, max_missing_share=1)
     assert listing.labels == ["dog", "zebra"]  # by target, not by name
     assert [(clip.fold, clip.group) for clip in listing.clips] == [(1, "1"), (2, "7"), (2, "7")]
     assert listing.missing == ["3-9-A-0.wav"]
@@ -121,7 +121,7 @@ def test_speech_commands(tmp_path):
         tone(tmp_path / f"{name}.wav")
     (tmp_path / "validation_list.txt").write_text("yes/a1_nohash_1.wav\n")
     (tmp_path / "testing_list.txt").write_text("no/b2_nohash_0.wav\nno/zz_nohash_9.wav\n")
-    listing = read_listing(tmp_path)
+    listing = read_listing(tmp_path, max_missing_share=1)
     assert listing.labels == ["no", "yes"] and not listing.multi_label
     assert {clip.id: (clip.split, clip.group) for clip in listing.clips} == {
         "no/b2_nohash_0": ("test", "b2"),
@@ -151,7 +151,7 @@ def test_csv_manifest(tmp_path):
         "path,labels,fold,split,start_s,end_s\nx/1.wav,dog; rain,1,train,0.005,0.01\nx/2.wav,rain,2,test,,\n"
         "x/3.wav,dog,2,,,\n"
     )
-    listing = read_listing(tmp_path / "list.csv")
+    listing = read_listing(tmp_path / "list.csv", max_missing_share=1)
     first, second = listing.clips
     assert first.labels == ("dog", "rain") and (first.start_s, first.end_s, first.fold) == (0.005, 0.01, 1)
     assert second.start_s is None and second.split == "test"
