@@ -111,6 +111,11 @@ class ModelArguments:
         "Loss of the classifier (default: cross_entropy for one label per clip, lsep for several).",
         (FINETUNE,),
     )
+    bce_reduction: Literal["mean", "sum"] = setting(
+        "mean",
+        "bce: sum over the classes of a clip, as in the paper (Eq. 6), or their mean, smaller by the number of classes.",
+        (FINETUNE,),
+    )
     new_head: bool = setting(
         False, "Put a fresh classifier on a checkpoint that was trained for other labels.", (FINETUNE,)
     )
