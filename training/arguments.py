@@ -113,7 +113,7 @@ class ModelArguments:
     )
     bce_reduction: Literal["mean", "sum"] = setting(
         "mean",
-        "bce: sum over the classes of a clip, as in the paper (Eq. 6), or their mean, smaller by the number of classes.",
+        "bce: sum over the classes of a clip (Eq. 6 of the paper), or their mean, smaller by the number of classes.",
         (FINETUNE,),
     )
     new_head: bool = setting(

@@ -57,7 +57,7 @@ def finetune_settings(folder: Path, **given: Any) -> Settings:
 def test_the_recipes_of_the_paper_sum_bce_over_the_classes_and_the_tiny_ones_do_not(extractor, tmp_path):
     reductions = {}
     for recipe in sorted(path.stem for path in next(iter(recipe_folders().values())).glob("*ft[12].yaml")):
-        teachers = {"teachers": [tmp_path]} if recipe.endswith("ft2") else {}
+        teachers = {"teachers": [str(tmp_path)]} if recipe.endswith("ft2") else {}
         settings = finetune_settings(tmp_path, recipe=recipe, classification_loss="bce", **teachers, **SIZES)
         reductions[recipe] = classifier_to_train(settings, LABELS, True, extractor).config.bce_reduction
     assert len(reductions) > 10

@@ -96,9 +96,8 @@ def test_masks_differ_between_epochs_but_not_with_workers_and_not_between_evalua
     evaluations = [batch for is_training, batch in alone if not is_training]
     assert len(training) == 4 and len(evaluations) == 4
     assert evaluations[:2] == evaluations[2:]
-    by_length = [
-        {len(row) - row.count(1): row for batch in training[start : start + 2] for row in batch} for start in (0, 2)
-    ]
+    epochs = [training[:2], training[2:]]
+    by_length = [{len(row) - row.count(1): row for batch in epoch for row in batch} for start in (0, 2)]
     assert by_length[0].keys() == by_length[1].keys() and len(by_length[0]) == 6
     assert all(by_length[0][length] != by_length[1][length] for length in by_length[0])
     other = masks_of_a_run(tmp_path, items, data_seed=7)
