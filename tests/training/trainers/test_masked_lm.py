@@ -97,7 +97,7 @@ def test_masks_differ_between_epochs_but_not_with_workers_and_not_between_evalua
     assert len(training) == 4 and len(evaluations) == 4
     assert evaluations[:2] == evaluations[2:]
     epochs = [training[:2], training[2:]]
-    by_length = [{len(row) - row.count(1): row for batch in epoch for row in batch} for start in (0, 2)]
+    by_length = [{len(row) - row.count(1): row for batch in epoch for row in batch} for epoch in epochs]
     assert by_length[0].keys() == by_length[1].keys() and len(by_length[0]) == 6
     assert all(by_length[0][length] != by_length[1][length] for length in by_length[0])
     other = masks_of_a_run(tmp_path, items, data_seed=7)
