@@ -97,7 +97,7 @@ def test_folds_that_are_tested_train_nothing_and_groups_are_never_divided():
     assert set(splits.train.dataset["fold"]) | set(splits.held_out.dataset["fold"]) == {1, 3, 5}
     assert len(splits.held_out) > 0 and not set(splits.train.groups) & set(splits.held_out.groups)
     assert len(set(splits.held_out.groups)) < len(splits.held_out)
-    splits = divide(rows, train_folds=[1], eval_folds=[2])
+    splits = divide(rows, train_folds=[1], eval_folds=[2], held_out_share=0.4)
     assert set(splits.train.dataset["fold"]) | set(splits.held_out.dataset["fold"]) == {1}
 
 
