@@ -119,6 +119,11 @@ class ClipSplits(Generic[ClipsT]):
             raise ValueError("No clips select the checkpoint: none are held out, and there are no test clips.")
         return clips
 
+    @property
+    def selects_on_test(self) -> bool:
+        """Whether the clips that select the checkpoint are those that are measured at the end."""
+        return self.selecting is self.test
+
     def as_multi_label(self, multi_label: bool) -> "ClipSplits[ClipsT]":
         """The same clips with targets for several labels per clip, or for one.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from audioformer.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .accuracy.accuracy import Accuracy
     from .calibration import Calibration, fit_calibration
     from .mean_average_precision.average_precision import compute_mean_average_precision
     from .mean_average_precision.mean_average_precision import MeanAveragePrecision
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .windows import MergedScores, merge_windows
 
 _MODULES = {
+    "Accuracy": "accuracy.accuracy",
     "Calibration": "calibration",
     "EvaluationSummary": "summary",
     "MeanAveragePrecision": "mean_average_precision.mean_average_precision",
@@ -25,9 +27,10 @@ _MODULES = {
     "metric_name": "metrics",
     "per_class_table": "metrics",
 }
-"""Module of each public name, imported when the name is first used: only one of them needs the library `evaluate`."""
+"""Module of each public name, imported when the name is first used: a baseline needs neither `evaluate` nor a plot."""
 
 __all__ = [
+    "Accuracy",
     "Calibration",
     "EvaluationSummary",
     "MeanAveragePrecision",

@@ -86,17 +86,48 @@ def code_histogram_accuracy(
         raise ValueError(
             f"`codes`, `labels` and `folds` must be of one length, got {len(codes)}, {len(labels)} and {len(folds)}."
         )
+    accuracies = cross_validated_accuracies(code_histogram(codes, codebook_size), labels, folds)
+    clips = {fold: np.count_nonzero(np.asarray(folds) == fold) for fold in accuracies}
+    return sum(accuracy * clips[fold] for fold, accuracy in accuracies.items()) / len(labels)
+
+
+def cross_validated_accuracies(
+    features: np.ndarray, labels: Sequence[int | str], folds: Sequence[int], regularization: float = 0.01
+) -> dict[int, float]:
+    r"""
+    Accuracy of multinomial logistic regression in each fold, fitted on all others, see [`fit_histogram_classifier`].
+
+    Args:
+        features (`np.ndarray` of shape `(num_clips, num_features)`):
+            Features of each clip.
+        labels (`Sequence[int | str]`):
+            The class of each clip.
+        folds (`Sequence[int]`):
+            The fold of each clip.
+        regularization (`float`, *optional*, defaults to 0.01):
+            scikit-learn's `C`.
+
+    Returns:
+        `dict[int, float]`: accuracy by fold, in the order of their numbers.
+
+    Raises:
+        `ValueError`: if the arguments differ in length or there are fewer than two folds.
+    """
+    if not len(features) == len(labels) == len(folds):
+        raise ValueError(
+            f"`features`, `labels` and `folds` must be of one length, got {len(features)}, {len(labels)} and "
+            f"{len(folds)}."
+        )
     classes, fold_of_clip = np.asarray(labels), np.asarray(folds)
-    fold_names = np.unique(fold_of_clip)
+    fold_names = np.unique(fold_of_clip).tolist()
     if len(fold_names) < 2:
-        raise ValueError(f"Cross-validation needs at least two folds, got {fold_names.tolist()}.")
-    histograms = code_histogram(codes, codebook_size)
-    correct = 0
+        raise ValueError(f"Cross-validation needs at least two folds, got {fold_names}.")
+    accuracies = {}
     for fold in fold_names:
         test = fold_of_clip == fold
-        classifier = fit_histogram_classifier(histograms[~test], classes[~test])
-        correct += int((classifier.predict(histograms[test]) == classes[test]).sum())
-    return correct / len(classes)
+        classifier = fit_histogram_classifier(features[~test], classes[~test], regularization)
+        accuracies[fold] = float((classifier.predict(features[test]) == classes[test]).mean())
+    return accuracies
 
 
 def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[int | str]) -> float:

@@ -1,13 +1,16 @@
 """The metric of a task, its confidence interval, and its values per class."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 from transformers import EvalPrediction
 
 from .mean_average_precision.average_precision import compute_mean_average_precision
+
+if TYPE_CHECKING:
+    import evaluate
 
 ComputeMetrics = Callable[[EvalPrediction], dict[str, float]]
 
@@ -22,18 +25,45 @@ def metric_name(multi_label: bool) -> str:
     return "mAP" if multi_label else "accuracy"
 
 
-def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
+def open_metric(multi_label: bool) -> "evaluate.Metric":
     """
-    Share of the clips whose own class has the highest score.
+    The metric of a task: [`MeanAveragePrecision`] for clips that can have several labels, else [`Accuracy`].
+
+    Both are modules of the library `evaluate` and parts of this package, so that nothing is downloaded.
+    """
+    # Here, because most who import this module compute no metric, and `evaluate` takes longer to import than to use.
+    from .accuracy.accuracy import Accuracy
+    from .mean_average_precision.mean_average_precision import MeanAveragePrecision
+
+    # In memory: processes that compute the same metric at the same time would otherwise wait for each other's files.
+    return (MeanAveragePrecision if multi_label else Accuracy)(keep_in_memory=True)
+
+
+def compute_metric(scores: np.ndarray, targets: np.ndarray, multi_label: bool) -> dict[str, Any]:
+    """
+    Compute the metric of a task with the library `evaluate`.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray` of shape `(num_clips,)`): Classes.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        multi_label (`bool`): Whether a clip can have several labels.
 
     Returns:
-        `float`: 0 to 1.
+        `dict[str, Any]`: `accuracy` (the share of the clips whose own class has the highest score), or the fields of
+        [`MeanAveragePrecisionResult`].
+
+    Raises:
+        ValueError: If targets are no whole numbers, or the metric refuses its inputs.
     """
-    return float((scores.argmax(axis=1) == targets).mean())
+    references = np.asarray(targets).astype(np.int64)
+    if (references != targets).any():
+        raise ValueError(
+            f"Targets must be whole numbers, got {np.asarray(targets)[references != targets][:5].tolist()}."
+        )
+    predictions = scores if multi_label else scores.argmax(axis=1)
+    result = open_metric(multi_label).compute(predictions=predictions, references=references)
+    assert result is not None  # It is only on processes other than the first of a metric that is shared by several.
+    return result
 
 
 def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
@@ -54,10 +84,8 @@ def build_compute_metrics(multi_label: bool) -> ComputeMetrics:
             np.asarray(values[0] if isinstance(values, tuple) else values)
             for values in (prediction.predictions, prediction.label_ids)
         )
-        if not multi_label:
-            return {"accuracy": accuracy(scores, targets)}
-        result = compute_mean_average_precision(scores, targets)
-        return {"mAP": result["mAP"], "num_classes_without_positives": result["num_classes_without_positives"]}
+        result = compute_metric(scores, targets, multi_label)
+        return {name: value for name, value in result.items() if name != "per_class"}
 
     return compute
 
@@ -145,7 +173,11 @@ def bootstrap_interval(
 
 
 def per_class_table(
-    scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], multi_label: bool
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    multi_label: bool,
+    average_precisions: Sequence[float | None] | None = None,
 ) -> list[dict[str, Any]]:
     """
     One row per class, in the order of `labels`.
@@ -155,13 +187,14 @@ def per_class_table(
         targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
         labels (sequence of `str`): Names of the classes.
         multi_label (`bool`): Whether a clip can have several labels.
+        average_precisions (sequence, *optional*): Those of the classes, if they have been computed.
 
     Returns:
         `list[dict[str, Any]]`: `label` and `clips` (their number), with `average_precision` (`None` for a class
         without clips) if `multi_label`, otherwise with `precision`, `recall` and `f1`.
     """
     if multi_label:
-        values = compute_mean_average_precision(scores, targets)["per_class"]
+        values = average_precisions or compute_mean_average_precision(scores, targets)["per_class"]
         counts = targets.sum(axis=0)
         return [
             {"label": label, "clips": int(count), "average_precision": value}

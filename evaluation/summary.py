@@ -11,8 +11,7 @@ import numpy as np
 from audioformer.files import CLASSES_PICTURE, EVAL_RESULTS, PREDICTIONS, SUMMARY, TRAINING_PICTURE
 
 from .figures import save_average_precisions, save_confusion_matrix, save_training_curves
-from .mean_average_precision.average_precision import compute_mean_average_precision
-from .metrics import accuracy, bootstrap_interval, metric_name, per_class_table
+from .metrics import bootstrap_interval, compute_metric, metric_name, per_class_table
 
 NUM_SHOWN = 15
 """Best and worst classes that are listed where there are too many to list all."""
@@ -58,15 +57,11 @@ class EvaluationSummary:
 
     def __post_init__(self) -> None:
         self.metric = metric_name(self.multi_label)
-        self.without_positives = 0
-        if self.multi_label:
-            result = compute_mean_average_precision(self.scores, self.targets)
-            self.value = result["mAP"]
-            self.without_positives = result["num_classes_without_positives"]
-        else:
-            self.value = accuracy(self.scores, self.targets)
+        result = compute_metric(self.scores, self.targets, self.multi_label)
+        self.value: float = result[self.metric]
+        self.without_positives: int = result.get("num_classes_without_positives", 0)
         self.interval = bootstrap_interval(self.scores, self.targets, self.multi_label, groups=self.groups)
-        self.table = per_class_table(self.scores, self.targets, self.labels, self.multi_label)
+        self.table = per_class_table(self.scores, self.targets, self.labels, self.multi_label, result.get("per_class"))
 
     def headline(self) -> str:
         """The metric in one line, with its interval and the test clips."""

@@ -41,7 +41,11 @@ def classification_loss_name(config: PreTrainedConfig) -> str:
 
 
 def named_classification_loss(
-    logits: torch.Tensor, targets: torch.Tensor, name: str, label_smoothing: float = 0.0
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    name: str,
+    label_smoothing: float = 0.0,
+    bce_reduction: str = "mean",
 ) -> torch.Tensor:
     """
     Compute one of the classifier's losses.
@@ -58,13 +62,18 @@ def named_classification_loss(
         label_smoothing (`float`, *optional*, defaults to 0.0):
             Share of each target that is spread evenly: over all classes for `"cross_entropy"`, over present and absent
             for `"bce"`. The other losses do not support it.
+        bce_reduction (`str`, *optional*, defaults to `"mean"`):
+            Whether `"bce"` is the `"sum"` (Eq. 6) or the `"mean"` over the labels of a clip.
 
     Returns:
-        `torch.Tensor`: The mean over the batch (and over the labels for `"bce"` and `"regression"`), a float32 scalar.
+        `torch.Tensor`: The mean over the batch (and over the values of a clip for `"regression"`), a float32 scalar.
 
     Raises:
-        ValueError: If `name` is unknown, or `label_smoothing` is not 0 for a loss that does not support it.
+        ValueError: If `name` or `bce_reduction` is unknown, or `label_smoothing` is not 0 for a loss that does not
+            support it.
     """
+    if bce_reduction not in ("mean", "sum"):
+        raise ValueError(f"`bce_reduction` must be 'mean' or 'sum', got {bce_reduction!r}.")
     if label_smoothing and name in ("lsep", "regression"):
         raise ValueError(f"`label_smoothing` must be 0 for the loss {name!r}, got {label_smoothing}.")
     logits, targets = logits.float(), targets.to(logits.device)
@@ -72,7 +81,8 @@ def named_classification_loss(
         return lsep_loss(logits, targets)
     if name == "bce":
         targets = targets.float() * (1 - label_smoothing) + label_smoothing / 2
-        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return losses.mean() if bce_reduction == "mean" else losses.sum(dim=-1).mean()
     if name == "cross_entropy":
         is_soft = targets.is_floating_point() and targets.shape == logits.shape
         targets = targets.float() if is_soft else targets.view(-1).long()
@@ -152,7 +162,7 @@ def audio_classification_loss(
         logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
             Scores.
         config ([`AudioFormerConfig`]):
-            `classification_loss`, `problem_type` and `num_labels` are read.
+            `classification_loss`, `problem_type`, `num_labels` and `bce_reduction` are read.
 
     Returns:
         `torch.Tensor`: The mean over the batch, a float32 scalar.
@@ -164,7 +174,7 @@ def audio_classification_loss(
     is_derived = config.classification_loss is None and config.problem_type is None
     if is_derived and name == "cross_entropy" and (labels.is_floating_point() or labels.shape == logits.shape):
         name = "bce"
-    return named_classification_loss(logits, labels, name)
+    return named_classification_loss(logits, labels, name, bce_reduction=getattr(config, "bce_reduction", "mean"))
 
 
 __all__ = ["audio_classification_loss", "classification_loss_name", "lsep_loss", "named_classification_loss"]

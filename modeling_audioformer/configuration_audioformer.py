@@ -91,11 +91,15 @@ class AudioFormerConfig(PreTrainedConfig):
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
             Whether the decoder of the masked-LM head shares the weights of the embedding.
         sparse_prediction (`bool`, *optional*, defaults to `True`):
-            Whether the masked-LM head computes logits only at the positions that have a label, if labels are given.
+            Whether the masked-LM head computes logits only at the positions that have a label, if labels are given and
+            gradients are recorded.
         classification_loss (`str`, *optional*):
             Loss of the classifier: `"cross_entropy"` (Eq. 5, one label per clip), `"bce"` (Eq. 6) or `"lsep"` (Eq. 7,
             the paper's choice for several labels per clip). `None` derives it from `problem_type`, as transformers
             does. If only the loss is given, `problem_type` is derived from it.
+        bce_reduction (`str`, *optional*, defaults to `"mean"`):
+            How `"bce"` reduces the cross-entropies of a clip's classes: `"sum"`, as in Eq. 6, or `"mean"`, as in
+            `torch.nn.BCEWithLogitsLoss`, which is smaller by the number of classes. Clips are averaged in any case.
         calibration_temperature (`float`, *optional*):
             Positive number that the classifier's logits are divided by before they are returned. It is fitted on
             held-out clips after training with LSEP, which ranks labels but does not calibrate scores.
@@ -146,6 +150,7 @@ class AudioFormerConfig(PreTrainedConfig):
     # Repeated from the parent with its allowed values: `None` means "derive it from the labels".
     problem_type: ProblemType | None = None
     classification_loss: Literal["lsep", "bce", "cross_entropy"] | None = None
+    bce_reduction: Literal["mean", "sum"] = "mean"
     calibration_temperature: float | int | None = None
     calibration_bias: list[float] | list[int] | None = None
     # Otherwise the Trainer would gather the clip embeddings of every batch that it evaluates.

@@ -450,13 +450,15 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
                 Ids to predict, -100 at the positions to ignore.
             return_full_logits (`bool`, *optional*):
                 Whether to compute the logits of all positions even if `labels` are given. By default only if
-                `config.sparse_prediction` is `False`, or if the forward is being compiled, when the number of
+                `config.sparse_prediction` is `False`; if no gradients are recorded, because evaluations take the
+                first dimension of the logits for the clips; or if the forward is being compiled, when the number of
                 positions must not depend on the labels.
 
         Returns:
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `logits` of shape `(batch_size, sequence_length,
-            vocab_size)`. With `labels` also `loss`, the mean cross-entropy over the labelled positions, and `logits`
-            of these positions only, of shape `(num_positions, vocab_size)` in the order of `labels[labels != -100]`.
+            vocab_size)`. With `labels` also `loss`, the mean cross-entropy over the labelled positions; unless
+            `return_full_logits`, `logits` are then those of these positions only, of shape `(num_positions,
+            vocab_size)` in the order of `labels[labels != -100]`.
         """
         outputs: BaseModelOutputWithPooling = self.audioformer(
             input_ids=input_ids,
@@ -468,7 +470,11 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
         hidden_states = outputs.last_hidden_state
         assert hidden_states is not None  # The encoder always returns it.
         if return_full_logits is None:
-            return_full_logits = not self.config.sparse_prediction or torch.compiler.is_compiling()
+            # The `Trainer` gathers, pads and cuts what a model returns in evaluations by its first dimension. Logits
+            # of labelled positions would be cut as if they were clips, and no longer belong to the labels.
+            return_full_logits = (
+                not self.config.sparse_prediction or not torch.is_grad_enabled() or torch.compiler.is_compiling()
+            )
         if labels is not None and not return_full_logits:
             # About three positions in four have no label, and the head is not computed there.
             counts = (labels != -100).to(hidden_states.device)

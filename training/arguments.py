@@ -14,6 +14,8 @@ from transformers import TrainingArguments
 
 from audioformer.data.audio import ReadingSettings
 
+from .ranges import SHARE, Range, at_least, check_ranges, more_than
+
 PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
 TRAIN = (PRETRAIN, FINETUNE)
 TEST = (FINETUNE, EVALUATE)
@@ -37,7 +39,8 @@ def setting(default: Any, help: str, commands: tuple[str, ...] = ALL, **metadata
         help (`str`): What it does, for `--help`.
         commands (`tuple[str, ...]`, defaults to all): Commands that take it.
         metadata: `path="any"` for a folder, a file or a Hub id that must exist, `path="local"` where it cannot be on
-            the Hub; `config="name"` for a field of the configuration, `fresh=True` if only of a fresh model's.
+            the Hub; `config="name"` for a field of the configuration, `fresh=True` if only of a fresh model's;
+            `range` for a number, see [`Range`].
     """
     return field(default=default, metadata=SettingMetadata(help=help, commands=commands, **metadata))
 
@@ -68,38 +71,41 @@ class DataArguments:
     audio_column: str = setting("audio", "Column of a `datasets` data set that holds the audio.")
     label_column: str = setting("label", "Column of a `datasets` data set or manifest that holds the labels.")
     label_delimiter: str = setting(";", "Separator between the labels of a clip in a manifest.")
-    max_length_s: float = setting(10.0, "Longest clip in seconds; see --long-files for longer ones.")
+    max_length_s: float = setting(
+        10.0, "Longest clip in seconds; see --long-files for longer ones.", range=more_than(0, "seconds")
+    )
     long_files: Literal["windows", "cut"] = setting(
         "windows",
         "windows: longer files become windows of --max-length-s, all of which count; cut: only their beginning does.",
     )
     keep_silent: bool = setting(False, "Keep clips in which no sample reaches one step of 16-bit audio.")
     max_rejected_share: float = setting(
-        0.01, "Share of clips that may be unreadable before the run stops and lists them."
+        0.01, "Share of clips that may be unreadable before the run stops and lists them.", range=SHARE
     )
     max_missing_share: float | None = setting(
         None,
         "Share of the listed clips that may have no file (default: 0.01, and no class may lose all of its clips; any "
         "number in AudioSet).",
+        range=SHARE,
     )
     held_out_share: float = setting(
-        0.1, "Share of the training clips, stratified by class, that selects the best checkpoint.", TRAIN
+        0.1,
+        "Share of the training clips, stratified by class, that selects the best checkpoint.",
+        TRAIN,
+        range=Range(0, 1, open_low=True, open_high=True),
     )
     select_on_eval: bool = setting(
         False,
         "Select the checkpoint on the test clips, as the paper does; the reported metric is then optimistic.",
         (FINETUNE,),
     )
-    max_train_clips: int | None = setting(None, "Train on the first N clips only, to try a recipe.", TRAIN)
+    max_train_clips: int | None = setting(
+        None, "Train on the first N clips only, to try a recipe.", TRAIN, range=at_least(1)
+    )
 
     def __post_init__(self) -> None:
-        check_range("max_rejected_share", self.max_rejected_share, 0, 1)
-        if self.max_missing_share is not None:
-            check_range("max_missing_share", self.max_missing_share, 0, 1)
-        if not 0 < self.held_out_share < 1:
-            raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
+        check_ranges(self)
         ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files)
-        check_at_least_one("max_train_clips", self.max_train_clips)
 
 
 @dataclass
@@ -121,6 +127,11 @@ class ModelArguments:
         "Loss of the classifier (default: cross_entropy for one label per clip, lsep for several).",
         (FINETUNE,),
     )
+    bce_reduction: Literal["mean", "sum"] = setting(
+        "mean",
+        "bce: sum over the classes of a clip (Eq. 6 of the paper), or their mean, smaller by the number of classes.",
+        (FINETUNE,),
+    )
     new_head: bool = setting(
         False, "Put a fresh classifier on a checkpoint that was trained for other labels.", (FINETUNE,)
     )
@@ -136,7 +147,14 @@ class ModelArguments:
 
 @dataclass
 class FamilyArguments:
-    """Settings specific to one model family: the sizes of a fresh model, its front end, its methods."""
+    """Settings specific to one model family: the sizes of a fresh model, its front end, its methods.
+
+    Raises:
+        ValueError: If a number is outside its range.
+    """
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def config_values(self, fresh: bool) -> dict[str, Any]:
         """Fields of the model's configuration that these settings determine.
@@ -154,7 +172,7 @@ class FamilyArguments:
 
 def size(default: Any, help: str, config: str | None = None) -> Any:
     """A setting for the size of a fresh model; `config` names the field of the configuration."""
-    return setting(default, help, TRAIN, config=config, fresh=True)
+    return setting(default, help, TRAIN, config=config, fresh=True, range=at_least(1))
 
 
 @dataclass
@@ -185,7 +203,10 @@ class AudioTrainingArguments(TrainingArguments):
         "none", "Where to report besides the console and the output folder.", TRAIN
     )
     layer_wise_lr_decay: float | None = setting(
-        None, "Factor of the learning rate from each layer to the one below it, in (0, 1].", TRAIN
+        None,
+        "Factor of the learning rate from each layer to the one below it, in (0, 1].",
+        TRAIN,
+        range=Range(0, 1, open_low=True),
     )
     group_by_length: bool = setting(
         True, "Put clips of similar length into one batch, so that little is padded.", TRAIN
@@ -195,20 +216,21 @@ class AudioTrainingArguments(TrainingArguments):
         "Shuffle shards of neighbouring clips, and N clips at a time, so that a disk reads in few places (default: "
         "all clips at once, best where the data fit into memory).",
         TRAIN,
+        range=at_least(1),
     )
     class_balanced_sampling: bool = setting(
         False, "Draw clips by the rarity of their classes, with replacement.", (FINETUNE,)
     )
-    early_stopping_patience: int | None = setting(None, "Stop after N evaluations without a better metric.", TRAIN)
+    early_stopping_patience: int | None = setting(
+        None, "Stop after N evaluations without a better metric.", TRAIN, range=at_least(1)
+    )
 
     def __post_init__(self) -> None:
+        # First of all: transformers divides by some of them.
+        check_ranges(self)
         super().__post_init__()
         # Without a device to copy to, torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
-        for name in ("early_stopping_patience", "shuffle_buffer_size"):
-            check_at_least_one(name, getattr(self, name))
-        if self.layer_wise_lr_decay is not None and not 0 < self.layer_wise_lr_decay <= 1:
-            raise ValueError(f"`layer_wise_lr_decay` must be in (0, 1], got {self.layer_wise_lr_decay}.")
         if self.push_to_hub:
             raise ValueError(
                 "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
@@ -217,14 +239,16 @@ class AudioTrainingArguments(TrainingArguments):
         if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
             raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
 
+    def check_early_stopping(self) -> None:
+        """Check that early stopping has evaluations to count, a metric, and the best model at the end.
 
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise `ValueError` for a value outside `[low, high]`."""
-    if not low <= value <= high:
-        raise ValueError(f"`{name}` must be in [{low}, {high}], got {value}.")
-
-
-def check_at_least_one(name: str, value: int | None) -> None:
-    """Raise `ValueError` for a number below 1; `None` passes."""
-    if value is not None and value < 1:
-        raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        Raises:
+            ValueError: If it is requested without one of them.
+        """
+        if self.early_stopping_patience is not None and not (
+            self.load_best_model_at_end and self.metric_for_best_model and self.eval_strategy != "no"
+        ):
+            raise ValueError(
+                f"`early_stopping_patience` {self.early_stopping_patience} needs `load_best_model_at_end`, "
+                '`metric_for_best_model`, and an `eval_strategy` other than "no".'
+            )

@@ -11,11 +11,10 @@ from .arguments import (
     TRAIN,
     AudioTrainingArguments,
     FamilyArguments,
-    check_at_least_one,
-    check_range,
     setting,
     size,
 )
+from .ranges import DROPOUT, SHARE, Range, at_least, more_than
 
 
 @dataclass
@@ -38,7 +37,7 @@ class AudioFormerArguments(FamilyArguments):
     codec_backend: str = setting(
         "transformers", "encodec: --codec is an original checkpoint, run by that package.", ALL
     )
-    num_codebooks: int = setting(4, "Codebooks to encode and keep, beginning with C1.")
+    num_codebooks: int = setting(4, "Codebooks to encode and keep, beginning with C1.", range=at_least(1))
     cache_dir: str | None = setting(
         None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."
     )
@@ -50,6 +49,7 @@ class AudioFormerArguments(FamilyArguments):
         "Codebook that the classifier reads, from 0 (default: the model's own, else 0 = C1).",
         (FINETUNE,),
         config="codebook",
+        range=at_least(0),
     )
     hidden_size: int = size(768, "Width of a fresh model.", "hidden_size")
     num_hidden_layers: int = size(12, "Layers of a fresh model.", "num_hidden_layers")
@@ -60,12 +60,14 @@ class AudioFormerArguments(FamilyArguments):
         "Dropout of the layers (default: 0.1, or that of the checkpoint).",
         TRAIN,
         config="hidden_dropout_prob",
+        range=DROPOUT,
     )
     attention_dropout: float | None = setting(
         None,
         "Dropout of the attention (same default); above 0 it rules out the fast attention of a CPU.",
         TRAIN,
         config="attention_probs_dropout_prob",
+        range=DROPOUT,
     )
     method: Literal["ft1", "ft2"] = setting(
         "ft1",
@@ -80,11 +82,7 @@ class AudioFormerArguments(FamilyArguments):
     )
 
     def __post_init__(self) -> None:
-        check_at_least_one("num_codebooks", self.num_codebooks)
-        for name in ("dropout", "attention_dropout"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
+        super().__post_init__()
         if self.method == "ft2" and not self.teachers:
             raise ValueError('`method` "ft2" needs `teachers`: the pre-trained models of the codebooks C2 to CN.')
         if self.codebooks is not None and not self.codebooks:
@@ -105,21 +103,34 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         ValueError: If a value is outside its range, or two of them exclude each other.
     """
 
-    mask_probability: float = setting(0.25, "Share of the codes to predict.", (PRETRAIN,))
-    replace_probability: float = setting(0.8, "Share of these that are replaced by <MASK>.", (PRETRAIN,))
+    mask_probability: float = setting(
+        0.25, "Share of the codes to predict.", (PRETRAIN,), range=Range(0, 1, open_low=True)
+    )
+    replace_probability: float = setting(0.8, "Share of these that are replaced by <MASK>.", (PRETRAIN,), range=SHARE)
     random_probability: float = setting(
-        0.1, "Share of these that are replaced by a random code; the rest stay.", (PRETRAIN,)
+        0.1, "Share of these that are replaced by a random code; the rest stay.", (PRETRAIN,), range=SHARE
     )
     mask_span_length: int = setting(
-        1, "Number of neighbouring codes that are masked together; 1 masks them one by one.", (PRETRAIN,)
+        1,
+        "Number of neighbouring codes that are masked together; 1 masks them one by one.",
+        (PRETRAIN,),
+        range=at_least(1),
     )
     crop_frames: int | None = setting(
-        None, "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).", TRAIN
+        None,
+        "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
+        TRAIN,
+        range=at_least(1),
     )
     classification_weight: float = setting(
-        0.95, "FT2: weight alpha of the classification loss; the contrastive loss has the rest (Eq. 9).", (FINETUNE,)
+        0.95,
+        "FT2: weight alpha of the classification loss; the contrastive loss has the rest (Eq. 9).",
+        (FINETUNE,),
+        range=SHARE,
     )
-    mpc_temperature: float = setting(0.05, "FT2: temperature tau of the contrastive loss (Eq. 8).", (FINETUNE,))
+    mpc_temperature: float = setting(
+        0.05, "FT2: temperature tau of the contrastive loss (Eq. 8).", (FINETUNE,), range=more_than(0)
+    )
     gather_across_devices: bool = setting(True, "FT2: take negatives from the batches of all processes.", (FINETUNE,))
     online_teachers: bool = setting(
         False, "FT2: run the frozen models in every step, which changing clips require.", (FINETUNE,)
@@ -128,7 +139,10 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         None, "FT2: where the frozen models' vectors are kept (default: in the output folder).", (FINETUNE,)
     )
     mixup_alpha: float = setting(
-        0.0, "Mix the code embeddings of pairs of clips, with weights from Beta(alpha, alpha).", (FINETUNE,)
+        0.0,
+        "Mix the code embeddings of pairs of clips, with weights from Beta(alpha, alpha).",
+        (FINETUNE,),
+        range=at_least(0, "(0 turns it off)"),
     )
     packed: bool = setting(
         False, "Pack the clips of a batch end to end, without padding; needs flash_attention_2.", TRAIN
@@ -136,20 +150,10 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("replace_probability", "random_probability", "classification_weight"):
-            check_range(name, getattr(self, name), 0, 1)
-        if not 0 < self.mask_probability <= 1:
-            raise ValueError(f"`mask_probability` must be in (0, 1], got {self.mask_probability}.")
         if self.replace_probability + self.random_probability > 1 + 1e-9:
             raise ValueError(
                 "`replace_probability` and `random_probability` must not sum to more than 1, got "
                 f"{self.replace_probability} and {self.random_probability}."
             )
-        for name in ("mask_span_length", "crop_frames"):
-            check_at_least_one(name, getattr(self, name))
-        if self.mpc_temperature <= 0:
-            raise ValueError(f"`mpc_temperature` must be more than 0, got {self.mpc_temperature}.")
-        if self.mixup_alpha < 0:
-            raise ValueError(f"`mixup_alpha` must be at least 0 (0 turns it off), got {self.mixup_alpha}.")
         if self.packed and self.mixup_alpha:
             raise ValueError("`packed` and `mixup_alpha` exclude each other: packed clips are not aligned.")

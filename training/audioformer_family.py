@@ -13,13 +13,29 @@ from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
 from audioformer.model_cards.facts import AUDIOFORMER_CITATION
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 
+from .arguments import FINETUNE
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
 from .examples.code_source import CodeExampleSource
-from .families import CardText, ClipView, Family
+from .families import CardText, ClipView, Family, Settings
 from .pretraining.masked_lm import pretrain_codebooks
+from .trainers.multi_positive import check_source_of_positives
 
 SHOWN_CODEBOOKS = 4
 """Maximum number of codebooks in a picture; the paper uses four."""
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what the settings of different groups say together.
+
+    Raises:
+        ValueError: If clips change whose vectors FT2 reads from a file, or clips are packed for an attention that
+            would mix them.
+    """
+    arguments, attention = settings.training, settings.model.attn_implementation
+    if settings.command == FINETUNE and settings.options.method == "ft2":
+        check_source_of_positives(arguments)
+    if arguments.packed and attention is not None and "flash" not in attention:
+        raise ValueError(f'`packed` needs the attention "flash_attention_2", got {attention!r}.')
 
 
 def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
@@ -117,6 +133,7 @@ FAMILY = Family(
     training_arguments=AudioFormerTrainingArguments,
     recipes=Path(__file__).parent / "recipes" / "audioformer",
     pretrain=pretrain_codebooks,
+    check_settings=check_settings,
     check_extractor=check_vocabulary,
     describe_input=describe_input,
     view=view_codes,

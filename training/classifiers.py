@@ -140,6 +140,7 @@ def classifier_to_train(
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "multi_label_classification" if multi_label else "single_label_classification",
         "classification_loss": loss,
+        "bce_reduction": model.bce_reduction,
         # A calibration belongs to the scores of the head as it was before this training.
         "calibration_temperature": None,
         "calibration_bias": None,

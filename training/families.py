@@ -110,6 +110,8 @@ class Family:
         training_arguments (type): Its Trainer settings.
         recipes (`Path`, *optional*): Folder of its recipes.
         pretrain (function, *optional*): Pre-trains models with the settings of a run and writes their folders.
+        check_settings (function, *optional*): Raises `ValueError` for settings of different groups that exclude each
+            other; called before anything is read.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
         describe_input (function, *optional*): Fields of [`CardFacts`] about the input of a model, from its
             configuration and extractor: `reads`, or `codebook` and `codec`.
@@ -130,6 +132,7 @@ class Family:
     training_arguments: type[AudioTrainingArguments] = AudioTrainingArguments
     recipes: Path | None = None
     pretrain: Callable[["Settings"], Any] | None = None
+    check_settings: Callable[["Settings"], None] | None = None
     # `Any` stands for the family's own configuration, model and extractor: it is given no others.
     check_extractor: Callable[[Any, Any], None] | None = None
     describe_input: Callable[[Any, Any], Mapping[str, Any]] | None = None

@@ -76,7 +76,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
         selecting if splits.test is None else splits.test,
         extractor,
         tested_on="held-out training clips" if splits.test is None else "test clips",
-        selection=TEST_CLIPS if data.select_on_eval else HELD_OUT,
+        selection=TEST_CLIPS if splits.selects_on_test else HELD_OUT,
         notes=notes,
         train_seconds=seconds,
     )

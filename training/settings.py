@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments, commands_of
+from huggingface_hub.errors import StrictDataclassError
+
+from .arguments import (
+    EVALUATE,
+    FINETUNE,
+    AudioTrainingArguments,
+    DataArguments,
+    FamilyArguments,
+    ModelArguments,
+    commands_of,
+)
 from .families import Family, Settings, choose_family, families, is_hub_id, recipe_folders
 from .recipes import RecipeError, convert, load_recipe, similar_names
 
@@ -54,7 +64,48 @@ def create_settings(command: str, recipe: str | Path | None = None, **given: Any
         given=given,
     )
     check_paths(settings)
+    check_together(settings)
     return settings
+
+
+def check_together(settings: Settings) -> None:
+    """Check what settings of different groups say together, before data are read or encoded.
+
+    Raises:
+        ValueError: If there is no fresh model of the requested sizes, the metric that selects a checkpoint is unknown,
+            labels are to be smoothed for a loss without a smoothed form, or the family refuses the settings.
+    """
+    family, training = settings.family, settings.training
+    if settings.command != EVALUATE and settings.model.model is None:
+        try:
+            family.config(**settings.options.config_values(fresh=True))
+        except (StrictDataclassError, ValueError) as error:
+            # The errors of configurations name the field in a first line of their own.
+            raise ValueError(f"There is no fresh model of these sizes: {' '.join(str(error).split())}") from error
+    training.check_early_stopping()
+    if settings.command == FINETUNE:
+        check_metric(training.metric_for_best_model)
+        if training.label_smoothing_factor and settings.model.classification_loss == "lsep":
+            raise ValueError(
+                f"`label_smoothing_factor` must be 0 with the classification loss 'lsep', which has no smoothed form; "
+                f"got {training.label_smoothing_factor}."
+            )
+    if family.check_settings is not None:
+        family.check_settings(settings)
+
+
+def check_metric(metric: str | None) -> None:
+    """Check that a metric is one that fine-tuning reports, for data with one label per clip or with several.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    # Here, because it loads scikit-learn.
+    from audioformer.evaluation import metric_name
+
+    known = ["loss", *(metric_name(multi_label) for multi_label in (False, True))]
+    if metric is not None and metric.removeprefix("eval_") not in known:
+        raise ValueError(f"`metric_for_best_model` must be one of {', '.join(map(repr, known))}, got {metric!r}.")
 
 
 def check_paths(settings: Settings) -> None:

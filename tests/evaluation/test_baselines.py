@@ -7,13 +7,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from audioformer.evaluation.baselines import (
     code_histogram,
     code_histogram_accuracy,
+    cross_validated_accuracies,
     fit_histogram_classifier,
     majority_accuracy,
 )
+from audioformer.evaluation.mfcc import mfcc, mfcc_statistics
 
 
 @pytest.fixture
@@ -85,3 +88,47 @@ def test_unequal_lengths_no_labels_and_a_single_fold_are_refused(clips: tuple) -
         code_histogram_accuracy(codes, labels, np.zeros(60, dtype=int), codebook_size=32)
     with pytest.raises(ValueError, match="3 labels to train and 0 to test"):
         majority_accuracy([0, 1, 2], [])
+
+
+def test_features_by_fold_give_the_accuracies_of_scikit_learns_own_cross_validation(clips) -> None:
+    codes, labels, folds = clips
+    features = code_histogram(codes)[:, :40]
+    accuracies = cross_validated_accuracies(features, labels, folds, 0.3)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.3, max_iter=2000))
+    predicted = cross_val_predict(classifier, features, labels, groups=folds, cv=LeaveOneGroupOut())
+    assert accuracies == {fold: (predicted == labels)[folds == fold].mean() for fold in range(4)}
+    assert len(set(accuracies.values())) > 1
+    with pytest.raises(ValueError, match="one length, got 60, 60 and 59"):
+        cross_validated_accuracies(features, labels, folds[1:])
+    with pytest.raises(ValueError, match=r"at least two folds, got \[0\]"):
+        cross_validated_accuracies(features, labels, np.zeros(60, dtype=int))
+
+
+def test_mfccs_are_the_cosine_transform_of_the_mel_spectrogram_of_transformers() -> None:
+    waveform = np.random.default_rng(0).standard_normal(22050) * np.hanning(22050)
+    found = mfcc(waveform)
+    decibels = spectrogram(
+        np.pad(waveform, 1024),
+        window_function(2048, "hann"),
+        frame_length=2048,
+        hop_length=512,
+        power=2.0,
+        center=False,
+        mel_filters=mel_filter_bank(1025, 128, 0.0, 11025.0, 22050, norm="slaney", mel_scale="slaney"),
+        log_mel="dB",
+        min_value=1e-10,
+        db_range=80.0,
+        dtype=np.float64,
+    )
+    bands = np.arange(128) + 0.5
+    for index in (0, 1, 19):
+        wave = np.cos(np.pi * index * bands / 128) * np.sqrt((1 if index == 0 else 2) / 128)
+        np.testing.assert_allclose(found[index], wave @ decibels, atol=1e-3)
+    assert found.shape == (20, decibels.shape[1])
+    statistics = mfcc_statistics(waveform)
+    np.testing.assert_allclose(statistics[:20], found.mean(axis=1))
+    np.testing.assert_allclose(statistics[60:], np.diff(found, axis=1, prepend=found[:, :1]).std(axis=1))
+    assert np.isfinite(mfcc_statistics(np.zeros(1))).all()
+    for wrong in (np.zeros((2, 9)), np.zeros(0), np.array([np.nan])):
+        with pytest.raises(ValueError, match="`waveform` must"):
+            mfcc(wrong)

@@ -1,14 +1,26 @@
 """Metrics of the Trainer, their intervals, and tables by class."""
 
 import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from transformers import EvalPrediction
 
-from audioformer.evaluation import bootstrap_interval, build_compute_metrics, per_class_table
-from audioformer.evaluation.metrics import weighted_average_precision
+from audioformer.evaluation import (
+    Accuracy,
+    EvaluationSummary,
+    bootstrap_interval,
+    build_compute_metrics,
+    per_class_table,
+)
+from audioformer.evaluation.accuracy import accuracy
+from audioformer.evaluation.metrics import compute_metric, weighted_average_precision
 
 
 def multi_label_case(num_clips: int = 200, num_labels: int = 4):
@@ -78,3 +90,51 @@ def test_tables_by_class():
     table = per_class_table(scores[:, :3], classes, list("abc"), False)
     expected = f1_score(classes, scores[:, :3].argmax(axis=1), average=None)
     assert [row["f1"] for row in table] == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_metrics_are_those_of_the_library_evaluate_and_need_no_network(multi_label, monkeypatch):
+    """Trainers and commands alike; 3,000 predictions are more than one buffer of the library holds."""
+    computed = []
+
+    def compute(self, **inputs):
+        computed.append(type(self).__name__)
+        return original(self, **inputs)
+
+    original = evaluate.Metric.compute
+    monkeypatch.setattr(evaluate.Metric, "compute", compute)
+    monkeypatch.setattr(socket.socket, "connect", lambda *args: pytest.fail("metrics must not use the network"))
+    scores, targets = multi_label_case(num_clips=3000)
+    if not multi_label:
+        targets = targets.argmax(axis=1)
+    metrics = build_compute_metrics(multi_label)(EvalPrediction(predictions=scores, label_ids=targets))
+    summary = EvaluationSummary(
+        ids=[str(index) for index in range(3000)],
+        scores=scores,
+        targets=targets,
+        labels=list("abcd"),
+        multi_label=multi_label,
+        tested_on="clips",
+    )
+    assert computed == ["MeanAveragePrecision" if multi_label else "Accuracy"] * 2
+    expected = (
+        average_precision_score(targets, scores, average="macro")
+        if multi_label
+        else accuracy_score(targets, scores.argmax(axis=1))
+    )
+    assert metrics[summary.metric] == summary.value == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_module_of_accuracy_loads_by_its_folder_and_refuses_what_has_no_accuracy():
+    metric = evaluate.load(str(Path(accuracy.__file__).parent))
+    assert metric.compute(predictions=[0, 2, 1], references=[0, 1, 1])["accuracy"] == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="at least one clip"):
+        Accuracy().compute(predictions=[], references=[])
+    with pytest.raises(ValueError, match=r"whole numbers, got \[0.5\]"):
+        compute_metric(np.zeros((1, 2)), np.array([[0.5, 1]]), True)
+
+
+def test_importing_the_metrics_does_not_import_the_library():
+    code = "import sys, audioformer.evaluation.metrics; print('evaluate' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

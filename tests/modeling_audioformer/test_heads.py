@@ -96,6 +96,26 @@ def test_named_losses_take_hard_soft_and_smoothed_targets(name, targets, smoothi
     torch.testing.assert_close(loss, reference(logits.float(), targets))
 
 
+def test_bce_sums_over_the_classes_as_in_equation_6_if_asked_to():
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).double()
+    present = logits.sigmoid()
+    clips = [
+        -sum((p.log() if y else (1 - p).log()) for p, y in zip(row, labels, strict=True))
+        for row, labels in zip(present, MULTI_HOT, strict=True)
+    ]
+    summed = named_classification_loss(logits, MULTI_HOT, "bce", bce_reduction="sum")
+    assert summed.item() == pytest.approx(sum(clips).item() / 4, rel=1e-6)
+    assert named_classification_loss(logits, MULTI_HOT, "bce").item() == pytest.approx(summed.item() / 3, rel=1e-6)
+    for reduction in ("sum", "mean"):
+        model = classifier(num_labels=3, classification_loss="bce", bce_reduction=reduction)
+        outputs = model(random_ids(model.config, 4, 9), labels=MULTI_HOT)
+        torch.testing.assert_close(
+            outputs.loss, named_classification_loss(outputs.logits, MULTI_HOT, "bce", bce_reduction=reduction)
+        )
+    with pytest.raises(ValueError, match="`bce_reduction` must be 'mean' or 'sum', got 'none'"):
+        named_classification_loss(logits, MULTI_HOT, "bce", bce_reduction="none")
+
+
 @pytest.mark.parametrize("name", ["lsep", "regression"])
 def test_losses_without_smoothing_refuse_it(name):
     with pytest.raises(ValueError, match=f"`label_smoothing` must be 0 for the loss '{name}', got 0.1"):
@@ -172,6 +192,11 @@ def test_masked_lm_head_runs_where_labels_are():
     assert model(ids).logits.shape == full.logits.shape
     dense = masked_lm(sparse_prediction=False)
     torch.testing.assert_close(dense(ids, labels=labels).logits, full.logits)
+    with torch.no_grad():
+        evaluated, asked = model(ids, labels=labels), model(ids, labels=labels, return_full_logits=False)
+    torch.testing.assert_close(evaluated.logits, full.logits)
+    torch.testing.assert_close(evaluated.loss, sparse.loss)
+    torch.testing.assert_close(asked.logits, sparse.logits)
 
 
 def test_masked_lm_gradients_are_those_of_all_positions():

@@ -15,6 +15,7 @@ from audioformer.modeling_audioformer import (
 )
 from audioformer.training import Settings, create_settings
 from audioformer.training.classifiers import check_head, classifier_to_train, labels_of, read_classifier_config
+from audioformer.training.families import recipe_folders
 
 LABELS = ["dog", "rain", "rooster"]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -51,6 +52,18 @@ def classifier(tmp_path) -> AudioFormerForAudioClassification:
 
 def finetune_settings(folder: Path, **given: Any) -> Settings:
     return create_settings("finetune", output_dir=folder / "run", **given)
+
+
+def test_the_recipes_of_the_paper_sum_bce_over_the_classes_and_the_tiny_ones_do_not(extractor, tmp_path):
+    reductions = {}
+    for recipe in sorted(path.stem for path in next(iter(recipe_folders().values())).glob("*ft[12].yaml")):
+        teachers = {"teachers": [str(tmp_path)]} if recipe.endswith("ft2") else {}
+        settings = finetune_settings(tmp_path, recipe=recipe, classification_loss="bce", **teachers, **SIZES)
+        reductions[recipe] = classifier_to_train(settings, LABELS, True, extractor).config.bce_reduction
+    assert len(reductions) > 10
+    assert reductions == {name: "mean" if name.startswith(("tiny", "demo")) else "sum" for name in reductions}
+    assert finetune_settings(tmp_path, recipe="as20k_ft1", bce_reduction="mean").model.bce_reduction == "mean"
+    assert finetune_settings(tmp_path).model.bce_reduction == "mean"
 
 
 def same_weights(first: torch.nn.Module, second: torch.nn.Module) -> bool:

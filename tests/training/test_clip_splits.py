@@ -8,7 +8,9 @@ from datasets import Dataset
 
 from audioformer.data.clips import Clips
 from audioformer.data.report import DataReport
-from audioformer.training.clip_splits import ClipSplits
+from audioformer.training.arguments import AudioTrainingArguments, DataArguments
+from audioformer.training.clip_splits import ClipSplits, open_clip_splits
+from audioformer.training.finetuning import select_by_metric
 from audioformer.training.results import predict
 
 
@@ -23,6 +25,8 @@ def test_held_out_clips_select_the_checkpoint_and_test_clips_only_without_them(c
     held_out, test = clips.select([1]), clips.select([2])
     assert ClipSplits(clips, held_out, test).selecting is held_out
     assert ClipSplits(clips, None, test).selecting is test
+    assert not ClipSplits(clips, held_out, test).selects_on_test and ClipSplits(clips, None, test).selects_on_test
+    assert not ClipSplits(clips, held_out, None).selects_on_test
     with pytest.raises(ValueError, match="No clips select the checkpoint"):
         _ = ClipSplits(clips, None, None).selecting
 
@@ -46,3 +50,75 @@ def test_a_model_that_returns_more_than_logits_is_refused(clips):
     assert predict(trainer(logits), settings, clips, None) is logits
     with pytest.raises(ValueError, match="got 2 arrays.*keys_to_ignore_at_inference"):
         predict(trainer((logits, logits)), settings, clips, None)
+
+
+def divide(rows: list[dict], *, hold_out: bool = True, test_rows: list[dict] | None = None, **data) -> ClipSplits:
+    """The splits of clips with the given columns, and of a test source of its own if there is one."""
+
+    def open_clips(settings, extractor, *, test_source, check_labels):
+        columns = {"split": None, "fold": None, "group": None}
+        entries = [
+            {"id": str(index), **columns, **row} for index, row in enumerate(test_rows if test_source else rows)
+        ]
+        labels = sorted({label for entry in entries for label in entry["labels"]})
+        report = DataReport(source="sounds", layout="x", listed=1, found=1, missing=0, max_length_s=10.0)
+        return Clips(Dataset.from_list(entries), labels, False, {}, report)
+
+    settings = SimpleNamespace(
+        data=DataArguments(eval_data=None if test_rows is None else "other", **data),
+        family=SimpleNamespace(examples=SimpleNamespace(open_clips=open_clips)),
+        options=SimpleNamespace(),
+        training=SimpleNamespace(seed=0),
+    )
+    return open_clip_splits(settings, None, hold_out=hold_out)
+
+
+def two_classes(count: int, **columns) -> list[dict]:
+    return [{"labels": ["x" if index % 2 else "y"], **columns} for index in range(count)]
+
+
+def test_a_validation_split_of_the_data_is_held_out_unless_splits_are_named():
+    rows = two_classes(20, split="train") + two_classes(4, split="validation") + two_classes(6, split="test")
+    splits = divide(rows)
+    assert splits.train.ids == [str(index) for index in range(20)]
+    assert splits.held_out.ids == [str(index) for index in range(20, 24)]
+    assert splits.test.ids == [str(index) for index in range(24, 30)]
+    splits = divide(rows, train_split=["train"], held_out_share=0.2)
+    assert len(splits.train) == 16 and len(splits.held_out) == 4
+    assert set(splits.train.dataset["split"]) | set(splits.held_out.dataset["split"]) == {"train"}
+    splits = divide(rows, hold_out=False)
+    assert len(splits.train) == 20 and splits.held_out is None and splits.selects_on_test
+
+
+def test_folds_that_are_tested_train_nothing_and_groups_are_never_divided():
+    rows = [{"labels": ["x" if i % 2 else "y"], "fold": 1 + i % 5, "group": f"g{i % 25}"} for i in range(100)]
+    splits = divide(rows, eval_folds=[2, 4], held_out_share=0.2)
+    assert set(splits.test.dataset["fold"]) == {2, 4} and len(splits.test) == 40
+    assert set(splits.train.dataset["fold"]) | set(splits.held_out.dataset["fold"]) == {1, 3, 5}
+    assert len(splits.held_out) > 0 and not set(splits.train.groups) & set(splits.held_out.groups)
+    assert len(set(splits.held_out.groups)) < len(splits.held_out)
+    splits = divide(rows, train_folds=[1], eval_folds=[2], held_out_share=0.4)
+    assert set(splits.train.dataset["fold"]) | set(splits.held_out.dataset["fold"]) == {1}
+
+
+def test_the_first_clips_train_and_a_source_of_its_own_is_tested_with_the_indices_of_the_training_data():
+    splits = divide(two_classes(30), test_rows=[{"labels": ["y"]}] * 3, max_train_clips=12, held_out_share=0.25)
+    assert sorted(map(int, splits.train.ids + splits.held_out.ids)) == list(range(12)) and len(splits.held_out) == 3
+    assert splits.test.labels == ["x", "y"] and splits.test.targets.tolist() == [1, 1, 1]
+    with pytest.raises(ValueError, match="does not know 1 of the 1 labels of the data: z"):
+        divide(two_classes(30), test_rows=[{"labels": ["z"]}])
+
+
+@pytest.mark.parametrize(("multi_label", "metric"), [(True, "mAP"), (False, "accuracy")])
+def test_the_highest_metric_of_the_task_selects_unless_the_loss_is_asked_for(tmp_path, multi_label, metric):
+    def select(**options) -> AudioTrainingArguments:
+        arguments = AudioTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **options)
+        select_by_metric(arguments, multi_label)
+        return arguments
+
+    arguments = select()
+    assert (arguments.metric_for_best_model, arguments.greater_is_better) == (metric, True)
+    arguments = select(metric_for_best_model="eval_loss", greater_is_better=False)
+    assert (arguments.metric_for_best_model, arguments.greater_is_better) == ("eval_loss", False)
+    with pytest.raises(ValueError, match=f"`metric_for_best_model` must be '{metric}' or 'loss'"):
+        select(metric_for_best_model="accuracy" if multi_label else "mAP")

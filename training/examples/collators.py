@@ -1,11 +1,13 @@
 """Batches of code ids, padded or packed, and the masking of masked language modeling (paper section 3.2)."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from audioformer.feature_extraction.token_ids import CODE_OFFSET, PAD_TOKEN_ID
 
@@ -27,7 +29,11 @@ def pad_input_ids(
 
     Returns:
         `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`.
+
+    Raises:
+        ValueError: If `pad_to_multiple_of` is below 1.
     """
+    check_multiple(pad_to_multiple_of)
     longest = max(len(sequence) for sequence in sequences)
     length = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
     input_ids = torch.full((len(sequences), length), pad_token_id)
@@ -36,6 +42,12 @@ def pad_input_ids(
         input_ids[row, : len(sequence)] = torch.as_tensor(sequence)
         attention_mask[row, : len(sequence)] = 1
     return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def check_multiple(pad_to_multiple_of: int) -> None:
+    """Raise `ValueError` for a `pad_to_multiple_of` below 1."""
+    if pad_to_multiple_of < 1:
+        raise ValueError(f"`pad_to_multiple_of` must be at least 1, got {pad_to_multiple_of}.")
 
 
 def pack_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -74,11 +86,17 @@ class DataCollatorForCodecClassification:
         pad_token_id (`int`, *optional*, defaults to 1): Id of PAD.
         pad_to_multiple_of (`int`, *optional*, defaults to 1): Round the common length up to a multiple of this.
         packed (`bool`, *optional*, defaults to `False`): Pack the clips without padding, see [`pack_input_ids`].
+
+    Raises:
+        ValueError: If `pad_to_multiple_of` is below 1.
     """
 
     pad_token_id: int = PAD_TOKEN_ID
     pad_to_multiple_of: int = 1
     packed: bool = False
+
+    def __post_init__(self) -> None:
+        check_multiple(self.pad_to_multiple_of)
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         ids = [feature["input_ids"] for feature in features]
@@ -104,7 +122,10 @@ class DataCollatorForCodecMaskedLM:
     code, and the others stay. BOA, PAD and EOA are never chosen, and a random code is never a special id.
 
     The `draw_seed` of an item (see [`CodeExamples`]) decides what is hidden, regardless of the batch, worker and
-    process. For items without it, random numbers come from one stream.
+    process. For items without it, `seed`, the epoch of [`~DataCollatorForCodecMaskedLM.set_epoch`] and the ids of the
+    item do. The trainers set the epoch; a loop of your own sets it as for a `DistributedSampler`. Until it is set, a
+    pass over the data cannot be told from the next: random numbers then come from a stream that begins with `seed`, in
+    workers of a `DataLoader` also with the seed that the loader gave to the worker, so that no two are the same.
 
     Args:
         mask_probability (`float`, *optional*, defaults to 0.25): Share of the codes to predict, in (0, 1].
@@ -121,8 +142,9 @@ class DataCollatorForCodecMaskedLM:
         pad_to_multiple_of (`int`, *optional*, defaults to 1): Round the common length up to a multiple of this.
         packed (`bool`, *optional*, defaults to `False`): Pack the clips without padding, see [`pack_input_ids`].
             `labels` then have the shape `(1, sequence_length)`.
-        seed (`int`, *optional*): Seed of the stream for items without `draw_seed`. By default they use torch's global
-            generator, which the Trainer seeds and restores on resume, and which differs between workers.
+        seed (`int`, *optional*): Seed of the random choices for items without `draw_seed`, at least 0. By default they
+            use torch's global generator, which the Trainer seeds and restores on resume, and which differs between
+            workers.
 
     Raises:
         ValueError: If a share is outside its range, the last two sum to more than 1, or a length is below 1.
@@ -155,7 +177,17 @@ class DataCollatorForCodecMaskedLM:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        check_multiple(self.pad_to_multiple_of)
+        if self.seed is not None and self.seed < 0:
+            raise ValueError(f"`seed` must be at least 0, got {self.seed}.")
         self._generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
+        self._worker_seed: int | None = None
+        # In shared memory, for workers that live on through the epochs; below 0 until it is set.
+        self._epoch = torch.full((), -1, dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the choices of an epoch from now on, for items without `draw_seed` if there is a `seed`."""
+        self._epoch.fill_(epoch)
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         hidden, labels = zip(*map(self._hide, features), strict=True)
@@ -177,20 +209,37 @@ class DataCollatorForCodecMaskedLM:
             `tuple`: The ids with the chosen positions hidden, and the labels, which are the original ids at the chosen
             positions and -100 elsewhere. Both have the shape `(batch_size, sequence_length)`.
         """
-        masked = [self._mask(ids.numpy(), self._rng()) for ids in input_ids]
+        masked = [self._mask(ids.numpy(), self._next_rng()) for ids in input_ids]
         hidden, labels = (torch.from_numpy(np.stack(part)) for part in zip(*masked, strict=True))
         return hidden, labels
 
     def _hide(self, feature: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng([MASKING, feature["draw_seed"]]) if "draw_seed" in feature else self._rng()
         ids = np.asarray(feature["input_ids"], dtype=np.int64)
+        rng = self._rng(ids, feature.get("draw_seed"))
         if self.crop_frames is not None and len(ids) - 2 > self.crop_frames:
             start = 1 + int(rng.integers(len(ids) - 2 - self.crop_frames + 1))
             ids = np.concatenate([ids[:1], ids[start : start + self.crop_frames], ids[-1:]])
         hidden, labels = self._mask(ids, rng)
         return torch.from_numpy(hidden), torch.from_numpy(labels)
 
-    def _rng(self) -> np.random.Generator:
+    def _rng(self, ids: np.ndarray, draw_seed: int | None) -> np.random.Generator:
+        """The random numbers of one item."""
+        if draw_seed is None:
+            epoch = int(self._epoch)
+            if self.seed is None or epoch < 0:
+                return self._next_rng()
+            content = hashlib.blake2b(f"{self.seed} {epoch} ".encode() + ids.tobytes(), digest_size=8)
+            draw_seed = int.from_bytes(content.digest(), "little")
+        return np.random.default_rng([MASKING, draw_seed])
+
+    def _next_rng(self) -> np.random.Generator:
+        """The next random numbers of the collator's stream."""
+        worker = get_worker_info()
+        if self.seed is not None and worker is not None and worker.seed != self._worker_seed:
+            # Each worker has a copy of the collator, whose stream would begin like that of all others, in each epoch.
+            self._worker_seed = worker.seed
+            mixed = np.random.default_rng([self.seed, worker.seed]).integers(2**63)
+            self._generator = torch.Generator().manual_seed(int(mixed))
         return np.random.default_rng(int(torch.randint(2**62, (), generator=self._generator)))
 
     def _mask(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
-from audioformer.modeling_audioformer.classification_loss import named_classification_loss
 
 from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..examples.collators import DataCollatorForCodecClassification
@@ -44,5 +43,4 @@ class AudioFormerClassificationTrainer(CodesTrainer, ClassificationTrainer):
         with mixed_embeddings(self.model.get_input_embeddings(), partners, shares):
             outputs = model(**inputs)
         targets = mix_labels(labels, partners, shares, outputs.logits.shape[-1], self.loss_name)
-        smoothing = self.args.label_smoothing_factor
-        return named_classification_loss(outputs.logits, targets, self.loss_name, smoothing), outputs
+        return self.named_loss(outputs.logits, targets), outputs

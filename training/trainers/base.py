@@ -49,13 +49,7 @@ class AudioTrainer(Trainer):
         self, model: PreTrainedModel, args: AudioTrainingArguments, data_collator: Any = None, **kwargs: Any
     ) -> None:
         self.check_arguments(args)
-        if args.early_stopping_patience is not None and not (
-            args.load_best_model_at_end and args.metric_for_best_model and args.eval_strategy != "no"
-        ):
-            raise ValueError(
-                f"`early_stopping_patience` {args.early_stopping_patience} needs `load_best_model_at_end`, "
-                '`metric_for_best_model`, and an `eval_strategy` other than "no".'
-            )
+        args.check_early_stopping()
         self.epoch_sampler: EpochSampler | None = None
         self._components: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._step_of_early_stop: int | None = None

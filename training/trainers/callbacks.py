@@ -8,20 +8,21 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 
 class FollowsEpochs(Protocol):
-    """A trainer whose sampler and training data set depend on the epoch."""
+    """A trainer whose sampler, training data set and collator depend on the epoch."""
 
     epoch_sampler: Any
     train_dataset: Any
+    data_collator: Any
 
 
 class EpochCallback(TrainerCallback):
-    """Tells the sampler and the training data set which epoch begins.
+    """Tells the sampler, the training data set and the collator which epoch begins.
 
     Accelerate's data loaders set the epoch of the sampler or of the data set, never of both, and of neither once
     batches have been skipped on several processes (`DataLoaderShard.set_epoch` of accelerate 1.15).
 
     Args:
-        trainer ([`FollowsEpochs`]): Its `epoch_sampler` and `train_dataset` are told.
+        trainer ([`FollowsEpochs`]): Its `epoch_sampler`, `train_dataset` and `data_collator` are told.
     """
 
     def __init__(self, trainer: FollowsEpochs) -> None:
@@ -31,7 +32,8 @@ class EpochCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         epoch = int(state.epoch or 0)
-        listeners: tuple[Any, ...] = (self.trainer.epoch_sampler, self.trainer.train_dataset)
+        trainer = self.trainer
+        listeners: tuple[Any, ...] = (trainer.epoch_sampler, trainer.train_dataset, trainer.data_collator)
         for listener in listeners:
             if hasattr(listener, "set_epoch"):
                 listener.set_epoch(epoch)

@@ -43,6 +43,8 @@ class ClassificationTrainer(AudioTrainer):
         self, model: PreTrainedModel, args: AudioTrainingArguments, data_collator: Any = None, **kwargs: Any
     ) -> None:
         self.loss_name = classification_loss_name(model.config)
+        # Other model families have no such field.
+        self.bce_reduction = getattr(model.config, "bce_reduction", "mean")
         if args.label_smoothing_factor and self.loss_name in ("lsep", "regression"):
             raise ValueError(
                 f"`label_smoothing_factor` must be 0 with the classification loss {self.loss_name!r}, which has no "
@@ -94,10 +96,19 @@ class ClassificationTrainer(AudioTrainer):
         Returns:
             `tuple`: The loss, a scalar, and the model's outputs.
         """
-        smoothing = self.args.label_smoothing_factor
-        if not (model.training and smoothing):
+        if not (model.training and self.args.label_smoothing_factor):
             with_outputs: Any = super().compute_loss(model, inputs, return_outputs=True)
             return with_outputs
         labels = inputs.pop("labels")
         outputs = model(**inputs)
-        return named_classification_loss(outputs.logits, labels, self.loss_name, smoothing), outputs
+        return self.named_loss(outputs.logits, labels), outputs
+
+    def named_loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss that the configuration names, with the label smoothing of the settings.
+
+        Args:
+            logits (`torch.Tensor` of shape `(batch_size, num_labels)`): Scores.
+            targets (`torch.Tensor`): As in [`named_classification_loss`].
+        """
+        smoothing = self.args.label_smoothing_factor
+        return named_classification_loss(logits, targets, self.loss_name, smoothing, self.bce_reduction)

@@ -9,14 +9,15 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel
 
 from ..audioformer_arguments import AudioFormerTrainingArguments
+from ..examples.collators import DataCollatorForCodecMaskedLM
 from .base import AudioTrainer
 
 
 class CodesTrainer(AudioTrainer):
     """[`AudioTrainer`] for sequences of codes, such as the items of [`CodeExamples`].
 
-    Other data sets whose items have `input_ids` (and `labels`) work as well; random choices for their items then come
-    from torch's global generator.
+    Other data sets whose items have `input_ids` (and `labels`) work as well; see [`DataCollatorForCodecMaskedLM`] for
+    how the masks of their items are drawn. Evaluations mask the same codes every time.
 
     Args:
         model (`PreTrainedModel`): The model to train.
@@ -41,18 +42,25 @@ class CodesTrainer(AudioTrainer):
         super().__init__(model=model, args=args, **kwargs)
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
-        with self._padded_batches():
+        with self._evaluation_batches():
             return super().get_eval_dataloader(eval_dataset)
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
-        with self._padded_batches():
+        with self._evaluation_batches():
             return super().get_test_dataloader(test_dataset)
 
     @contextmanager
-    def _padded_batches(self) -> Iterator[None]:
-        """Data loaders made in this context pad: evaluations take the first dimension for the number of clips."""
+    def _evaluation_batches(self) -> Iterator[None]:
+        """Data loaders made in this context pad, and mask as in epoch 0.
+
+        Evaluations take the first dimension of a batch for the number of clips.
+        """
         collator: Any = self.data_collator
-        if getattr(collator, "packed", False):
+        if isinstance(collator, DataCollatorForCodecMaskedLM):
+            seed = self.args.seed if collator.seed is None else collator.seed
+            self.data_collator = replace(collator, packed=False, seed=seed)
+            self.data_collator.set_epoch(0)
+        elif getattr(collator, "packed", False):
             self.data_collator = replace(collator, packed=False)
         try:
             yield

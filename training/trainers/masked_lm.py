@@ -33,4 +33,5 @@ class AudioFormerMLMTrainer(CodesTrainer):
             mask_token_id=model.config.mask_token_id,
             pad_token_id=model.config.pad_token_id,
             packed=args.packed,
+            seed=args.seed if args.data_seed is None else args.data_seed,
         )

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate import skip_first_batches
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audioformer.training.examples.codes import CodeExamples
 from audioformer.training.examples.collators import (
@@ -93,6 +95,7 @@ def test_a_seed_repeats_the_masks_and_the_global_generator_is_the_default():
         ({"replace_probability": 0.8, "random_probability": 0.3}, "must not sum to more than 1"),
         ({"mask_span_length": 0}, "`mask_span_length` must be at least 1, got 0"),
         ({"crop_frames": 0}, "`crop_frames` must be at least 1, got 0"),
+        ({"seed": -1}, "`seed` must be at least 0, got -1"),
     ],
 )
 def test_wrong_shares_are_refused(arguments, message):
@@ -201,3 +204,80 @@ def test_rows_of_the_teachers_are_padded_with_pad():
     ]
     batch = DataCollatorForCodecClassification()(features)
     assert batch["positive_input_ids"].tolist() == [[[7] * 5] * 2, [[7, 7, 7, 1, 1]] * 2]
+
+
+class Plain(torch.utils.data.Dataset):
+    """Clips without `draw_seed`, as other data sets hold them; two of them are short."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return {"input_ids": sequence(40 if index > 1 else 9, index)}
+
+
+def labels_by_clip(collator: DataCollatorForCodecMaskedLM, order: list[int], **options) -> dict[int, list[int]]:
+    """Labels of each clip of [`Plain`] in one pass over the data in some order, without padding."""
+    loader = torch.utils.data.DataLoader(Plain(), sampler=order, collate_fn=collator, **options)
+    rows = [row for batch in loader for row in zip(batch["labels"], batch["attention_mask"], strict=True)]
+    return {index: labels[mask.bool()].tolist() for index, (labels, mask) in zip(order, rows, strict=True)}
+
+
+@settings(derandomize=True, deadline=None, max_examples=5)
+@given(
+    order=st.permutations(range(8)),
+    batch_size=st.integers(1, 5),
+    workers=st.sampled_from([0, 2, 3]),
+    seed=st.integers(0, 2**63),
+    epoch=st.integers(0, 100),
+)
+def test_masks_of_plain_items_follow_from_seed_epoch_and_item(order, batch_size, workers, seed, epoch):
+    collator = DataCollatorForCodecMaskedLM(seed=seed)
+    collator.set_epoch(epoch)
+    found = labels_by_clip(collator, order, batch_size=batch_size, num_workers=workers)
+    again = DataCollatorForCodecMaskedLM(seed=seed)
+    again.set_epoch(epoch)
+    assert found == labels_by_clip(again, list(range(8)), batch_size=8)
+    again.set_epoch(epoch + 1)
+    other = DataCollatorForCodecMaskedLM(seed=seed + 1)
+    other.set_epoch(epoch)
+    for changed in (again, other):
+        labels = labels_by_clip(changed, list(range(8)), batch_size=8)
+        assert all(labels[index] != found[index] for index in range(2, 8))
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_workers_that_live_on_hear_of_the_epoch_and_without_one_no_two_passes_are_alike(persistent):
+    def passes(collator, told: bool):
+        torch.manual_seed(0)
+        loader = torch.utils.data.DataLoader(
+            Plain(), 2, collate_fn=collator, num_workers=2, persistent_workers=persistent
+        )
+        found = []
+        for epoch in (3, 4, 3):
+            if told:
+                collator.set_epoch(epoch)
+            found.append([batch["labels"] for batch in loader])
+        return found
+
+    first, second, third = passes(DataCollatorForCodecMaskedLM(seed=0), True)
+    assert all(torch.equal(one, other) for one, other in zip(first, third, strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+    untold = passes(DataCollatorForCodecMaskedLM(seed=0), False)
+    # Batches 2 and 3 hold clips of one length. A copied stream would choose the same positions in both workers.
+    chosen = [labels != -100 for labels in [batch for one in untold for batch in one[1:]]]
+    assert not any(torch.equal(a, b) for i, a in enumerate(chosen) for b in chosen[:i])
+    again = passes(DataCollatorForCodecMaskedLM(seed=0), False)
+    other = passes(DataCollatorForCodecMaskedLM(seed=1), False)
+    assert all(torch.equal(a, b) for a, b in zip(sum(untold, []), sum(again, []), strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(sum(untold, []), sum(other, []), strict=True))
+
+
+@pytest.mark.parametrize("multiple", [0, -8])
+def test_lengths_are_multiples_of_a_positive_number(multiple):
+    for collator in (DataCollatorForCodecMaskedLM, DataCollatorForCodecClassification):
+        with pytest.raises(ValueError, match=f"`pad_to_multiple_of` must be at least 1, got {multiple}"):
+            collator(pad_to_multiple_of=multiple)
+    with pytest.raises(ValueError, match="`pad_to_multiple_of`"):
+        pad_input_ids([sequence(3)], pad_to_multiple_of=multiple)

@@ -85,6 +85,17 @@ def test_label_smoothing_of_bce_by_hand(tmp_path):
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"label_smoothing_factor": 0.2}, {"mixup_alpha": 0.5}])
+def test_targets_that_are_changed_go_through_the_same_reduction_of_bce(tmp_path, options):
+    losses = []
+    for reduction in ("sum", "mean"):
+        trainer = make_trainer(tmp_path, "bce", make_model("bce", bce_reduction=reduction), **options)
+        trainer.model.train()
+        torch.manual_seed(3)
+        losses.append(trainer.compute_loss(trainer.model, batch_of(trainer)).item())
+    assert losses[0] == pytest.approx(3 * losses[1], rel=1e-5)
+
+
 def test_lsep_refuses_label_smoothing(tmp_path):
     with pytest.raises(ValueError, match="`label_smoothing_factor` must be 0.*lsep.*got 0.1"):
         make_trainer(tmp_path, "lsep", label_smoothing_factor=0.1)
