@@ -63,9 +63,13 @@ class EncodedClips(Clips):
         dataset (`datasets.Dataset` of `num_clips` rows): Has, in addition to the columns of [`Clips`], `codes`
             (`num_codebooks` lists of `num_frames` codes, uint16) and `n_frames`.
         codec_fingerprint (`str`): SHA-256 of the codec that made the codes.
+        num_codebooks (`int`): Codebooks that were kept, starting with the first.
+        source (`str`): Folder of the codes.
     """
 
     codec_fingerprint: str
+    num_codebooks: int
+    source: str
 
     @cached_property
     def codes(self) -> CodeColumn:
@@ -73,6 +77,24 @@ class EncodedClips(Clips):
         table, indices = self.dataset.data, self.dataset._indices
         rows = np.arange(len(table)) if indices is None else indices.column(0).to_numpy().astype(np.int64)
         return CodeColumn(table.column("codes"), rows, np.asarray(self.dataset["n_frames"][:]))
+
+    def check_codebooks(self, codebooks: Sequence[int]) -> None:
+        """Check that codebooks were kept when the clips were encoded.
+
+        Args:
+            codebooks (sequence of `int`): Indices of codebooks, from 0 (C1).
+
+        Raises:
+            ValueError: If one of them was not kept.
+        """
+        lacking = [codebook for codebook in codebooks if not 0 <= codebook < self.num_codebooks]
+        if lacking:
+            names = ", ".join(f"{codebook} (C{codebook + 1})" for codebook in lacking)
+            kept = "0" if self.num_codebooks == 1 else f"0 to {self.num_codebooks - 1}"
+            raise ValueError(
+                f"`codes` {self.source!r} has no codebook {names}: it was encoded with `num_codebooks` "
+                f"{self.num_codebooks}, which keeps {kept}."
+            )
 
     def check_codec(self, extractor: AudioFormerFeatureExtractor) -> None:
         """Check that an extractor would make the same codes.
@@ -129,5 +151,7 @@ def load_codes(folder: str | Path) -> EncodedClips:
         multi_label=info["multi_label"],
         label_ids=info["label_ids"],
         codec_fingerprint=info["codec_fingerprint"],
+        num_codebooks=info["num_codebooks"],
+        source=str(folder),
         report=DataReport(**info["report"]),
     )
