@@ -79,8 +79,10 @@ def truncate(folder: Path, name: str) -> None:
 
 
 def flip(folder: Path, name: str) -> None:
+    column = pq.read_metadata(folder / name).row_group(0).column(1)
+    assert column.path_in_schema.startswith("codes")
     content = bytearray((folder / name).read_bytes())
-    content[300] ^= 16
+    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 1] ^= 16
     (folder / name).write_bytes(content)
 
 
