@@ -11,6 +11,7 @@ from audioformer.data.splits import held_out_split, select_split
 from .arguments import DataArguments
 from .classifiers import check_known
 from .families import CheckLabels, Settings
+from .processes import on_main_process
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -49,7 +50,8 @@ def open_clip_splits(
         return ClipSplits(train, None, test)
     if data.train_split is None and VALIDATION in _split_names(clips):
         return ClipSplits(train, clips.select(select_split(clips.dataset, [VALIDATION])), test)
-    chosen, held_out = held_out_split(train.strata, data.held_out_share, settings.training.seed, train.groups)
+    share, seed = data.held_out_share, settings.training.seed
+    chosen, held_out = on_main_process(lambda: held_out_split(train.strata, share, seed, train.group_column))
     return ClipSplits(train.select(chosen), train.select(held_out), test)
 
 
