@@ -1,5 +1,7 @@
 """Labelled clips of a data set, whatever is known of their sound."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -109,6 +111,31 @@ class Clips:
         if not self.multi_label and self.label_matrix.nnz:
             self._check_single_labels()
         return self.label_matrix
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the clips are: classes, columns, order, and where they come from."""
+        digest = hashlib.sha256(json.dumps([self.labels, self.multi_label, self.origin]).encode())
+        for column in ("id", "labels", "duration_s"):
+            if column not in self.dataset.column_names:
+                continue
+            for batch in self._batches(column):
+                # Lengths first: "ab", "c" and "a", "bc" have the same letters.
+                values = batch.combine_chunks()
+                if pa.types.is_list(values.type):
+                    digest.update(values.value_lengths().to_numpy().tobytes())
+                    values = values.flatten().cast(pa.string())
+                if pa.types.is_string(values.type):
+                    digest.update(pc.binary_length(values).to_numpy(zero_copy_only=False).tobytes())
+                    digest.update("".join(values.to_pylist()).encode())
+                else:
+                    digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def origin(self) -> str:
+        """What stands for the sound of the clips in `digest`: nothing, where only the list of clips is known."""
+        return ""
 
     @property
     def group_column(self) -> pa.ChunkedArray:

@@ -18,7 +18,7 @@ from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..clips import Clips
 from ..report import DataReport
-from .integrity import FILES_KEY, Damage, find_damage, read_manifest, unrecorded_damage
+from .integrity import FILES_KEY, Damage, digest_of_codes, find_damage, read_manifest, unrecorded_damage
 
 
 class CodeColumn(Sequence[np.ndarray]):
@@ -81,11 +81,19 @@ class EncodedClips(Clips):
         codec_fingerprint (`str`): SHA-256 of the codec that made the codes.
         num_codebooks (`int`): Codebooks that were kept, starting with the first.
         source (`str`): Folder of the codes.
+        contents (`str`): SHA-256 of what `codes.json`, or the footers in folders of earlier versions, record of the
+            codes. It does not depend on the place or the times of the files.
     """
 
     codec_fingerprint: str
     num_codebooks: int
     source: str
+    contents: str
+
+    @property
+    def origin(self) -> str:
+        """The codes themselves, which the digest of the clips depends on."""
+        return self.contents
 
     @cached_property
     def codes(self) -> CodeColumn:
@@ -195,5 +203,6 @@ def load_codes(folder: str | Path) -> EncodedClips:
         codec_fingerprint=info["codec_fingerprint"],
         num_codebooks=info["num_codebooks"],
         source=str(folder),
+        contents=digest_of_codes(folder, info),
         report=DataReport(**info["report"]),
     )

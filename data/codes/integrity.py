@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS
+from audioformer.files import CODES_MANIFEST, CODES_PATTERN, ENCODING_SETTINGS
 
 from .parquet_parts import SCHEMA, PartMetadata, all_parts, read_part_metadata
 
@@ -115,6 +115,25 @@ def find_damage(folder: Path, info: Mapping[str, Any], *, checksums: bool = Fals
         there.keys() - records.keys(), f"does not belong there: {CODES_MANIFEST} does not list it"
     )
     return [Damage(name, reason) for name, reason in sorted(reasons.items()) if reason is not None]
+
+
+def digest_of_codes(folder: Path, info: Mapping[str, Any]) -> str:
+    """SHA-256 of what is recorded of the codes of a folder: the checksums of its files that have rows.
+
+    For a folder of an earlier version, the numbers of all codes in each file stand in for its checksum.
+
+    Args:
+        folder (`Path`): The folder.
+        info (`Mapping`): Content of its `codes.json`.
+    """
+    if FILES_KEY in info:
+        contents = [(name, record["sha256"]) for name, record in info[FILES_KEY].items() if record["num_rows"]]
+    else:
+        contents = [
+            (path.name, json.dumps(read_part_metadata(path).code_counts))
+            for path in sorted(folder.glob(CODES_PATTERN))
+        ]
+    return hashlib.sha256(json.dumps(sorted(contents)).encode()).hexdigest()
 
 
 def recorded_damage(path: Path, record: FileRecord, *, checksums: bool) -> str | None:

@@ -260,3 +260,13 @@ def test_no_change_of_any_byte_is_read_as_other_codes(whole, tmp_path, change):
         assert f"damaged: {name}" in str(error)
     else:
         assert read == load_codes(whole).dataset.to_list()
+
+
+def test_the_digest_of_codes_follows_their_content_alone(codes, whole):
+    digest = load_codes(codes).contents
+    assert digest == load_codes(whole).contents
+    forget_checksums(codes)
+    counted = load_codes(codes).contents
+    assert counted == load_codes(codes).contents
+    shutil.copy(codes / FILES[0], codes / FILES[1])
+    assert load_codes(codes).contents != counted
