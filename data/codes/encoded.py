@@ -100,7 +100,9 @@ class EncodedClips(Clips):
         """Codes of each clip, uint16 of shape `(num_codebooks, num_frames)`."""
         table, indices = self.dataset.data, self.dataset._indices
         rows = np.arange(len(table)) if indices is None else indices.column(0).to_numpy().astype(np.int64)
-        return CodeColumn(table.column("codes"), rows, np.asarray(self.dataset["n_frames"][:]))
+        # Not through `datasets`, which makes a list of Python numbers first.
+        frames = table.column("n_frames").to_numpy()
+        return CodeColumn(table.column("codes"), rows, frames if indices is None else frames[rows])
 
     def check_codebooks(self, codebooks: Sequence[int]) -> None:
         """Check that codebooks were kept when the clips were encoded.
