@@ -11,6 +11,7 @@ from . import __version__
 COMMANDS = {
     "classify": "label audio files",
     "encode": "turn audio into codes, once, as a data set of Parquet files",
+    "verify": "check that the files of a folder of codes are those that were written",
     "pretrain": "pre-train a model on your audio",
     "finetune": "fine-tune a classifier or tagger on your labelled audio",
     "evaluate": "measure a classifier on labelled audio",

@@ -5,13 +5,20 @@ Codes of 10 s clips lie in the format of `audioformer encode`, four codebooks ea
 buffer, the collator masks a quarter, 22 clips a batch. Beside it stands what a model of the paper's size could consume
 on an H200 at 45 % of its 989 dense bfloat16 TFLOP/s: that figure is computed, not measured.
 
+The memory is that of a process of its own, which opens codes that were unpacked before: what it shares with nobody
+(unique set size), and what of that is no page of a mapped file (anonymous), before the codes are opened and after the
+batches. Clips have few frames there, because only their number should matter.
+
     python benchmarks/loader.py --json loader.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -40,6 +47,7 @@ BATCH, FRAMES, NUM_CODEBOOKS = 22, 750, 4
 CLIPS_PER_SHARD = 1000
 PEAK_TFLOPS, UTILISATION = 989, 0.45
 CORES_BESIDE_A_GPU = 16
+MEMORY_FRAMES = 10
 
 
 def write_codes(folder: Path, num_clips: int) -> EncodedClips:
@@ -65,6 +73,68 @@ def write_codes(folder: Path, num_clips: int) -> EncodedClips:
     shards = ClipShards("random", "random", shard + 1, lambda number: iter(()), "", labels=[])
     finish_folder(shards, folder, EncodingSettings(clips_per_shard=CLIPS_PER_SHARD))
     return load_codes(folder)
+
+
+def write_repeated_codes(folder: Path, num_clips: int) -> None:
+    """One file of random codes under the names of as many as `num_clips` need, unpacked."""
+    generator = np.random.default_rng(0)
+    codec = describe_codec(AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), NUM_CODEBOOKS)
+    rows = [
+        {
+            "id": f"{index}",
+            "codes": generator.integers(0, 1024, (NUM_CODEBOOKS, MEMORY_FRAMES), dtype=np.uint16),
+            "n_frames": MEMORY_FRAMES,
+            "labels": [],
+            "split": None,
+            "fold": None,
+            "group": None,
+            "duration_s": 10.0,
+            "sampling_rate": 24000,
+        }
+        for index in range(CLIPS_PER_SHARD)
+    ]
+    write_part(part_path(folder, 0, 0), rows, PartMetadata(len(rows), True, codec))
+    num_shards = max(1, num_clips // CLIPS_PER_SHARD)
+    for shard in range(1, num_shards):
+        part_path(folder, shard, 0).hardlink_to(part_path(folder, 0, 0))
+    shards = ClipShards("random", "random", num_shards, lambda number: iter(()), "", labels=[])
+    finish_folder(shards, folder, EncodingSettings(clips_per_shard=CLIPS_PER_SHARD))
+    load_codes(folder)
+
+
+def private_memory_mb() -> dict[str, float]:
+    """Memory of this process in MB: its unique set size, and the anonymous part of it."""
+    fields = dict(line.split(":") for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    kilobytes = {name: int(value.split()[0]) for name, value in fields.items()}
+    unique = kilobytes["Private_Clean"] + kilobytes["Private_Dirty"]
+    return {"unique MB": unique / 1e3, "anonymous MB": kilobytes["Anonymous"] / 1e3}
+
+
+def measure_memory(folder: Path, num_batches: int) -> dict[str, float]:
+    """What opening codes and reading batches adds to the memory of this process."""
+    before = private_memory_mb()
+    clips_a_second(load_codes(folder), num_batches)
+    after = private_memory_mb()
+    return {f"{name} before": value for name, value in before.items()} | after
+
+
+def memory_row(num_clips: int, num_batches: int) -> dict[str, object]:
+    """[`measure_memory`] in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Writing and unpacking take memory of their own, so they are done in another process.
+        for flag in ("--write-into", "--measure"):
+            command = [
+                sys.executable,
+                __file__,
+                flag,
+                folder,
+                "--clips",
+                str(num_clips),
+                "--batches",
+                str(num_batches),
+            ]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {"clips": f"{num_clips:,}", **json.loads(printed.splitlines()[-1])}
 
 
 def clips_a_second(data: EncodedClips, num_batches: int) -> float:
@@ -93,10 +163,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, nargs="+", default=[2_000, 20_000], help="sizes of the data set")
     parser.add_argument("--batches", type=int, default=80, help="batches of a timed round (default: 80)")
+    parser.add_argument(
+        "--memory-clips",
+        type=int,
+        nargs="*",
+        default=[10_000, 100_000, 1_000_000],
+        help="sizes of the data set for the memory; none leaves it out",
+    )
+    parser.add_argument("--write-into", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     add_common_arguments(parser)
     arguments = parser.parse_args()
     apply_common_arguments(arguments)
     torch.set_num_threads(1)
+    if arguments.write_into is not None:
+        write_repeated_codes(arguments.write_into, arguments.clips[0])
+        return
+    if arguments.measure is not None:
+        print(json.dumps(measure_memory(arguments.measure, arguments.batches)))
+        return
     consumed, tflop = model_clips_a_second()
     rows = []
     for num_clips in arguments.clips:
@@ -119,7 +204,10 @@ def main() -> None:
         f"computed: {tflop:.3f} TFLOP a clip in training, so {consumed:,.0f} clips/s for 87 M parameters on an H200 "
         f"at {UTILISATION:.0%} of {PEAK_TFLOPS} TFLOP/s"
     )
-    write_json(arguments.json, rows, model_clips_s=consumed)
+    memory = [memory_row(num_clips, arguments.batches) for num_clips in arguments.memory_clips]
+    if memory:
+        print_table(memory)
+    write_json(arguments.json, rows, model_clips_s=consumed, memory=memory)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,21 @@
 """Labelled clips of a data set, whatever is known of their sound."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Generic, Self, TypeVar
+from typing import Generic, NoReturn, Self, TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
+from scipy.sparse import csr_array
 
 from .report import DataReport
+
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,26 @@ class Clips:
         return replace(self, labels=list(labels), multi_label=multi_label)
 
     @cached_property
+    def label_matrix(self) -> csr_array:
+        """Which clip has which labels: ones in a sparse uint8 matrix of shape `(num_clips, num_labels)`.
+
+        Raises:
+            ValueError: If a clip has a label that is not in `labels`.
+        """
+        known = pa.array(self.labels, type=pa.string())
+        lengths, indices = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int32)]
+        for batch in self._batches("labels"):
+            for labels in batch.chunks:
+                found = pc.index_in(labels.flatten().cast(pa.string()), value_set=known)
+                if found.null_count:
+                    self._raise_unknown()
+                lengths.append(labels.value_lengths().fill_null(0).to_numpy().astype(np.int64))
+                indices.append(found.to_numpy())
+        starts = np.concatenate([[0], *lengths]).cumsum()
+        ones = np.ones(int(starts[-1]), dtype=np.uint8)
+        return csr_array((ones, np.concatenate(indices), starts), shape=(len(self), len(self.labels)))
+
+    @cached_property
     def targets(self) -> np.ndarray:
         """Class indices, int64 of shape `(num_clips,)`, or multi-hot vectors, uint8 `(num_clips, num_labels)`.
 
@@ -69,25 +96,73 @@ class Clips:
         Raises:
             ValueError: If a clip has a label that is not in `labels`, or not exactly one label where it must have one.
         """
-        index_of = {label: index for index, label in enumerate(self.labels)}
-        targets = np.zeros((len(self), len(self.labels)), dtype=np.uint8)
-        for row, (name, labels) in enumerate(zip(self.dataset["id"], self.dataset["labels"], strict=True)):
-            unknown = [label for label in labels if label not in index_of]
+        if self.multi_label:
+            return np.minimum(self.label_matrix.toarray(), 1)
+        self._check_single_labels()
+        return self.label_matrix.indices.astype(np.int64)
+
+    @property
+    def strata(self) -> csr_array:
+        """What to keep in proportion when clips are divided: `label_matrix`, which may be empty.
+
+        Raises:
+            ValueError: As for `targets`, unless no clip has labels.
+        """
+        if not self.multi_label and self.label_matrix.nnz:
+            self._check_single_labels()
+        return self.label_matrix
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the clips are: classes, columns, order, and where they come from."""
+        digest = hashlib.sha256(json.dumps([self.labels, self.multi_label, self.origin]).encode())
+        for column in ("id", "labels", "duration_s"):
+            if column not in self.dataset.column_names:
+                continue
+            for batch in self._batches(column):
+                # Lengths first: "ab", "c" and "a", "bc" have the same letters.
+                values = batch.combine_chunks()
+                if pa.types.is_list(values.type):
+                    digest.update(values.value_lengths().to_numpy().tobytes())
+                    values = values.flatten().cast(pa.string())
+                if pa.types.is_string(values.type):
+                    digest.update(pc.binary_length(values).to_numpy(zero_copy_only=False).tobytes())
+                    digest.update("".join(values.to_pylist()).encode())
+                else:
+                    digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def origin(self) -> str:
+        """What stands for the sound of the clips in `digest`: nothing, where only the list of clips is known."""
+        return ""
+
+    @property
+    def group_column(self) -> pa.ChunkedArray:
+        """`groups` as an Arrow array of strings, which two million clips have room in."""
+        chunks = [chunk.cast(pa.string()) for batch in self._batches("group") for chunk in batch.chunks]
+        return pa.chunked_array(chunks, type=pa.string())
+
+    def _batches(self, column: str) -> Iterator[pa.ChunkedArray]:
+        # Of a selection of clips, `datasets` would first copy the column as a whole.
+        rows = self.dataset.select_columns([column]).with_format("arrow")
+        return (batch[column] for batch in rows.iter(batch_size=_ROWS_AT_ONCE))
+
+    def _check_single_labels(self) -> None:
+        wrong = np.flatnonzero(np.diff(self.label_matrix.indptr) != 1)
+        if len(wrong):
+            row = self.dataset[int(wrong[0])]
+            raise ValueError(f"Clip {row['id']!r} must have one label, it has {list(row['labels'])}.")
+
+    def _raise_unknown(self) -> NoReturn:
+        known = set(self.labels)
+        for name, labels in zip(self.dataset["id"], self.dataset["labels"], strict=True):
+            unknown = [label for label in labels if label not in known]
             if unknown:
                 raise ValueError(
                     f"Clip {name!r} has labels that are not among the {len(self.labels)} known: {unknown}."
                 )
-            if not self.multi_label and len(labels) != 1:
-                raise ValueError(f"Clip {name!r} must have one label, it has {list(labels)}.")
-            targets[row, [index_of[label] for label in labels]] = 1
-        return targets if self.multi_label else targets.argmax(axis=1)
-
-    @property
-    def strata(self) -> np.ndarray:
-        """What to keep in proportion when clips are divided: `targets`, or zeros if no clip has labels."""
-        if not any(self.dataset["labels"]):
-            return np.zeros(len(self), dtype=np.int64)
-        return self.targets
+        raise AssertionError("every label is known")
 
 
 ClipsT = TypeVar("ClipsT", bound=Clips)

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
-from sklearn.model_selection import StratifiedGroupKFold
+from scipy.sparse import csr_array, issparse
+
+from .stratification import stratified_holdout
 
 
 def select_split(
@@ -27,13 +31,13 @@ def select_split(
     for name, wanted in (("split", splits), ("fold", folds)):
         if wanted is None:
             continue
-        values = np.array(dataset[name][:], dtype=object)
-        there = sorted({value for value in values if value is not None})
+        column = dataset.select_columns([name]).with_format("arrow")[:][name]
+        there = sorted(column.unique().drop_null().to_pylist())
         unknown = [value for value in wanted if value not in there]
         if unknown:
             has = f"it has {there}" if there else f"the data have no {name}s"
             raise ValueError(f"`{name}` {unknown} is not in the data: {has}.")
-        chosen &= np.isin(values, np.array(list(wanted), dtype=object))
+        chosen &= pc.is_in(column, value_set=pa.array(list(wanted), type=column.type)).to_numpy()
     indices = np.flatnonzero(chosen)
     if not len(indices):
         raise ValueError(f"No clip is in the splits {splits} and the folds {folds} at once.")
@@ -41,20 +45,23 @@ def select_split(
 
 
 def held_out_split(
-    targets: np.ndarray, share: float, seed: int, groups: Sequence[str | None] | None = None
+    targets: np.ndarray | csr_array,
+    share: float,
+    seed: int,
+    groups: Sequence[str | None] | pa.ChunkedArray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Divide training clips into those used for training and those held out to select the checkpoint.
 
-    The division is stratified by class or, where clips have several classes, by the rarest class of each clip. A group
-    (one recording, one speaker) is never divided. If a class would have no training clips left, its clips are not held
-    out.
+    The division is stratified by class, or by all classes of each clip (iterative stratification). A group (one
+    recording, one speaker) is never divided. If a class would have no training clips left, its clips are not held out.
 
     Args:
-        targets (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`): Class indices, or multi-hot
-            vectors.
+        targets (`np.ndarray` of shape `(num_clips,)` or `(num_clips, num_labels)`, or `scipy.sparse.csr_array`): Class
+            indices, or multi-hot vectors, which are best sparse where there are many.
         share (`float`): Share of the clips to hold out, in (0, 1); the nearest `1 / n` is used.
         seed (`int`): Determines which clips are held out.
-        groups (sequence of length `num_clips`, *optional*): Group of each clip; `None` means a group of its own.
+        groups (sequence or `pyarrow.ChunkedArray` of length `num_clips`, *optional*): Group of each clip; `None` means
+            a group of its own.
 
     Returns:
         `tuple[np.ndarray, np.ndarray]`: Indices of the clips to train on, and of those held out, both ascending.
@@ -62,43 +69,35 @@ def held_out_split(
     Raises:
         ValueError: If there are too few clips or groups to hold any out.
     """
-    targets = np.asarray(targets)
+    labels = _as_sparse(targets)
     num_parts = max(2, round(1 / share))
-    if groups is None:
-        groups = [None] * len(targets)
-    names = np.array([f"group {group}" if group is not None else f"clip {i}" for i, group in enumerate(groups)])
-    if len(np.unique(names)) < num_parts:
+    indices = _group_indices(groups, labels.shape[0])
+    num_groups = int(indices.max(initial=-1)) + 1
+    if num_groups < num_parts:
         raise ValueError(
-            f"`held_out_share` {share} needs at least {num_parts} clips or groups of clips, got "
-            f"{len(np.unique(names))}."
+            f"`held_out_share` {share} needs at least {num_parts} clips or groups of clips, got {num_groups}."
         )
-    strata = _strata(targets)
-    if np.unique(strata, return_counts=True)[1].max() < num_parts:
-        # No class has one clip per part, so there are no proportions to keep.
-        strata = np.zeros(len(targets), dtype=np.int64)
-    parts = StratifiedGroupKFold(n_splits=num_parts, shuffle=True, random_state=seed)
-    # scikit-learn warns about classes with fewer clips than parts; such classes are handled below.
-    train, held_out = next(_quietly(parts.split(np.zeros(len(strata)), strata, names)))
-    in_train = np.zeros(len(targets), dtype=bool)
-    in_train[train] = True
-    for label in range(targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1):
-        has = targets[:, label] > 0 if targets.ndim == 2 else targets == label
-        if has.any() and not (has & in_train).any():
-            in_train |= np.isin(names, names[has])
-    return np.flatnonzero(in_train), np.flatnonzero(~in_train)
+    is_held_out = stratified_holdout(labels, indices, 1 / num_parts, seed)
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
-def _strata(targets: np.ndarray) -> np.ndarray:
-    if targets.ndim == 1:
-        return targets
-    # The rarest class of a clip matters most; clips without classes are a stratum of their own.
-    counts = np.where(targets > 0, targets.sum(axis=0), np.inf)
-    return np.where(targets.any(axis=1), counts.argmin(axis=1), targets.shape[1])
+def _as_sparse(targets: np.ndarray | csr_array) -> csr_array:
+    if issparse(targets):
+        return csr_array(targets)
+    targets = np.asarray(targets)
+    if targets.ndim == 2:
+        return csr_array(targets > 0)
+    rows, ones = np.arange(len(targets)), np.ones(len(targets), dtype=np.uint8)
+    return csr_array((ones, (rows, targets)), shape=(len(targets), int(targets.max(initial=-1)) + 1))
 
 
-def _quietly(splits):
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class")
-        yield from splits
+def _group_indices(groups: Sequence[str | None] | pa.ChunkedArray | None, num_clips: int) -> np.ndarray:
+    """Number the groups from 0, without gaps; a clip without a group is one of its own."""
+    if groups is None:
+        return np.arange(num_clips)
+    column = groups if isinstance(groups, pa.ChunkedArray) else pa.chunked_array([pa.array(groups, type=pa.string())])
+    encoded = column.combine_chunks().dictionary_encode()
+    indices = encoded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    alone = np.flatnonzero(indices < 0)
+    indices[alone] = len(encoded.dictionary) + np.arange(len(alone))
+    return indices

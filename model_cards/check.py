@@ -21,6 +21,7 @@ from audioformer.files import (
     EVAL_RESULTS,
     PREDICTIONS,
     PREPROCESSOR_CONFIG,
+    RUN_DATA,
     TEACHER_CACHE,
     UNFINISHED_PATTERN,
 )
@@ -31,6 +32,7 @@ LEFTOVERS = (
     f"{ARROW_CACHE}/*",
     "runs/*",
     "trainer_state.json",
+    RUN_DATA,
     PREDICTIONS,
     ENCODING_SETTINGS,
     EMPTY_PATTERN,

@@ -11,6 +11,8 @@ from audioformer.data.splits import held_out_split, select_split
 from .arguments import DataArguments
 from .classifiers import check_known
 from .families import CheckLabels, Settings
+from .processes import on_main_process
+from .run_data import check_run_data
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
@@ -18,7 +20,7 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 def open_clip_splits(
     settings: Settings, extractor: object, *, hold_out: bool, check_labels: CheckLabels | None = None
 ) -> ClipSplits[Any]:
-    """Open the data of a run and divide its clips.
+    """Open the data of a run, divide its clips, and check that a resumed run has the clips that it was begun with.
 
     Where the data come with a validation split and no `train_split` was given, that split is held out.
 
@@ -32,8 +34,16 @@ def open_clip_splits(
         [`ClipSplits`]: The clips as the family opened them, divided.
 
     Raises:
-        ValueError: If the data cannot be used, or a split or fold is not in them.
+        ValueError: If the data cannot be used, a split or fold is not in them, or the run was begun with other clips.
     """
+    splits = _divide(settings, extractor, hold_out=hold_out, check_labels=check_labels)
+    on_main_process(lambda: check_run_data(settings.training, splits))
+    return splits
+
+
+def _divide(
+    settings: Settings, extractor: object, *, hold_out: bool, check_labels: CheckLabels | None
+) -> ClipSplits[Any]:
     data = settings.data
     clips = _open_and_report(settings, extractor, check_labels=check_labels)
     train = clips.select(_train_indices(data, clips))
@@ -49,7 +59,8 @@ def open_clip_splits(
         return ClipSplits(train, None, test)
     if data.train_split is None and VALIDATION in _split_names(clips):
         return ClipSplits(train, clips.select(select_split(clips.dataset, [VALIDATION])), test)
-    chosen, held_out = held_out_split(train.strata, data.held_out_share, settings.training.seed, train.groups)
+    share, seed = data.held_out_share, settings.training.seed
+    chosen, held_out = on_main_process(lambda: held_out_split(train.strata, share, seed, train.group_column))
     return ClipSplits(train.select(chosen), train.select(held_out), test)
 
 

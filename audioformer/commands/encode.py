@@ -25,7 +25,8 @@ from ..files import CODES_MANIFEST, CODES_PATTERN
 
 DESCRIPTION = (
     "Turn audio into the codes that AudioFormer reads, once: Parquet files with a dataset card, for --codes of the "
-    "other commands and for the Hub. A run that was stopped continues where it was when it is started again."
+    "other commands and for the Hub. A run that was stopped continues where it was when it is started again; files "
+    "that are missing or damaged by then are encoded again."
 )
 EPILOG = """examples:
   audioformer encode recordings/ --output codes/
@@ -199,6 +200,7 @@ def encode(arguments: argparse.Namespace) -> int:
         settings,
         num_workers=arguments.workers,
         batch_size=arguments.batch_size,
+        checksums=True,
     )
 
 

@@ -1,6 +1,5 @@
 """Clips that were encoded before: a `datasets.Dataset` with what is needed to train on it."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
+from datasets.exceptions import DatasetGenerationError
+from pyarrow.dataset import ParquetFragmentScanOptions
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
@@ -17,6 +18,7 @@ from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..clips import Clips
 from ..report import DataReport
+from .integrity import FILES_KEY, Damage, digest_of_codes, find_damage, read_manifest, unrecorded_damage
 
 
 class CodeColumn(Sequence[np.ndarray]):
@@ -55,6 +57,20 @@ class CodeColumn(Sequence[np.ndarray]):
         return codes[limits[0] : limits[-1]].reshape(last - first, -1)
 
 
+_REPAIR = (
+    "`audioformer encode` with the same source and settings makes such files again; `audioformer verify` checks all "
+    "files; of a downloaded folder, download these files again."
+)
+_SHOWN = 10
+
+
+def damage_message(folder: Path, damaged: Sequence[Damage]) -> str:
+    """What is wrong with the files of a folder, and what to do about it."""
+    shown = "; ".join(map(str, damaged[:_SHOWN]))
+    more = f"; and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+    return f"The codes in {str(folder)!r} are damaged: {shown}{more}. {_REPAIR}"
+
+
 @dataclass(frozen=True)
 class EncodedClips(Clips):
     """Clips as codes, with labels.
@@ -63,16 +79,48 @@ class EncodedClips(Clips):
         dataset (`datasets.Dataset` of `num_clips` rows): Has, in addition to the columns of [`Clips`], `codes`
             (`num_codebooks` lists of `num_frames` codes, uint16) and `n_frames`.
         codec_fingerprint (`str`): SHA-256 of the codec that made the codes.
+        num_codebooks (`int`): Codebooks that were kept, starting with the first.
+        source (`str`): Folder of the codes.
+        contents (`str`): SHA-256 of what `codes.json`, or the footers in folders of earlier versions, record of the
+            codes. It does not depend on the place or the times of the files.
     """
 
     codec_fingerprint: str
+    num_codebooks: int
+    source: str
+    contents: str
+
+    @property
+    def origin(self) -> str:
+        """The codes themselves, which the digest of the clips depends on."""
+        return self.contents
 
     @cached_property
     def codes(self) -> CodeColumn:
         """Codes of each clip, uint16 of shape `(num_codebooks, num_frames)`."""
         table, indices = self.dataset.data, self.dataset._indices
         rows = np.arange(len(table)) if indices is None else indices.column(0).to_numpy().astype(np.int64)
-        return CodeColumn(table.column("codes"), rows, np.asarray(self.dataset["n_frames"][:]))
+        # Not through `datasets`, which makes a list of Python numbers first.
+        frames = table.column("n_frames").to_numpy()
+        return CodeColumn(table.column("codes"), rows, frames if indices is None else frames[rows])
+
+    def check_codebooks(self, codebooks: Sequence[int]) -> None:
+        """Check that codebooks were kept when the clips were encoded.
+
+        Args:
+            codebooks (sequence of `int`): Indices of codebooks, from 0 (C1).
+
+        Raises:
+            ValueError: If one of them was not kept.
+        """
+        lacking = [codebook for codebook in codebooks if not 0 <= codebook < self.num_codebooks]
+        if lacking:
+            names = ", ".join(f"{codebook} (C{codebook + 1})" for codebook in lacking)
+            kept = "0" if self.num_codebooks == 1 else f"0 to {self.num_codebooks - 1}"
+            raise ValueError(
+                f"`codes` {self.source!r} has no codebook {names}: it was encoded with `num_codebooks` "
+                f"{self.num_codebooks}, which keeps {kept}."
+            )
 
     def check_codec(self, extractor: AudioFormerFeatureExtractor) -> None:
         """Check that an extractor would make the same codes.
@@ -104,7 +152,31 @@ def read_codes_info(folder: str | Path) -> dict[str, Any]:
         begun = any(folder.glob(CODES_PATTERN)) if folder.is_dir() else False
         reason = "encoding it was not finished: run it again" if begun else f"it has no {CODES_MANIFEST}"
         raise ValueError(f"`codes` {str(folder)!r} is not a folder of codes: {reason}.")
-    return json.loads((folder / CODES_MANIFEST).read_text(encoding="utf-8"))
+    return read_manifest(folder)
+
+
+def _unpack(folder: Path, has_checksums: bool) -> Dataset:
+    """Map the codes of a folder, unpacked on first use.
+
+    Parquet is compressed: `datasets` unpacks it once into an Arrow file beside it, which is mapped from then on.
+    """
+    files = sorted(folder.glob(CODES_PATTERN))
+    # Other options would give the Arrow files of earlier versions, whose pages have no checksums, another name.
+    options = {"fragment_scan_options": ParquetFragmentScanOptions(page_checksum_verification=True)}
+    try:
+        return Dataset.from_parquet(
+            [str(file) for file in files],
+            cache_dir=str(folder / ARROW_CACHE),
+            **(options if has_checksums else {}),
+        )
+    except (DatasetGenerationError, pa.ArrowException, OSError, ValueError) as error:
+        reasons = {file.name: unrecorded_damage(file, contents=True) for file in files}
+        damaged = [Damage(name, reason) for name, reason in reasons.items() if reason is not None]
+        if not damaged:
+            # The files are right: the disk is full, or the like.
+            cause = error.__cause__
+            raise cause if isinstance(error, DatasetGenerationError) and cause is not None else error from None
+        raise ValueError(damage_message(folder, damaged)) from error
 
 
 def load_codes(folder: str | Path) -> EncodedClips:
@@ -117,17 +189,22 @@ def load_codes(folder: str | Path) -> EncodedClips:
         [`EncodedClips`]: One entry per clip or window.
 
     Raises:
-        ValueError: If it is not such a folder, or was not finished.
+        ValueError: If it is not such a folder, was not finished, or a file is missing, damaged or foreign; the message
+            names the file. Which bytes are wrong is seen only while they are unpacked: `audioformer verify` reads all.
     """
     folder, info = Path(folder), read_codes_info(folder)
-    files = sorted(str(path) for path in folder.glob(CODES_PATTERN))
-    # Parquet is compressed: `datasets` unpacks it once into an Arrow file beside it, which is mapped from then on.
-    dataset = Dataset.from_parquet(files, cache_dir=str(folder / ARROW_CACHE))
+    damaged = find_damage(folder, info)
+    if damaged:
+        raise ValueError(damage_message(folder, damaged))
+    dataset = _unpack(folder, has_checksums=FILES_KEY in info)
     return EncodedClips(
         dataset=dataset,
         labels=info["labels"],
         multi_label=info["multi_label"],
         label_ids=info["label_ids"],
         codec_fingerprint=info["codec_fingerprint"],
+        num_codebooks=info["num_codebooks"],
+        source=str(folder),
+        contents=digest_of_codes(folder, info),
         report=DataReport(**info["report"]),
     )

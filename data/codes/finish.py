@@ -13,19 +13,14 @@ import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features
 from datasets.splits import SplitDict, SplitInfo
 
-from audioformer.files import CODES_MANIFEST, CODES_PATTERN, REJECTED, remove_unfinished, write_whole
+from audioformer.files import CODES_MANIFEST, REJECTED, remove_unfinished, write_whole
 
 from ..rejections import Rejection, Rejections, relative_rejection
 from ..report import SHOWN, DataReport
 from ..shards import ClipShards
 from .code_statistics import CodeStatistics
-from .parquet_parts import (
-    SCHEMA,
-    PartMetadata,
-    all_parts,
-    parts_of_shard,
-    read_part_metadata,
-)
+from .integrity import FILES_KEY, record_files
+from .parquet_parts import SCHEMA, PartMetadata, parts_of_shard
 from .rejected_file import write_rejected
 from .settings import EncodingSettings
 
@@ -33,12 +28,16 @@ REPORT_COLUMNS = ["duration_s", "sampling_rate", "labels", "split"]
 
 
 def missing_shards(folder: Path, num_shards: int) -> list[int]:
-    """Return the shards whose last part is missing."""
-    return [
-        shard
-        for shard in range(num_shards)
-        if not any(metadata.is_last for _, metadata in parts_of_shard(folder, shard))
-    ]
+    """Return the shards of which a part is missing or cannot be read."""
+    return [shard for shard in range(num_shards) if not _is_whole(folder, shard)]
+
+
+def _is_whole(folder: Path, shard: int) -> bool:
+    try:
+        return any(metadata.is_last for _, metadata in parts_of_shard(folder, shard))
+    except ValueError:
+        # Its process will find that out as well, and encode it again.
+        return False
 
 
 def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) -> None:
@@ -52,12 +51,20 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         settings ([`EncodingSettings`]): What it was encoded with.
 
     Raises:
-        ValueError: If too many clips were unreadable, or none is left.
+        ValueError: If too many clips were unreadable, none is left, or the files cover other clips.
     """
-    files = sorted(folder.glob(CODES_PATTERN))
-    parts = [read_part_metadata(file) for file in all_parts(folder)]
+    # Only what the shards consist of: a foreign file in the folder must not become part of the data.
+    found = [part for shard in range(shards.num_shards) for part in parts_of_shard(folder, shard)]
+    parts = [metadata for _, metadata in found]
+    records = record_files(path for path, _ in found)
+    files = [path for path, _ in found if records[path.name]["num_rows"] > 0]
     rejected = [relative_rejection(entry, shards.root) for entry in _rejections_of(parts)]
     num_listed = sum(part.num_listed for part in parts)
+    if shards.num_clips not in (None, num_listed):
+        raise ValueError(
+            f"The files in {folder} cover {num_listed:,} clips, {shards.name} has {shards.num_clips:,}: some of them "
+            "are of another data set. Encode into another folder."
+        )
     Rejections(settings.max_rejected_share, num_listed, partial(write_rejected, folder)).check(rejected, final=True)
     write_rejected(folder, rejected)
     if not files:
@@ -99,6 +106,7 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         "statistics": asdict(statistics),
         "duration_histogram": _duration_histogram(table["duration_s"].to_numpy()),
         "num_bytes": sum(file.stat().st_size for file in files),
+        FILES_KEY: records,
     }
     _write_dataset_info(folder, shards.name, files, len(table))
     write_whole(

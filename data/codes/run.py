@@ -1,6 +1,7 @@
 """Encodes shards on any number of processes, and completes the folder once all shards are there."""
 
 import json
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,13 @@ from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..shards import ClipShards
 from .finish import finish_folder, missing_shards
+from .integrity import FILES_KEY, find_damage, read_manifest
 from .parquet_parts import all_parts
+from .repair import remove_damaged, set_aside_beyond, set_aside_foreign
 from .settings import EncodingSettings
 from .shard_writer import ShardWriter
+
+logger = logging.getLogger(__name__)
 
 
 def process_of_job() -> tuple[int, int]:
@@ -38,12 +43,14 @@ def encode_shards(
     num_workers: int | None = None,
     batch_size: int | None = None,
     progress: bool = True,
+    checksums: bool = False,
 ) -> int:
     """Encode the shards of this process into `folder`, and complete the folder if no other process has shards left.
 
     Files are written under a temporary name and then renamed, and existing files are never written again: a run that
     is killed loses only the files that are open, and a second run on the same folder, even at the same time, makes the
-    same files.
+    same files. Files that are missing or damaged are encoded again, in a finished folder too; files that do not belong
+    to the folder are renamed. All of it is logged.
 
     Args:
         shards ([`ClipShards`]): What to encode.
@@ -54,6 +61,8 @@ def encode_shards(
             by its processes, 8 at most.
         batch_size (`int`, *optional*): Clips per call of the codec; by default 16 on a CPU, 256 on a GPU.
         progress (`bool`, defaults to `True`): Whether the first process shows a progress bar.
+        checksums (`bool`, defaults to `False`): Whether every byte of the files that are there is checked, instead of
+            their existence, sizes, numbers of rows, and footers.
 
     Returns:
         `int`: Number of shards that are missing; 0 once the folder is complete.
@@ -62,13 +71,19 @@ def encode_shards(
         ValueError: If the folder was started with other clips, another codec or other settings; if too many clips are
             unreadable (the message shows the first of them); or if the codec has fewer codebooks.
     """
-    if (folder / CODES_MANIFEST).is_file():
+    info = _readable_manifest(folder)
+    if info is not None:
         check_begun(shards, extractor, folder, settings)
-        return 0
+        if not checksums and not find_damage(folder, info):
+            return 0
     rank, world_size = process_of_job()
+    own_shards = range(rank, shards.num_shards, world_size)
+    records = {} if info is None else info.get(FILES_KEY, {})
     extractor = extractor.with_codebooks(list(range(settings.num_codebooks)))
     codec = describe_codec(extractor, settings.num_codebooks)
     check_begun(shards, extractor, folder, settings)
+    damaged = [shard for shard in own_shards if remove_damaged(folder, shards, shard, records, checksums=checksums)]
+    foreign = set_aside_beyond(folder, shards.num_shards) if rank == 0 else False
     if batch_size is None:
         batch_size = 16 if torch.device(extractor.device).type == "cpu" else 256
     if num_workers is None:
@@ -83,23 +98,43 @@ def encode_shards(
 
     with bar, ThreadPoolExecutor(num_workers) as pool:
         writer = ShardWriter(shards, extractor, settings, folder, codec, pool, batch_size, advance)
-        for shard in range(rank, shards.num_shards, world_size):
+        for shard in own_shards:
             writer.write(shard)
-    return finish_if_whole(shards, folder, settings)
+            foreign |= set_aside_foreign(folder, shard)
+    # What was made again may differ in its bytes from what the manifest records, if another version wrote it.
+    return finish_if_whole(shards, folder, settings, again=bool(damaged) or foreign)
 
 
-def finish_if_whole(shards: ClipShards, folder: Path, settings: EncodingSettings) -> int:
+def finish_if_whole(shards: ClipShards, folder: Path, settings: EncodingSettings, *, again: bool = False) -> int:
     """Complete a folder if all its shards are there, whichever process wrote them.
+
+    Args:
+        shards ([`ClipShards`]): What is encoded.
+        folder (`Path`): Where the files are.
+        settings ([`EncodingSettings`]): What it is encoded with.
+        again (`bool`, defaults to `False`): Whether a folder that is complete is completed once more.
 
     Returns:
         `int`: Number of shards that are missing.
     """
-    if (folder / CODES_MANIFEST).is_file():
+    info = None if again else _readable_manifest(folder)
+    if info is not None and not find_damage(folder, info):
         return 0
     missing = missing_shards(folder, shards.num_shards)
     if not missing:
         finish_folder(shards, folder, settings)
     return len(missing)
+
+
+def _readable_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a finished folder; one that is damaged is as good as none, since it can be written again."""
+    if not (folder / CODES_MANIFEST).is_file():
+        return None
+    try:
+        return read_manifest(folder)
+    except ValueError as error:
+        logger.warning("%s It is written again.", error)
+        return None
 
 
 def describe_codec(extractor: AudioFormerFeatureExtractor, num_codebooks: int) -> dict[str, Any]:
@@ -138,7 +173,10 @@ def check_begun(
             )
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda path: path.write_text(json.dumps(own, indent=2) + "\n"))
-    begun = json.loads(file.read_text())
+    try:
+        begun = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged, it is no JSON: {error}. Choose another folder.") from error
     changed = [
         f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
     ]

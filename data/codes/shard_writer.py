@@ -15,7 +15,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from ..audio.clip_reading import ReadClip
 from ..rejections import Rejection, Rejections
 from ..shards import ClipShards
-from .parquet_parts import PartMetadata, part_path, parts_of_shard, write_part
+from .parquet_parts import PartMetadata, part_origin, part_path, parts_of_shard, write_part
 from .read_ahead import read_ahead
 from .rejected_file import write_rejected
 from .settings import EncodingSettings
@@ -99,7 +99,8 @@ class ShardWriter:
             self._close(shard, part, opened, True)
 
     def _close(self, shard: int, part: int, opened: _OpenPart, is_last: bool) -> None:
-        metadata = PartMetadata(opened.num_listed, is_last, self.codec, rejected=opened.rejected)
+        origin = part_origin(self.shards.fingerprint, shard, part)
+        metadata = PartMetadata(opened.num_listed, is_last, self.codec, rejected=opened.rejected, origin=origin)
         write_part(part_path(self.folder, shard, part, is_empty=not opened.rows), opened.rows, metadata)
         self.rejections.add(opened.rejected, opened.num_listed)
 

@@ -104,6 +104,47 @@ def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, ca
     assert "made for 1024 entries per codebook, the codec has 256" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def narrow(encoded) -> Path:
+    """Codes of the first codebook alone, and of the first two."""
+    for number in (1, 2):
+        output = encoded.parent / f"narrow-{number}"
+        flags = ["--output", str(output), "--num-codebooks", str(number)]
+        assert main(["encode", str(encoded.parent / "sounds"), *flags]) == 0
+    return encoded.parent
+
+
+@pytest.mark.parametrize(
+    ("number", "codebooks", "lacking"),
+    [(1, ["0", "1", "2", "3"], "1 .C2., 2 .C3., 3 .C4."), (2, ["0", "2"], "2 .C3."), (2, [], "3 .C4.")],
+)
+def test_codebooks_that_a_folder_lacks_are_refused_before_any_model_is_trained(
+    narrow, tmp_path, capsys, number, codebooks, lacking
+):
+    folder = narrow / f"narrow-{number}"
+    command = ["pretrain", "--recipe", "tiny_pretrain", "--codes", str(folder), "--output", str(tmp_path / "run")]
+    flags = ["--codebooks", *codebooks] if codebooks else []
+    assert main([*command, *flags, "--max-steps", "1", "--use-cpu"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(rf"narrow-{number}' has no codebook {lacking}: .*`num_codebooks` {number}", said), said
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").glob("C*"))
+
+
+def test_the_codebooks_of_a_classifier_and_of_its_teachers_must_be_in_the_folder(narrow, tmp_path, capsys):
+    sizes = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2"]
+    run = ["--max-steps", "1", "--use-cpu"]
+    command = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "ft1"), *run, *sizes]
+    assert main([*command, "--codes", str(narrow / "narrow-1"), "--codebook", "2"]) == 1
+    assert "has no codebook 2 (C3)" in capsys.readouterr().err
+    pretrain = ["pretrain", "--recipe", "tiny_pretrain", "--codes", str(narrow / "codes"), "--codebooks", "0", "2"]
+    assert main([*pretrain, *run, *sizes, "--output", str(tmp_path / "mlm")]) == 0
+    capsys.readouterr()
+    command = ["finetune", "--recipe", "tiny_ft2", "--output", str(tmp_path / "ft2"), *run]
+    models = ["--model", str(tmp_path / "mlm" / "C1"), "--teachers", str(tmp_path / "mlm" / "C3")]
+    assert main([*command, *models, "--codes", str(narrow / "narrow-2")]) == 1
+    assert "has no codebook 2 (C3)" in capsys.readouterr().err
+
+
 def test_audio_without_labels_trains_no_classifier(tmp_path, capsys):
     make_sounds(tmp_path / "sounds" / "deep" / "er", 3)
     flags = ["--data", str(tmp_path / "sounds"), "--layout", "audio_files", "--output", str(tmp_path / "run")]

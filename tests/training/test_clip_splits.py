@@ -1,9 +1,13 @@
 """The clips of a run by their use, and the logits of a classifier for some of them."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from accelerate import PartialState
 from datasets import Dataset
 
 from audioformer.data.clips import Clips
@@ -11,7 +15,10 @@ from audioformer.data.report import DataReport
 from audioformer.training.arguments import AudioTrainingArguments, DataArguments
 from audioformer.training.clip_splits import ClipSplits, open_clip_splits
 from audioformer.training.finetuning import select_by_metric
+from audioformer.training.processes import on_main_process
 from audioformer.training.results import predict
+
+from .processes import run_on_two_processes
 
 
 @pytest.fixture
@@ -122,3 +129,43 @@ def test_the_highest_metric_of_the_task_selects_unless_the_loss_is_asked_for(tmp
     assert (arguments.metric_for_best_model, arguments.greater_is_better) == ("eval_loss", False)
     with pytest.raises(ValueError, match=f"`metric_for_best_model` must be '{metric}' or 'loss'"):
         select(metric_for_best_model="accuracy" if multi_label else "mAP")
+
+
+def test_labels_are_a_sparse_matrix_in_any_order_of_the_clips(clips):
+    tagged = clips.with_labels(["y", "x", "z"], multi_label=True)
+    assert tagged.label_matrix.toarray().tolist() == [[0, 1, 0], [1, 0, 0], [0, 1, 0]]
+    some = tagged.select([1, 0])
+    assert some.strata.toarray().tolist() == some.targets.tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert clips.targets.tolist() == [0, 1, 0] and clips.select([1]).targets.tolist() == [1]
+
+
+def test_clips_must_have_one_label_unless_none_has_any(clips):
+    several = replace(clips, dataset=Dataset.from_dict({"id": ["a", "b"], "labels": [["x"], ["x", "y"]]}))
+    for name in ("targets", "strata"):
+        with pytest.raises(ValueError, match=r"Clip 'b' must have one label, it has \['x', 'y'\]"):
+            getattr(several, name)
+    none = replace(clips, labels=[], dataset=Dataset.from_dict({"id": ["a", "b"], "labels": [[], []]}))
+    assert none.strata.shape == (2, 0)
+
+
+def _divide_once(folder: Path) -> None:
+    """On two processes: only the main process computes; its result, and its error, reach both."""
+    rank = PartialState(cpu=True).process_index
+    computed = []
+    result = on_main_process(lambda: computed.append(rank) or np.arange(3))
+
+    def fail() -> None:
+        computed.append(rank)
+        raise ValueError("too few clips")
+
+    try:
+        on_main_process(fail)
+    except ValueError as error:
+        message = str(error)
+    (folder / f"{rank}.json").write_text(json.dumps([result.tolist(), computed, message]))
+
+
+def test_clips_are_divided_once_for_all_processes(tmp_path):
+    run_on_two_processes(_divide_once, tmp_path)
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert said == [[[0, 1, 2], [0, 0], "too few clips"], [[0, 1, 2], [], "too few clips"]]

@@ -44,7 +44,8 @@ class CodeExampleSource:
         """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
 
         Raises:
-            ValueError: If neither or both are given, or the codes were made by another codec than the extractor's.
+            ValueError: If neither or both are given, if the codes were made by another codec than the extractor's, or
+                if they lack the extractor's codebook or one that the settings name.
         """
         data, options = settings.data, settings.options
         prefix = "eval_" if test_source else ""
@@ -57,6 +58,8 @@ class CodeExampleSource:
             if check_labels is not None:
                 check_labels(clips.labels)
             clips.check_codec(extractor)
+            wanted = {*np.atleast_1d(extractor.codebooks).tolist(), *(getattr(options, "codebooks", None) or [])}
+            clips.check_codebooks(sorted(wanted))
             return clips
         listing = read_listing(
             source,
@@ -117,6 +120,7 @@ class CodeExampleSource:
             return AudioFormerClassificationTrainer(train_dataset=examples(splits.train, crop_frames=crop), **shared)
         check_source_of_positives(arguments)
         teachers = load_teachers(settings.options.teachers, config)
+        splits.train.check_codebooks([teacher.config.codebook for teacher in teachers])
         if arguments.online_teachers:
             codebooks = [teacher.config.codebook for teacher in teachers]
             train = examples(splits.train, crop_frames=crop, positive_codebooks=codebooks)

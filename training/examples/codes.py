@@ -91,12 +91,13 @@ class CodeExamples(Dataset[dict[str, Any]]):
         codes = self.clips[index]
         if isinstance(codes, list):
             codes = codes[int(rng.integers(len(codes)))]
+        # A clip given as a single row holds the requested codebook, whatever its number.
+        row = self.codebook if np.ndim(codes) > 1 else 0
         codes = np.atleast_2d(codes)
         if self.crop_frames is not None and codes.shape[1] > self.crop_frames:
             start = int(rng.integers(codes.shape[1] - self.crop_frames + 1))
             codes = codes[:, start : start + self.crop_frames]
-        # Clips of a single codebook hold the requested one.
-        item["input_ids"] = torch.from_numpy(codes_to_ids(codes[self.codebook if len(codes) > 1 else 0]))
+        item["input_ids"] = torch.from_numpy(codes_to_ids(codes[row]))
         if self.positive_codebooks is not None:
             item["positive_input_ids"] = torch.from_numpy(codes_to_ids(codes[list(self.positive_codebooks)].T).T)
         if self.positives is not None:

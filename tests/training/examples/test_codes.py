@@ -83,3 +83,11 @@ def test_what_does_not_fit_is_refused():
         CodeExamples([[]])
     with pytest.raises(ValueError, match="3 positives for 1 clips"):
         CodeExamples([np.array([1])], positives=np.zeros((3, 1, 2)))
+
+
+def test_a_codebook_that_the_codes_lack_is_never_replaced_by_another():
+    alone = np.array([7, 8], dtype=np.uint16)
+    assert CodeExamples([alone], codebook=3)[0]["input_ids"].tolist() == [0, 10, 11, 2]
+    for num_codebooks in (1, 2):
+        with pytest.raises(IndexError):
+            CodeExamples([np.tile(alone, (num_codebooks, 1))], codebook=num_codebooks)[0]

@@ -1,0 +1,94 @@
+"""The clips that a run was begun with, recorded in its output folder: a run must not be resumed on others."""
+
+import json
+import logging
+from pathlib import Path
+from typing import TypedDict
+
+from audioformer.data.clips import Clips, ClipSplits
+from audioformer.files import RUN_DATA, write_whole
+
+from .arguments import AudioTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+_PARTS = {"train": "training clips", "held_out": "held-out clips", "test": "test clips"}
+
+
+class RecordedClips(TypedDict):
+    """The clips of a part of a run.
+
+    Args:
+        source (`str`): Name of the data set.
+        num_clips (`int`): Number of clips and windows.
+        digest (`str`): SHA-256 of the listing and of the codes, see [`Clips.digest`].
+    """
+
+    source: str
+    num_clips: int
+    digest: str
+
+
+def check_run_data(arguments: AudioTrainingArguments, splits: ClipSplits) -> None:
+    """Record the clips of a run in its output folder, or compare them with those that are recorded there.
+
+    Args:
+        arguments (`AudioTrainingArguments`): `output_dir`, and `resume_from_checkpoint`. The record of a named
+            checkpoint lies in a folder above it.
+        splits ([`ClipSplits`]): The clips of this run.
+
+    Raises:
+        ValueError: If the run is resumed and was begun with other clips; the message names both.
+    """
+    own = {
+        part: None if clips is None else _describe(clips)
+        for part, clips in (("train", splits.train), ("held_out", splits.held_out), ("test", splits.test))
+    }
+    output = Path(arguments.output_dir)
+    if arguments.resume_from_checkpoint is not None:
+        recorded = _find_record(arguments, output)
+        if recorded is not None:
+            _compare(recorded, own)
+        elif any(output.glob("**/checkpoint-*")):
+            logger.warning(
+                "%s has no %s: an earlier version began the run. Nothing tells whether its clips were these, and it "
+                "may have held out others.",
+                output,
+                RUN_DATA,
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(output / RUN_DATA, lambda path: path.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8"))
+
+
+def _describe(clips: Clips) -> RecordedClips:
+    return {"source": clips.report.source, "num_clips": len(clips), "digest": clips.digest}
+
+
+def _find_record(arguments: AudioTrainingArguments, output: Path) -> Path | None:
+    checkpoint = Path(str(arguments.resume_from_checkpoint))
+    # Models of several codebooks have folders of their own in that of the run.
+    above = list(checkpoint.resolve().parents[:3]) if checkpoint.is_dir() else []
+    return next((folder / RUN_DATA for folder in [*above, output] if (folder / RUN_DATA).is_file()), None)
+
+
+def _compare(file: Path, own: dict[str, RecordedClips | None]) -> None:
+    try:
+        begun = json.loads(file.read_text(encoding="utf-8"))
+        changed = [
+            f"{name} (then {_in_words(begun[part])}, now {_in_words(own[part])})"
+            for part, name in _PARTS.items()
+            if (begun[part] or {}).get("digest") != (own[part] or {}).get("digest")
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged: {error!r}. It records the clips that the run was begun with.") from error
+    if changed:
+        raise ValueError(
+            f"`resume_from_checkpoint`: the run in {file.parent} was begun with other clips: {', '.join(changed)}. "
+            "Give the data and settings of then, or another --output without --resume-from-checkpoint."
+        )
+
+
+def _in_words(clips: RecordedClips | None) -> str:
+    if clips is None:
+        return "none"
+    return f"{clips['num_clips']:,} of {clips['source']}, SHA-256 {clips['digest'][:12]}"
