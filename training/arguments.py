@@ -69,6 +69,9 @@ class DataArguments:
         "windows",
         "windows: longer files become windows of --max-length-s, all of which count; cut: only their beginning does.",
     )
+    hop_s: float | None = setting(
+        None, "Seconds from one window to the next; windows overlap if it is less than their length (default: it)."
+    )
     keep_silent: bool = setting(False, "Keep clips in which no sample reaches one step of 16-bit audio.")
     max_rejected_share: float = setting(
         0.01, "Share of clips that may be unreadable before the run stops and lists them."
@@ -89,6 +92,10 @@ class DataArguments:
             raise ValueError(f"`held_out_share` must be in (0, 1), got {self.held_out_share}.")
         if self.max_length_s <= 0:
             raise ValueError(f"`max_length_s` must be more than 0 seconds, got {self.max_length_s}.")
+        if self.hop_s is not None and not 0 < self.hop_s <= self.max_length_s:
+            raise ValueError(f"`hop_s` must be in (0, `max_length_s` = {self.max_length_s:g}], got {self.hop_s:g}.")
+        if self.hop_s is not None and self.long_files == "cut":
+            raise ValueError(f"`hop_s` {self.hop_s:g} needs windows, but `long_files` is 'cut'.")
         check_at_least_one("max_train_clips", self.max_train_clips)
 
 

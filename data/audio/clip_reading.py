@@ -9,6 +9,7 @@ from ..rejections import SILENT, UNREADABLE, Rejection
 from .reading import OpenAudio, open_audio
 from .windows import (
     READING_ERRORS,
+    OverlapReader,
     ReadingSettings,
     Window,
     make_rejection,
@@ -68,7 +69,8 @@ def read_clip(
                 return [ReadClip(clip.id, clip, rejection=planned)], None
             following = first_window + WINDOWS_AT_ONCE
             chosen = planned[first_window:following]
-            read = [_read(window, audio, sampling_rate, settings.keep_silent) for window in chosen]
+            overlapping = OverlapReader(audio)
+            read = [_read(window, overlapping, sampling_rate, settings.keep_silent) for window in chosen]
             return read, following if following < len(planned) else None
     except READING_ERRORS as error:
         return [ReadClip(clip.id, clip, rejection=make_rejection(clip, clip.id, UNREADABLE, str(error)))], None

@@ -128,6 +128,7 @@ def list_audio_clips(
         missing=len(listing.missing),
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
+        hop_s=settings.window_hop_s,
     )
     report.count_rejected(rejected).measure(
         durations_s=columns["duration_s"],

@@ -14,9 +14,10 @@ from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_p
 from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..shards import ClipShards
+from .encoded import has_no_windows
 from .finish import finish_folder, missing_shards
 from .parquet_parts import all_parts
-from .settings import EncodingSettings
+from .settings import HOP, EncodingSettings
 from .shard_writer import ShardWriter
 
 
@@ -139,6 +140,8 @@ def check_begun(
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda path: path.write_text(json.dumps(own, indent=2) + "\n"))
     begun = json.loads(file.read_text())
+    if HOP in own and HOP not in begun and own[HOP] == own["max_length_s"] and has_no_windows(folder):
+        del own[HOP]
     changed = [
         f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
     ]
