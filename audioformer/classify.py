@@ -11,7 +11,8 @@ from transformers import AudioClassificationPipeline
 
 from audioformer.data.audio import OpenAudio, ReadingSettings, open_audio, window_starts
 from audioformer.data.audio.reading import AudioSource, describe_shortfall, describe_source, resample
-from audioformer.data.audio.windows import READING_ERRORS
+from audioformer.data.audio.windows import READING_ERRORS, OverlapReader, lengths_in_samples
+from audioformer.evaluation import window_weights
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class WindowScores:
 
 @dataclass(frozen=True)
 class FileScores:
-    """Scores of a whole file: the mean over its windows, weighted by their lengths.
+    """Scores of a whole file: the mean over its windows, in which each moment counts once, see [`window_weights`].
 
     Args:
         path (`str`): Path of the file.
@@ -48,27 +49,30 @@ class FileScores:
     shortfall: str | None = None
 
 
-def read_windows(source: AudioSource, window_s: float, sampling_rate: int) -> Iterator[tuple[float, np.ndarray]]:
+def read_windows(
+    source: AudioSource, window_s: float, sampling_rate: int, hop_s: float | None = None
+) -> Iterator[tuple[float, float, np.ndarray]]:
     """Read audio window by window, so that memory does not grow with its length.
 
-    Windows follow each other without gaps. A remainder that is shorter than 1 s and than half a window is left out,
-    see [`window_starts`].
+    The last window is moved back to be whole, see [`window_starts`].
 
     Args:
         source (`str`, `os.PathLike`, `dict` or binary file): Any source that [`open_audio`] opens.
-        window_s (`float`): Length of a window in seconds; the last one may be shorter.
+        window_s (`float`): Length of a window in seconds.
         sampling_rate (`int`): Sampling rate of the windows in Hz.
+        hop_s (`float`, *optional*): Seconds from one window to the next; by default, windows follow each other without
+            overlap.
 
     Yields:
-        `tuple[float, np.ndarray]`: Length of the window in seconds, and its mono float32 waveform of shape
-        `(num_samples,)`.
+        `tuple[float, float, np.ndarray]`: Beginning and end of the window in seconds, and its mono float32 waveform of
+        shape `(num_samples,)`.
 
     Raises:
-        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples.
+        ValueError: If a length is not allowed, or the source cannot be read as audio, holds no samples, or holds NaN
+            or infinite samples.
     """
-    with _open_windows(source, window_s, sampling_rate) as windows:
-        for start_s, end_s, waveform in windows:
-            yield end_s - start_s, waveform
+    with _open_windows(source, window_s, hop_s, sampling_rate) as windows:
+        yield from windows
 
 
 def classify_file(
@@ -76,6 +80,7 @@ def classify_file(
     classifier: AudioClassificationPipeline,
     window_s: float = ReadingSettings.max_length_s,
     progress: bool = False,
+    hop_s: float | None = None,
 ) -> FileScores:
     """Classify audio of any format, sampling rate, number of channels and length.
 
@@ -86,26 +91,27 @@ def classify_file(
             whose feature extractor has a `sampling_rate`.
         window_s (`float`, defaults to 10.0): Length in seconds of the longest stretch that is classified at once.
         progress (`bool`, defaults to `False`): Whether to show a progress bar over the windows on standard error.
+        hop_s (`float`, *optional*): Seconds from one window to the next, at most `window_s`, which is the default.
 
     Returns:
         `FileScores`: Scores of the whole file and of each window.
 
     Raises:
-        ValueError: If `window_s` is not positive, the classifier has no feature extractor, or the source cannot be
-            read as audio, holds no samples, or holds NaN or infinite samples.
+        ValueError: If `window_s` is not positive, `hop_s` is not above 0 or more than `window_s`, the classifier has
+            no feature extractor, or the source cannot be read as audio, holds no samples, or holds NaN or infinite
+            samples.
     """
-    if not 0 < window_s < float("inf"):
-        raise ValueError(f"window_s must be more than 0 s, got {window_s}")
     name = _name(source)
     scored: list[WindowScores] = []
-    with _open_windows(source, window_s, sampling_rate_of(classifier)) as windows:
+    with _open_windows(source, window_s, hop_s, sampling_rate_of(classifier)) as windows:
         bar = tqdm(windows, total=len(windows), desc=name, unit="window", disable=not progress, leave=False)
         for start_s, end_s, waveform in bar:
             scores = {entry["label"]: entry["score"] for entry in classifier(waveform, top_k=None)}
             scored.append(WindowScores(start_s, end_s, scores))
-    lengths_s = np.array([window.end_s - window.start_s for window in scored])
+    starts_s, ends_s = (np.array([getattr(window, edge) for window in scored]) for edge in ("start_s", "end_s"))
+    weights = window_weights(starts_s, ends_s)
     means = {
-        label: float(np.average([window.scores[label] for window in scored], weights=lengths_s))
+        label: float(np.average([window.scores[label] for window in scored], weights=weights))
         for label in scored[0].scores
     }
     ranked = dict(sorted(means.items(), key=lambda entry: -entry[1]))
@@ -132,41 +138,58 @@ class _Windows:
         shortfall (`str`, *optional*): How much of the audio can be decoded, if its header states more.
     """
 
-    def __init__(self, audio: OpenAudio, name: str, window_s: float, sampling_rate: int) -> None:
-        self.audio, self.name, self.sampling_rate = audio, name, sampling_rate
+    def __init__(self, audio: OpenAudio, name: str, settings: ReadingSettings, sampling_rate: int) -> None:
+        self.audio, self.name, self.sampling_rate = OverlapReader(audio), name, sampling_rate
         self.shortfall = describe_shortfall(audio)
-        rate = audio.sampling_rate
-        self.window_length = max(1, round(window_s * rate))
-        self.starts = window_starts(0, audio.num_samples, self.window_length, rate)
-        self.duration_s = audio.num_samples / rate
+        self.window_length, self.hop_length = lengths_in_samples(settings, audio.sampling_rate)
+        self.starts = self._starts(audio.num_samples)
+        self.duration_s = audio.num_samples / audio.sampling_rate
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def __iter__(self) -> Iterator[tuple[float, float, np.ndarray]]:
         """Yield beginning and end of each window in seconds, and its waveform."""
-        rate = self.audio.sampling_rate
-        for start in self.starts:
-            stop = min(start + self.window_length, self.audio.num_samples)
-            try:
-                samples = self.audio.read(start, stop)
-            except READING_ERRORS as error:
-                raise ValueError(f"{self.name}: not readable as audio: {error}") from error
-            if not np.isfinite(samples).all():
-                raise ValueError(f"{self.name} holds NaN or infinite samples")
-            end = start + len(samples)
-            if len(samples):
-                yield start / rate, end / rate, resample(samples, rate, self.sampling_rate)
-            elif not start:
-                raise ValueError(f"{self.name} holds no samples")
-            if end < stop:
+        end = self.audio.num_samples
+        for number, start in enumerate(self.starts):
+            stop = min(start + self.window_length, end)
+            samples = self._read(start, stop)
+            if start + len(samples) < stop:
                 # The file was cut off: it ends before the length that its header states.
-                self.duration_s = end / rate
+                yield from self._rest(number, start + len(samples))
                 return
+            yield self._window(start, samples)
+
+    def _rest(self, number: int, end: int) -> Iterator[tuple[float, float, np.ndarray]]:
+        """Yield the windows from `number` on of a file that ends at the sample `end`."""
+        if not end:
+            raise ValueError(f"{self.name} holds no samples")
+        self.duration_s = end / self.audio.sampling_rate
+        for start in self._starts(end)[number:]:
+            yield self._window(start, self._read(start, min(start + self.window_length, end)))
+
+    def _starts(self, end: int) -> list[int]:
+        return window_starts(0, end, self.window_length, self.audio.sampling_rate, self.hop_length)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        try:
+            samples = self.audio.read(start, stop)
+        except READING_ERRORS as error:
+            raise ValueError(f"{self.name}: not readable as audio: {error}") from error
+        if not np.isfinite(samples).all():
+            raise ValueError(f"{self.name} holds NaN or infinite samples")
+        return samples
+
+    def _window(self, start: int, samples: np.ndarray) -> tuple[float, float, np.ndarray]:
+        rate = self.audio.sampling_rate
+        return start / rate, (start + len(samples)) / rate, resample(samples, rate, self.sampling_rate)
 
 
 @contextmanager
-def _open_windows(source: AudioSource, window_s: float, sampling_rate: int) -> Iterator[_Windows]:
+def _open_windows(source: AudioSource, window_s: float, hop_s: float | None, sampling_rate: int) -> Iterator[_Windows]:
+    if not 0 < window_s < float("inf"):
+        raise ValueError(f"window_s must be more than 0 s, got {window_s}")
+    settings = ReadingSettings(max_length_s=window_s, hop_s=hop_s)
     name = _name(source)
     with ExitStack() as stack:
         try:
@@ -175,7 +198,7 @@ def _open_windows(source: AudioSource, window_s: float, sampling_rate: int) -> I
             raise ValueError(f"{name}: not readable as audio: {error}") from error
         if not audio.num_samples:
             raise ValueError(f"{name} holds no samples")
-        yield _Windows(audio, name, window_s, sampling_rate)
+        yield _Windows(audio, name, settings, sampling_rate)
 
 
 def _name(source: AudioSource) -> str:

@@ -30,6 +30,8 @@ class DataReport:
         missing_names (`list[str]`): The first ten of them.
         max_length_s (`float`): Length of the longest clip or window in seconds.
         windows (`bool`, defaults to `False`): Whether longer clips are divided into windows of `max_length_s`.
+        hop_s (`float`, *optional*): Seconds from one window to the next. Without it they were made by an earlier
+            rule: the last one is shorter.
         rejected (`list[Rejection]`): Clips and windows that are left out, the first hundred.
         rejected_counts (`dict[str, int]`): Number of rejected clips and windows of each kind.
         truncated (`int`): Number of clips of which only the first `max_length_s` seconds are used.
@@ -47,6 +49,7 @@ class DataReport:
     missing: int
     max_length_s: float
     windows: bool = False
+    hop_s: float | None = None
     rejected: list[Rejection] = field(default_factory=list)
     rejected_counts: dict[str, int] = field(default_factory=dict)
     truncated: int = 0
@@ -133,7 +136,8 @@ class DataReport:
 
     def _cut(self) -> str:
         if self.windows:
-            return f"longer clips are divided into windows of {self.max_length_s:g} s"
+            overlap = "" if self.hop_s in (None, self.max_length_s) else f", one every {self.hop_s:g} s"
+            return f"longer clips are divided into windows of {self.max_length_s:g} s{overlap}"
         return f"{self.truncated:,} clips are longer than {self.max_length_s:g} s: only their beginning is used"
 
     def _counts_line(self) -> str:

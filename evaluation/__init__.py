@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .mean_average_precision.mean_average_precision import MeanAveragePrecision
     from .metrics import bootstrap_interval, build_compute_metrics, metric_name, per_class_table
     from .summary import EvaluationSummary
-    from .windows import MergedScores, merge_windows
+    from .windows import MergedScores, merge_windows, scores_over_time, window_weights
 
 _MODULES = {
     "Accuracy": "accuracy.accuracy",
@@ -26,6 +26,8 @@ _MODULES = {
     "merge_windows": "windows",
     "metric_name": "metrics",
     "per_class_table": "metrics",
+    "scores_over_time": "windows",
+    "window_weights": "windows",
 }
 """Module of each public name, imported when the name is first used: a baseline needs neither `evaluate` nor a plot."""
 
@@ -42,6 +44,8 @@ __all__ = [
     "merge_windows",
     "metric_name",
     "per_class_table",
+    "scores_over_time",
+    "window_weights",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

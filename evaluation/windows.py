@@ -23,11 +23,68 @@ class MergedScores:
     rows: list[tuple[int, np.ndarray]]
 
 
+def window_weights(starts_s: np.ndarray, ends_s: np.ndarray) -> np.ndarray:
+    """
+    Compute the weights of the windows of a clip in the mean of the clip.
+
+    Every moment of the sound counts once: where several windows hear it, each of them gets an equal share of it. The
+    weight of a window is the sum of its shares in seconds; of windows that do not overlap, their durations.
+
+    Args:
+        starts_s (`np.ndarray` of shape `(num_windows,)`): Beginning of each window in seconds.
+        ends_s (`np.ndarray` of shape `(num_windows,)`): End of each window in seconds, after its beginning.
+
+    Returns:
+        `np.ndarray` of shape `(num_windows,)`: Weights, which sum up to the seconds that are heard at all.
+    """
+    edges, window_edges = np.unique(np.concatenate([starts_s, ends_s]), return_inverse=True)
+    firsts, lasts = np.split(window_edges, 2)
+    shares = np.concatenate([[0.0], np.cumsum(np.diff(edges) / _num_hearing(firsts, lasts, len(edges)))])
+    return shares[lasts] - shares[firsts]
+
+
+def scores_over_time(starts_s: np.ndarray, ends_s: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Compute the mean, at each moment, over the windows that hear it.
+
+    The mean of the result over time is the mean of the windows by [`window_weights`].
+
+    Args:
+        starts_s (`np.ndarray` of shape `(num_windows,)`): Beginning of each window in seconds.
+        ends_s (`np.ndarray` of shape `(num_windows,)`): End of each window in seconds, after its beginning.
+        scores (`np.ndarray` of shape `(num_windows, num_labels)`): Probabilities.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: The moments at which windows begin or end, in seconds, of shape
+        `(num_parts + 1,)`, and the means in between, `(num_parts, num_labels)`; 0 where no window is.
+    """
+    edges, window_edges = np.unique(np.concatenate([starts_s, ends_s]), return_inverse=True)
+    firsts, lasts = np.split(window_edges, 2)
+    changes = np.zeros((len(edges), scores.shape[1]))
+    np.add.at(changes, firsts, scores)
+    np.subtract.at(changes, lasts, scores)
+    sums = np.cumsum(changes, axis=0)[:-1]
+    return edges, sums / _num_hearing(firsts, lasts, len(edges))[:, None]
+
+
+def _num_hearing(firsts: np.ndarray, lasts: np.ndarray, num_edges: int) -> np.ndarray:
+    """Number of windows between two edges, int64 of shape `(num_edges - 1,)`; 1 where there is none."""
+    changes = np.bincount(firsts, minlength=num_edges) - np.bincount(lasts, minlength=num_edges)
+    return np.maximum(1, np.cumsum(changes)[:-1])
+
+
 def merge_windows(
-    names: Sequence[str], scores: np.ndarray, targets: np.ndarray, durations_s: np.ndarray, *, multi_label: bool
+    names: Sequence[str],
+    scores: np.ndarray,
+    targets: np.ndarray,
+    durations_s: np.ndarray,
+    starts_s: np.ndarray | None = None,
+    *,
+    multi_label: bool,
 ) -> MergedScores:
     """
-    Average the probabilities of the windows of each clip, weighted by their durations.
+    Average the probabilities of the windows of each clip over time: by [`window_weights`], no moment counts more than
+    another because windows overlap.
 
     The means are converted back to logits, so that they are comparable to clips of one window, whose scores stay
     exactly as they are.
@@ -38,6 +95,8 @@ def merge_windows(
         targets (`np.ndarray`): `(num_windows,)` classes, or `(num_windows, num_labels)` zeros and ones. Windows with
             the same name but different targets count as different clips.
         durations_s (`np.ndarray` of shape `(num_windows,)`): Durations in seconds.
+        starts_s (`np.ndarray` of shape `(num_windows,)`, *optional*): Beginnings in seconds. Without them, windows are
+            taken not to overlap, and durations are the weights.
         multi_label (`bool`): Whether the probabilities are sigmoids of the logits; otherwise their softmax.
 
     Returns:
@@ -51,12 +110,18 @@ def merge_windows(
     for clip, (first, *others) in enumerate(rows_of.values()):
         windows = np.array([first, *others])
         rows.append((first, windows))
-        merged[clip] = scores[first] if not others else _mean(scores[windows], durations_s[windows], multi_label)
+        if not others:
+            merged[clip] = scores[first]
+            continue
+        weights = durations_s[windows]
+        if starts_s is not None:
+            weights = window_weights(starts_s[windows], starts_s[windows] + weights)
+        merged[clip] = _mean(scores[windows], weights, multi_label)
     return MergedScores(merged, rows)
 
 
-def _mean(scores: np.ndarray, durations_s: np.ndarray, multi_label: bool) -> np.ndarray:
-    weights = durations_s / durations_s.sum()
+def _mean(scores: np.ndarray, weights: np.ndarray, multi_label: bool) -> np.ndarray:
+    weights = weights / weights.sum()
     if multi_label:
         probabilities = (weights[:, None] * expit(scores.astype(np.float64))).sum(axis=0)
         return logit(np.clip(probabilities, LIMIT, 1 - LIMIT))

@@ -123,7 +123,10 @@ def _codec(manifest: Mapping[str, Any]) -> str:
 
 def _long_files(settings: Mapping[str, Any]) -> str:
     seconds = f"{settings['max_length_s']:g} s"
-    return f"cut into windows of {seconds}" if settings["long_files"] == "windows" else f"only the first {seconds}"
+    if settings["long_files"] != "windows":
+        return f"only the first {seconds}"
+    hop_s = settings.get("hop_s", settings["max_length_s"])
+    return f"cut into windows of {seconds}" + (f", one every {hop_s:g} s" if hop_s != settings["max_length_s"] else "")
 
 
 def _size(num_bytes: float) -> str:

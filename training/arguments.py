@@ -78,6 +78,11 @@ class DataArguments:
         "windows",
         "windows: longer files become windows of --max-length-s, all of which count; cut: only their beginning does.",
     )
+    hop_s: float | None = setting(
+        None,
+        "Seconds from one window to the next; windows overlap if it is less than their length (default: it).",
+        range=more_than(0),
+    )
     keep_silent: bool = setting(False, "Keep clips in which no sample reaches one step of 16-bit audio.")
     max_rejected_share: float = setting(
         0.01, "Share of clips that may be unreadable before the run stops and lists them.", range=SHARE
@@ -105,7 +110,7 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files)
+        ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files, hop_s=self.hop_s)
 
 
 @dataclass

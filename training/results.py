@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 
-from audioformer.data.audio.windows import clip_id_of
+from audioformer.data.audio.windows import clip_id_of, window_start_s
 from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, merge_windows
 
@@ -51,7 +51,7 @@ def summarize(
     notes: Sequence[str] = (),
     train_seconds: float | None = None,
 ) -> EvaluationSummary:
-    """Test a classifier. The windows of a long file count as one clip, with the mean of their scores.
+    """Test a classifier. The windows of a long file count as one clip, with the mean of their scores over time.
 
     Args:
         trainer (`ClassificationTrainer`): Holds the classifier.
@@ -71,10 +71,12 @@ def summarize(
     seconds = {"testing": time.perf_counter() - started}
     if train_seconds is not None:
         seconds = {"training": train_seconds, **seconds}
-    names = [clip_id_of(name) for name in clips.ids]
     targets, groups = clips.targets, clips.groups
+    # Windows always have a group: a whole clip without one may be called `take#2`.
+    names = [name if group is None else clip_id_of(name) for name, group in zip(clips.ids, groups, strict=True)]
+    starts_s = np.array([window_start_s(name) for name in clips.ids])
     durations_s = np.asarray(clips.dataset["duration_s"][:], dtype=float)
-    merged = merge_windows(names, scores, targets, durations_s, multi_label=clips.multi_label)
+    merged = merge_windows(names, scores, targets, durations_s, starts_s, multi_label=clips.multi_label)
     return EvaluationSummary(
         ids=[names[index] if len(rows) > 1 else clips.ids[index] for index, rows in merged.rows],
         scores=merged.scores,

@@ -73,11 +73,11 @@ def show(path: str | None, classifier: SoundClassifier) -> tuple[Any, ...]:
         classifier (`SoundClassifier`): What classifies it.
 
     Returns:
-        `tuple`: Message (Markdown), scores of the labels, figures of the waveform, of what the model receives and of
-        labels over time, and rows of start, end (seconds), best label and score. The last two exist only for sounds
-        longer than a window; absent parts are `None`.
+        `tuple`: Message (Markdown), scores of the labels, figures of the waveform, of the first window (spectrogram
+        and what the model receives) and of labels over time, and rows of start, end (seconds), best label and score.
+        The last two exist only for sounds longer than a window; absent parts are `None`.
     """
-    from .figures import draw_labels_over_time, draw_view, draw_waveform
+    from .figures import draw_labels_over_time, draw_waveform, draw_window
 
     if path is None:
         return "Upload or record a sound, or choose an example.", None, None, None, None, None
@@ -89,7 +89,7 @@ def show(path: str | None, classifier: SoundClassifier) -> tuple[Any, ...]:
         _report(sound),
         sound.scores.scores,
         draw_waveform(sound.waveform, sound.sampling_rate),
-        None if sound.view is None else draw_view(sound.view, sound.view_s),
+        draw_window(sound.heard),
     )
     windows = sound.scores.windows
     if len(windows) == 1:
@@ -97,9 +97,34 @@ def show(path: str | None, classifier: SoundClassifier) -> tuple[Any, ...]:
     rows = []
     for window in windows:
         label, score = next(iter(window.scores.items()))
-        rows.append([round(window.start_s, 2), round(window.end_s, 2), label, round(score, 3)])
+        rows.append([round(window.start_s, 3), round(window.end_s, 3), label, round(score, 3)])
     labels = list(islice(sound.scores.scores, TOP_K))
     return *shown, draw_labels_over_time(windows, labels), rows
+
+
+def play(path: str | None, row: Sequence[Any], classifier: SoundClassifier) -> tuple[Any, ...]:
+    """What the page plays and shows of a window that was clicked.
+
+    Args:
+        path (`str`, *optional*): The uploaded file; `None` when it was removed.
+        row (sequence): The row of the window, from [`show`].
+        classifier (`SoundClassifier`): What reads the file.
+
+    Returns:
+        `tuple`: Message (Markdown) if there is anything to say, sampling rate (Hz) and samples (int16, mono) of the
+        window, and the figure of the window; absent parts are `None`.
+    """
+    from .figures import draw_window
+
+    if path is None:
+        return "Upload or record a sound, or choose an example.", None, None
+    try:
+        heard = classifier.hear(path, float(row[0]), float(row[1]))
+    except ValueError as error:
+        return f"⚠️ This window cannot be played. {_plain(str(error))}", None, None
+    # Floating-point samples would be made as loud as possible.
+    samples = np.rint(32767 * np.clip(heard.waveform, -1, 1)).astype(np.int16)
+    return None, (heard.sampling_rate, samples), draw_window(heard)
 
 
 def build_page(classifier: SoundClassifier, examples: Sequence[Path]) -> "gradio.Blocks":
@@ -113,7 +138,16 @@ def build_page(classifier: SoundClassifier, examples: Sequence[Path]) -> "gradio
 
     def classify(path: str | None) -> tuple[Any, ...]:
         message, scores, *details = show(path, classifier)
-        return message, scores, *(gradio.update(value=part, visible=part is not None) for part in details)
+        shown = (gradio.update(value=part, visible=part is not None) for part in details)
+        return message, scores, *shown, gradio.update(value=None, visible=False)
+
+    def hear(path: str | None, clicked: gradio.SelectData) -> tuple[Any, ...]:
+        message, samples, figure = play(path, clicked.row_value, classifier)
+        if message is not None:
+            return message, gradio.update(value=None, visible=False), gradio.skip()
+        start_s, end_s, *_ = clicked.row_value
+        label = f"Window from {start_s} to {end_s} s"
+        return gradio.skip(), gradio.update(value=samples, label=label, visible=True), figure
 
     with gradio.Blocks(title="AudioFormer", analytics_enabled=False) as page:
         gradio.Markdown(
@@ -145,13 +179,17 @@ def build_page(classifier: SoundClassifier, examples: Sequence[Path]) -> "gradio
         table = gradio.Dataframe(
             headers=["from (s)", "to (s)", "best label", "score"],
             datatype=["number", "number", "str", "number"],
-            label="Best label over time",
+            label="Best label over time; click a row to hear it",
             interactive=False,
             visible=False,
             elem_id="table",
         )
-        outputs = [message, scores, waveform, view, labels_over_time, table]
+        window = gradio.Audio(
+            label="Window", interactive=False, autoplay=True, visible=False, buttons=["download"], elem_id="window"
+        )
+        outputs = [message, scores, waveform, view, labels_over_time, table, window]
         sound.change(classify, sound, outputs, api_name="classify")
+        table.select(hear, sound, [message, window, view], api_visibility="private")
     return page
 
 

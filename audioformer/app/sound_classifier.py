@@ -1,5 +1,7 @@
 """What the page shows of a sound: an upload is checked, classified and drawn, with bounded memory and time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +9,10 @@ import numpy as np
 import soundfile
 from transformers import pipeline
 
+from audioformer.data.audio import Window, read_window
 from audioformer.data.audio.reading import LONGEST_STATED_LENGTH, count_samples
+from audioformer.data.audio.windows import check_hop
+from audioformer.data.listing import ListedClip
 from audioformer.model_cards import TINY_ESC10
 from audioformer.training.classifiers import labels_of, read_classifier_config
 from audioformer.training.families import ClipView, find_family, read_model_type
@@ -22,6 +27,25 @@ MAX_CHANNELS = 64
 
 
 @dataclass(frozen=True)
+class HeardWindow:
+    """A window as it sounds, and as the model receives it.
+
+    Args:
+        start_s (`float`): Beginning of the window in the sound, in seconds.
+        end_s (`float`): End of the window in the sound, in seconds.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono samples.
+        sampling_rate (`int`): Rate of `waveform` in Hz.
+        view (`ClipView`, *optional*): What the model receives, where its family can show it.
+    """
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray
+    sampling_rate: int
+    view: ClipView | None
+
+
+@dataclass(frozen=True)
 class ClassifiedSound:
     """A sound as the page shows it.
 
@@ -29,15 +53,13 @@ class ClassifiedSound:
         scores (`FileScores`): Scores of the whole and of each window.
         waveform (`np.ndarray` of shape `(num_samples,)`): The whole sound, mono.
         sampling_rate (`int`): Rate of `waveform` in Hz.
-        view (`ClipView`, *optional*): The first window as the model receives it.
-        view_s (`float`): Duration of that window in seconds.
+        heard ([`HeardWindow`]): The first window.
     """
 
     scores: FileScores
     waveform: np.ndarray
     sampling_rate: int
-    view: ClipView | None
-    view_s: float
+    heard: HeardWindow
 
 
 class SoundClassifier:
@@ -50,9 +72,11 @@ class SoundClassifier:
         window_s (`float`, defaults to 10.0): Longest stretch in seconds that is classified at once.
         max_minutes (`float`, defaults to 10.0): Longest accepted sound.
         max_mb (`float`, defaults to 50.0): Largest accepted file, in MB.
+        hop_s (`float`, *optional*): Seconds from one window to the next, at most `window_s`, which is the default.
 
     Raises:
-        ValueError: If there is no such model, it is not a classifier of a known family, or a number is not above 0.
+        ValueError: If there is no such model, it is not a classifier of a known family, a number is not above 0, or
+            `hop_s` is more than `window_s`.
     """
 
     def __init__(
@@ -62,10 +86,12 @@ class SoundClassifier:
         window_s: float = 10.0,
         max_minutes: float = 10.0,
         max_mb: float = 50.0,
+        hop_s: float | None = None,
     ):
         for name, value in (("window_s", window_s), ("max_minutes", max_minutes), ("max_mb", max_mb)):
             if not 0 < value < float("inf"):
                 raise ValueError(f"`{name}` must be more than 0, got {value}.")
+        check_hop(hop_s, window_s)
         self.name = TINY_ESC10.name if model is None else model
         location = str(TINY_ESC10) if model is None else model
         self.family = find_family(read_model_type(location), f"`model` {location!r}")
@@ -75,6 +101,7 @@ class SoundClassifier:
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"`model` {location!r} cannot be loaded: {error}") from error
         self.window_s = window_s
+        self.hop_s = hop_s
         self.max_minutes = max_minutes
         self.max_mb = max_mb
         # Loads what the front end needs, and reports now what is wrong with it.
@@ -101,17 +128,46 @@ class SoundClassifier:
         path = Path(path)
         self._check_header(path)
         sampling_rate = sampling_rate_of(self.classifier)
+        pieces, first, heard_s = [], None, 0.0
+        with _without_folder(path):
+            for start_s, end_s, waveform in read_windows(path, self.window_s, sampling_rate, self.hop_s):
+                if not np.isfinite(waveform).all():
+                    raise ValueError(f"{path.name} holds NaN or infinite samples.")
+                first = first or (start_s, end_s, waveform)
+                # Windows may overlap: only what the ones before have not heard is new.
+                pieces.append(waveform[round((heard_s - start_s) * sampling_rate) :])
+                heard_s = end_s
+            scores = classify_file(path, self.classifier, self.window_s, hop_s=self.hop_s)
+        assert first is not None  # no samples are an error
+        return ClassifiedSound(scores, np.concatenate(pieces), sampling_rate, self._heard(*first))
+
+    def hear(self, path: str | Path, start_s: float, end_s: float) -> HeardWindow:
+        """Read one window of a file again.
+
+        Args:
+            path (`str` or `Path`): A file that was classified.
+            start_s (`float`): Beginning of the window in seconds, as in the scores of the file.
+            end_s (`float`): Its end.
+
+        Raises:
+            ValueError: If the file is gone, is not accepted or cannot be read, or this is no window of it.
+        """
+        path = Path(path)
+        # Whoever talks to the server without the page can ask for anything.
+        if not 0 <= start_s < end_s <= start_s + self.window_s + 0.01:
+            raise ValueError(f"{path.name} has no window from {start_s} to {end_s} s.")
         try:
-            windows = list(read_windows(path, self.window_s, sampling_rate))
-            if not all(np.isfinite(window).all() for _, window in windows):
-                raise ValueError(f"{path.name} holds NaN or infinite samples.")
-            scores = classify_file(path, self.classifier, self.window_s)
-        except ValueError as error:
-            # The folder of an upload is private.
-            raise ValueError(str(error).replace(str(path), path.name)) from error
-        first_s, first = windows[0]
-        waveform = np.concatenate([window for _, window in windows])
-        return ClassifiedSound(scores, waveform, sampling_rate, self._view(first), first_s)
+            self._check_header(path)
+            clip = ListedClip(path.name, str(path))
+            with _without_folder(path):
+                window = Window(clip, path.name, start_s, end_s, end_s - start_s, 0)
+                waveform = read_window(window, sampling_rate_of(self.classifier))
+        except FileNotFoundError as error:
+            raise ValueError(f"{path.name} was deleted: upload it again.") from error
+        return self._heard(start_s, end_s, waveform)
+
+    def _heard(self, start_s: float, end_s: float, waveform: np.ndarray) -> HeardWindow:
+        return HeardWindow(start_s, end_s, waveform, sampling_rate_of(self.classifier), self._view(waveform))
 
     def _view(self, waveform: np.ndarray) -> ClipView | None:
         if self.family.view is None:
@@ -153,3 +209,12 @@ class SoundClassifier:
             raise ValueError(
                 f"{name} {lasts} {minutes:,.1f} minutes; up to {self.max_minutes:g} minutes are accepted."
             )
+
+
+@contextmanager
+def _without_folder(path: Path) -> Iterator[None]:
+    """Leave the folder of an upload, which is private, out of messages."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(path), path.name)) from error

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 DESCRIPTION = (
-    "Show in the browser what a classifier hears: upload or record a sound, and see its waveform, what the model "
-    "receives, the labels, and for long sounds the labels over time. Ctrl+C stops it and deletes the uploads."
+    "Show in the browser what a classifier hears: upload or record a sound, and see its waveform, its spectrogram, "
+    "what the model receives, the labels, and for long sounds the labels over time, with each window to be played. "
+    "Ctrl+C stops it and deletes the uploads."
 )
 
 
@@ -20,6 +21,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", help='"cpu", "cuda", "cuda:1", ... (default: a GPU if there is one)')
     parser.add_argument("--window-s", type=float, default=10.0, metavar="S", help="window in seconds (default: 10)")
+    parser.add_argument(
+        "--hop-s",
+        type=float,
+        metavar="S",
+        help="seconds from one window to the next, at most --window-s: if less, windows overlap (default: --window-s)",
+    )
     parser.add_argument(
         "--max-minutes", type=float, default=10.0, metavar="M", help="longest accepted sound (default: 10)"
     )
@@ -53,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     quiet_loading()
     device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = SoundClassifier(arguments.model, device, arguments.window_s, arguments.max_minutes, arguments.max_mb)
+    classifier = SoundClassifier(
+        arguments.model, device, arguments.window_s, arguments.max_minutes, arguments.max_mb, arguments.hop_s
+    )
     # Stopping the page with `kill` leaves no uploads behind, either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (

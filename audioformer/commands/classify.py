@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Label audio files of any format that soundfile reads (WAV, FLAC, OGG, MP3, ...), at any rate and of any length. "
-    "A file longer than a window is classified window by window; its own scores are the mean over the windows."
+    "A file longer than a window is classified window by window; its own scores are the mean over time."
 )
 
 
@@ -45,6 +45,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--window-s", type=_positive_float, default=10.0, metavar="S", help="window in seconds (default: 10)"
     )
+    parser.add_argument(
+        "--hop-s",
+        type=_positive_float,
+        metavar="S",
+        help="seconds from one window to the next, at most --window-s: if less, windows overlap (default: --window-s)",
+    )
     parser.add_argument("--device", help='"cpu", "cuda", "cuda:1", ... (default: a GPU if there is one)')
     parser.add_argument(
         "--trust-remote-code",
@@ -57,7 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Arguments of the command."""
-    return build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.hop_s is not None and arguments.hop_s > arguments.window_s:
+        parser.error(f"argument --hop-s: must be at most --window-s ({arguments.window_s:g}), got {arguments.hop_s:g}")
+    return arguments
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,7 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
     failed = len(missing)
     for name in files:
         try:
-            result = classify_file(name, classifier, arguments.window_s, progress=sys.stderr.isatty())
+            result = classify_file(
+                name, classifier, arguments.window_s, progress=sys.stderr.isatty(), hop_s=arguments.hop_s
+            )
         except ValueError as error:
             print(f"audioformer: error: {error}", file=sys.stderr)
             failed += 1

@@ -74,6 +74,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="length of the longest clip or window in seconds (default: %(default)g)",
     )
     source.add_argument(
+        "--hop-s",
+        type=float,
+        default=reading.hop_s,
+        metavar="S",
+        help="seconds from one window to the next, at most --window-s: if less, windows overlap (default: --window-s)",
+    )
+    source.add_argument(
         "--max-file-s",
         type=float,
         default=reading.max_duration_s,
@@ -174,7 +181,7 @@ def encode(arguments: argparse.Namespace) -> int:
     Raises:
         ValueError: If the source, the codec, the settings or the output folder cannot be used.
     """
-    for name in ("window_s", "max_file_s", "num_codebooks", "shard_size", "workers", "batch_size"):
+    for name in ("window_s", "hop_s", "max_file_s", "num_codebooks", "shard_size", "workers", "batch_size"):
         value = getattr(arguments, name)
         if value is not None and value <= 0:
             raise ValueError(f"`--{name.replace('_', '-')}` must be more than 0, got {value}.")
@@ -182,6 +189,7 @@ def encode(arguments: argparse.Namespace) -> int:
         num_codebooks=arguments.num_codebooks,
         max_length_s=arguments.window_s,
         long_files=arguments.long_files,
+        hop_s=arguments.hop_s,
         max_duration_s=arguments.max_file_s,
         keep_silent=arguments.keep_silent,
         max_rejected_share=arguments.max_rejected_share,

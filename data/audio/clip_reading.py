@@ -10,6 +10,7 @@ from .reading import OpenAudio, open_audio
 from .shortfall import find_shortfall
 from .windows import (
     READING_ERRORS,
+    OverlapReader,
     ReadingSettings,
     Window,
     make_rejection,
@@ -72,7 +73,8 @@ def read_clip(
                 return [ReadClip(clip.id, clip, rejection=planned)], None
             following = first_window + WINDOWS_AT_ONCE
             chosen = planned[first_window:following]
-            read = [_read(window, audio, sampling_rate, settings.keep_silent) for window in chosen]
+            overlapping = OverlapReader(audio)
+            read = [_read(window, overlapping, sampling_rate, settings.keep_silent) for window in chosen]
             shortfall = None if first_window else find_shortfall(clip, audio)
             if shortfall is not None:
                 read.append(ReadClip(clip.id, clip, rejection=shortfall))

@@ -137,6 +137,7 @@ def list_audio_clips(
         missing_names=listing.missing[:SHOWN],
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
+        hop_s=settings.window_hop_s,
     )
     report.count_rejected(rejected).measure(
         durations_s=columns["duration_s"],

@@ -10,8 +10,14 @@ from ..listing import ListedClip
 from ..rejections import EMPTY, TOO_LONG, UNREADABLE, Rejection
 from .reading import OpenAudio, open_audio, resample
 
-MIN_REMAINDER_S = 1.0
-"""What remains after the last whole window is used if it is at least this long in seconds, or half a window."""
+MIN_REMAINDER_S = 0.1
+"""What remains after the last whole window is used if it is at least this long in seconds, or a tenth of a window.
+
+Encoders pad: without a limit, every clip of ten seconds that was stored as MP3 would become two windows that are
+almost the same.
+"""
+
+_WINDOW_START = re.compile(r"#(\d+(?:\.\d+)?)$")
 
 READING_ERRORS = (ValueError, OSError, RuntimeError, OverflowError, MemoryError)
 """What decoders raise for audio that cannot be read."""
@@ -28,6 +34,8 @@ class ReadingSettings:
         max_length_s (`float`, defaults to 10.0): Length of the longest clip or window in seconds.
         long_files (`"windows"` or `"cut"`, defaults to `"windows"`): What happens to longer clips: they are divided
             into windows of `max_length_s`, named `id#start`, or only their first `max_length_s` seconds are used.
+        hop_s (`float`, *optional*): Distance in seconds from the beginning of one window to that of the next, at most
+            `max_length_s`, which is the default; windows overlap if it is less.
         max_duration_s (`float`, *optional*): Clips longer than this, in seconds, are rejected.
         keep_silent (`bool`, defaults to `False`): Whether clips and windows without any sound are kept.
 
@@ -37,6 +45,7 @@ class ReadingSettings:
 
     max_length_s: float = 10.0
     long_files: Literal["windows", "cut"] = "windows"
+    hop_s: float | None = None
     max_duration_s: float | None = None
     keep_silent: bool = False
 
@@ -49,6 +58,30 @@ class ReadingSettings:
             raise ValueError(f"`max_length_s` must be at least {MIN_LENGTH_S:g} seconds, got {self.max_length_s:g}.")
         if self.long_files not in ("windows", "cut"):
             raise ValueError(f"`long_files` must be 'windows' or 'cut', got {self.long_files!r}.")
+        check_hop(self.hop_s, self.max_length_s)
+        if self.hop_s is not None and self.long_files == "cut":
+            raise ValueError(f"`hop_s` {self.hop_s:g} needs windows, but `long_files` is 'cut'.")
+
+    @property
+    def window_hop_s(self) -> float | None:
+        """Seconds from one window to the next; `None` if there are no windows."""
+        if self.long_files == "cut":
+            return None
+        return self.max_length_s if self.hop_s is None else self.hop_s
+
+
+def check_hop(hop_s: float | None, window_s: float) -> None:
+    """Check the distance between windows.
+
+    Args:
+        hop_s (`float`, *optional*): From the beginning of one window to that of the next, in seconds.
+        window_s (`float`): Length of a window in seconds.
+
+    Raises:
+        ValueError: If it is not above 0, or so large that sound between windows would be lost.
+    """
+    if hop_s is not None and not 0 < hop_s <= window_s:
+        raise ValueError(f"`hop_s` must be more than 0 s and at most a window ({window_s:g} s), got {hop_s:g}.")
 
 
 @dataclass(frozen=True)
@@ -81,27 +114,48 @@ class Window:
 
 def clip_id_of(window_id: str) -> str:
     """Return the name of the clip that a window belongs to, given the name of the window or of a whole clip."""
-    return re.sub(r"#\d+(\.\d+)?$", "", window_id)
+    return _WINDOW_START.sub("", window_id)
 
 
-def window_starts(start: int, end: int, window_length: int, sampling_rate: int) -> range:
+def window_start_s(window_id: str) -> float:
+    """Return where a window begins in its file, in seconds to the millisecond, given its name; 0 for a whole clip."""
+    start = _WINDOW_START.search(window_id)
+    return float(start.group(1)) if start else 0.0
+
+
+def window_starts(
+    start: int, end: int, window_length: int, sampling_rate: int, hop_length: int | None = None
+) -> list[int]:
     """Decide where the windows of some audio begin.
 
-    Windows follow each other without gaps. What remains after the last whole window is a window of its own if it is at
-    least 1 s or half a window long; otherwise it is left out. Audio shorter than a window is one window.
+    Windows begin every `hop_length` samples for as long as they are whole. What remains after the last of them is the
+    end of one more window, which is moved back to be whole; less than 0.1 s or a tenth of a window is left out. Audio
+    shorter than a window is one window.
 
     Args:
         start (`int`): First sample.
         end (`int`): Sample after the last one.
         window_length (`int`): Samples per window.
         sampling_rate (`int`): In Hz.
+        hop_length (`int`, *optional*): Samples from one window to the next, 1 to `window_length`, which is the
+            default.
 
     Returns:
-        `range`: First sample of each window, at least one.
+        `list[int]`: First sample of each window, at least one.
     """
-    num_windows, remainder = divmod(end - start, window_length)
-    num_windows += remainder >= min(MIN_REMAINDER_S * sampling_rate, window_length / 2)
-    return range(start, start + max(1, num_windows) * window_length, window_length)
+    hop_length = window_length if hop_length is None else hop_length
+    last = max(start, end - window_length)
+    starts = list(range(start, last + 1, hop_length))
+    if last - starts[-1] >= min(MIN_REMAINDER_S * sampling_rate, window_length / 10):
+        starts.append(last)
+    return starts
+
+
+def lengths_in_samples(settings: ReadingSettings, sampling_rate: int) -> tuple[int, int]:
+    """Samples of a window, and from one window to the next, at a sampling rate in Hz; at least 1 each."""
+    window_length = max(1, round(settings.max_length_s * sampling_rate))
+    hop_s = settings.max_length_s if settings.hop_s is None else settings.hop_s
+    return window_length, min(window_length, max(1, round(hop_s * sampling_rate)))
 
 
 def plan_windows(clip: ListedClip, settings: ReadingSettings) -> list[Window] | Rejection:
@@ -134,11 +188,11 @@ def plan_open_audio(clip: ListedClip, audio: OpenAudio, settings: ReadingSetting
     duration_s, limit_s = (end - start) / rate, settings.max_duration_s
     if limit_s is not None and end - start > limit_s * rate:
         return make_rejection(clip, clip.id, TOO_LONG, f"{duration_s:.1f} s, longer than {limit_s:g} s")
-    window_length = max(1, round(settings.max_length_s * rate))
+    window_length, hop_length = lengths_in_samples(settings, rate)
     if settings.long_files == "cut" or end - start <= window_length:
         return [Window(clip, clip.id, start / rate, min(end, start + window_length) / rate, duration_s, rate)]
     windows = []
-    for first in window_starts(start, end, window_length, rate):
+    for first in window_starts(start, end, window_length, rate, hop_length):
         last = min(first + window_length, end)
         name = f"{clip.id}#{round(first / rate, 3):.12g}"
         windows.append(Window(clip, name, first / rate, last / rate, (last - first) / rate, rate, is_part=True))
@@ -196,6 +250,35 @@ def read_samples(window: Window, audio: OpenAudio) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise ValueError("NaN or infinite samples")
     return samples
+
+
+class OverlapReader:
+    """Open audio of which each sample is decoded once, although windows overlap.
+
+    Args:
+        audio ([`OpenAudio`]): Read piece by piece; pieces begin later and later.
+
+    Attributes:
+        sampling_rate (`int`): Sampling rate of the source in Hz.
+        num_samples (`int`): Length of the source in samples, as its header states it.
+    """
+
+    def __init__(self, audio: OpenAudio) -> None:
+        self.audio = audio
+        self.sampling_rate, self.num_samples = audio.sampling_rate, audio.num_samples
+        self._start, self._read = 0, np.empty(0, dtype=np.float32)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return the samples from `start` up to `stop`, see [`OpenAudio`]."""
+        end = self._start + len(self._read)
+        if self._start <= start < end <= stop:
+            kept = self._read[start - self._start :]
+            following = self.audio.read(end, stop) if stop > end else kept[:0]
+            self._read = np.concatenate([kept, following])
+        else:
+            self._read = self.audio.read(start, stop)
+        self._start = start
+        return self._read
 
 
 def to_waveform(samples: np.ndarray, sampling_rate: int, target_sampling_rate: int) -> np.ndarray:

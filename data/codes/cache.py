@@ -5,6 +5,7 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants
 
@@ -14,9 +15,9 @@ from audioformer.feature_extraction.codec import codec_fingerprint
 from ..audio.windows import ReadingSettings
 from ..listing import Listing
 from ..shards import ClipShards, shards_of_listing
-from .encoded import EncodedClips, load_codes
+from .encoded import EncodedClips, has_no_windows, load_codes
 from .run import encode_shards, finish_if_whole
-from .settings import EncodingSettings
+from .settings import HOP, EncodingSettings
 
 
 def default_cache_dir() -> Path:
@@ -72,6 +73,9 @@ def encode_listing(
     folder = Path(cache_dir or default_cache_dir()) / cache_folder_name(
         shards, settings, codec_fingerprint(extractor.codec)
     )
+    earlier = _earlier_folder(folder, shards, settings, codec_fingerprint(extractor.codec))
+    if earlier is not None:
+        return load_codes(earlier)
     missing = encode_shards(shards, extractor, folder, settings, progress=progress)
     while missing:
         # Other processes are still at work. A collective would give up on them after half an hour.
@@ -88,7 +92,20 @@ def cache_folder_name(shards: ClipShards, settings: EncodingSettings, fingerprin
         settings ([`EncodingSettings`]): All of them count, apart from `max_rejected_share`.
         fingerprint (`str`): SHA-256 of the codec.
     """
+    return _folder_name(shards, settings.to_stored(), fingerprint)
+
+
+def _folder_name(shards: ClipShards, stored: dict[str, Any], fingerprint: str) -> str:
     # The JSON text is what is hashed: its order and names must never change.
-    deciding = {**settings.to_stored(), "max_rejected": None, "codec": fingerprint}
+    deciding = {**stored, "max_rejected": None, "codec": fingerprint}
     key = hashlib.sha256(f"{shards.fingerprint} {json.dumps(deciding)}".encode()).hexdigest()
     return f"{shards.name}-{key[:16]}"
+
+
+def _earlier_folder(folder: Path, shards: ClipShards, settings: EncodingSettings, fingerprint: str) -> Path | None:
+    """The folder that an earlier rule of windows filled, if the rules agree on all of its clips."""
+    if folder.exists() or settings.window_hop_s != settings.max_length_s:
+        return None
+    stored = {name: value for name, value in settings.to_stored().items() if name != HOP}
+    earlier = folder.parent / _folder_name(shards, stored, fingerprint)
+    return earlier if has_no_windows(earlier) else None

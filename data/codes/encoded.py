@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset
 from datasets.exceptions import DatasetGenerationError
 from pyarrow.dataset import ParquetFragmentScanOptions
@@ -16,6 +17,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
+from ..audio.windows import clip_id_of
 from ..clips import Clips
 from ..report import DataReport
 from .integrity import FILES_KEY, Damage, digest_of_codes, find_damage, read_manifest, unrecorded_damage
@@ -208,3 +210,11 @@ def load_codes(folder: str | Path) -> EncodedClips:
         contents=digest_of_codes(folder, info),
         report=DataReport(**info["report"]),
     )
+
+
+def has_no_windows(folder: Path) -> bool:
+    """Whether a folder of codes is finished and all of its clips are whole, so that no rule of windows mattered."""
+    if not (folder / CODES_MANIFEST).is_file():
+        return False
+    columns = (pq.read_table(file, columns=["id"])["id"].to_pylist() for file in folder.glob(CODES_PATTERN))
+    return all(clip_id_of(name) == name for column in columns for name in column)

@@ -84,6 +84,7 @@ def finish_folder(shards: ClipShards, folder: Path, settings: EncodingSettings) 
         missing_names=shards.missing[:SHOWN],
         max_length_s=settings.max_length_s,
         windows=settings.long_files == "windows",
+        hop_s=settings.window_hop_s,
     )
     report.count_rejected(rejected).measure(
         durations_s=columns["duration_s"],

@@ -15,11 +15,12 @@ from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_p
 from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..shards import ClipShards
+from .encoded import has_no_windows
 from .finish import finish_folder, missing_shards
 from .integrity import FILES_KEY, find_damage, read_manifest
 from .parquet_parts import all_parts
 from .repair import remove_damaged, set_aside_beyond, set_aside_foreign
-from .settings import EncodingSettings
+from .settings import HOP, EncodingSettings
 from .shard_writer import ShardWriter
 
 logger = logging.getLogger(__name__)
@@ -177,6 +178,8 @@ def check_begun(
         begun = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{file} is damaged, it is no JSON: {error}. Choose another folder.") from error
+    if HOP in own and HOP not in begun and own[HOP] == own["max_length_s"] and has_no_windows(folder):
+        del own[HOP]
     changed = [
         f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
     ]

@@ -5,6 +5,9 @@ from typing import Any
 
 from ..audio.windows import ReadingSettings
 
+HOP = "hop_s"
+"""Stored setting that only windows have. Where it is missing, an earlier rule made them: the last one is shorter."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingSettings(ReadingSettings):
@@ -34,9 +37,9 @@ class EncodingSettings(ReadingSettings):
     def to_stored(self) -> dict[str, Any]:
         """Settings under the names and in the order that files of codes have used since the first version.
 
-        Names of cache folders and the check of a folder that was started depend on both.
+        Names of cache folders and the check of a folder that was started depend on both. Only windows have a `hop_s`.
         """
-        return {
+        stored = {
             "num_codebooks": self.num_codebooks,
             "max_length_s": self.max_length_s,
             "long_files": self.long_files,
@@ -45,3 +48,4 @@ class EncodingSettings(ReadingSettings):
             "max_rejected": self.max_rejected_share,
             "clips_per_shard": self.clips_per_shard,
         }
+        return stored if self.window_hop_s is None else {**stored, HOP: self.window_hop_s}

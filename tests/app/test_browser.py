@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -14,20 +13,24 @@ from audioformer.app.page import write_examples
 from audioformer.classify import classify_file
 from audioformer.model_cards import TINY_ESC10
 
+from ..requirements import import_or_skip, program_or_skip
 from .common import APP, running_page, write_bad, write_event
 
-pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install playwright")
+import_or_skip("gradio", "the page needs Gradio: pip install '.[app]'")
+playwright = import_or_skip("playwright.sync_api", "playwright drives the browser: pip install playwright")
 expect = playwright.expect
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = program_or_skip(
+    ("chromium", "chromium-browser", "google-chrome"), "there is no Chromium here: apt-get install chromium"
+)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium here: apt-get install chromium"
-    ),
-]
+NOTE_WHAT_IS_PLAYED = """
+    window.played = [];
+    const play = HTMLMediaElement.prototype.play;
+    HTMLMediaElement.prototype.play = function () { window.played.push(this); return play.call(this); };
+"""
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,6 @@ def url():
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.fail("there is no Chromium here, and CI must not skip the tests of the page", pytrace=False)
     # The sandbox refuses to run as root, as CI does; the fake microphone beeps once a second.
     flags = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     with playwright.sync_playwright() as driver:
@@ -57,6 +58,7 @@ def page(browser, url):
     requested, failures = [], []
     tab.on("request", lambda request: requested.append(request.url))
     tab.on("pageerror", lambda error: failures.append(str(error)))
+    tab.add_init_script(NOTE_WHAT_IS_PLAYED)
     tab.goto(url)
     tab.get_by_text("Upload or record a sound").wait_for()
     yield tab
@@ -86,7 +88,7 @@ def test_an_uploaded_file_is_labelled(page, tmp_path):
     assert not page.locator("#labels-over-time").is_visible() and not page.locator("#table").is_visible()
 
 
-def test_a_long_file_has_labels_over_time_and_the_page_has_its_picture_taken(page, tmp_path):
+def test_a_long_file_has_labels_over_time_and_windows_to_play_and_the_page_has_its_picture_taken(page, tmp_path):
     file = write_examples(tmp_path)[-1]
     windows = classify_file(file, pipeline("audio-classification", model=str(TINY_ESC10))).windows
     upload(page, file)
@@ -95,6 +97,15 @@ def test_a_long_file_has_labels_over_time_and_the_page_has_its_picture_taken(pag
         row = re.compile(rf"{window.start_s:g}\s*{window.end_s:.4g}\s*{label}\s*{score:.3f}")
         expect(page.locator("#table")).to_contain_text(row)
     assert all(width_of_picture(page, name) > 500 for name in ("waveform", "model-input", "labels-over-time"))
+    first_window = page.locator("#model-input img").get_attribute("src")
+    assert not page.locator("#window").is_visible() and page.evaluate("window.played.length") == 0
+    page.locator("#table").get_by_text(f"{windows[-1].start_s:g}", exact=True).first.click()
+    expect(page.locator("#window")).to_contain_text(f"Window from {windows[-1].start_s:g} to {windows[-1].end_s:g} s")
+    page.wait_for_function(
+        "seconds => window.played.some(sound => Math.abs(sound.duration - seconds) < 0.01 && sound.currentTime > 0)",
+        arg=windows[-1].end_s - windows[-1].start_s,
+    )
+    expect(page.locator("#model-input img")).not_to_have_attribute("src", first_window)
     page.locator("#message").click()  # takes the pointer off the player
     picture = Path(os.environ.get("AUDIOFORMER_SCREENSHOT") or tmp_path / "page.png")
     page.screenshot(path=picture, full_page=True, animations="disabled")

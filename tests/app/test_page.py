@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from audioformer.app import page as app_page
-from audioformer.app.figures import draw_labels_over_time, draw_view, draw_waveform
-from audioformer.app.sound_classifier import SoundClassifier
+from audioformer.app.figures import NUM_MEL_BANDS, draw_labels_over_time, draw_waveform, draw_window, mel_spectrogram
+from audioformer.app.sound_classifier import HeardWindow, SoundClassifier
 from audioformer.classify import WindowScores
 from audioformer.commands import app as app_command
 from audioformer.training.families import ClipView
 
+from ..requirements import import_or_skip
 from .common import BAD, SAMPLING_RATE, write_bad, write_event, write_noise
 
-gradio_client = pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install '.[app]'")
+gradio_client = import_or_skip("gradio_client", "the page needs Gradio: pip install '.[app]'")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +64,7 @@ def test_a_long_sound_has_a_row_for_each_window(classifier, tmp_path):
     *_, over_time, rows = app_page.show(file, classifier)
     assert over_time is not None
     windows = classifier(file).scores.windows
-    assert [row[:2] for row in rows] == [[0, 10], [10, 20], [20, 24]]
+    assert [row[:2] for row in rows] == [[0, 10], [10, 20], [14, 24]]
     assert [row[2] for row in rows] == [max(window.scores, key=window.scores.get) for window in windows]
     assert [row[3] for row in rows] == pytest.approx([max(w.scores.values()) for w in windows], abs=5e-4)
 
@@ -107,21 +109,115 @@ def test_the_waveform_is_drawn_between_its_extremes():
     assert draw_waveform(waveform[:1], SAMPLING_RATE).axes
 
 
-def test_the_image_of_codes_holds_the_codes():
+def test_the_image_of_codes_holds_the_codes_below_the_spectrogram():
     codes = np.random.default_rng(0).integers(0, 1024, (4, 75))
-    axes, _ = draw_view(ClipView(codes, "Codes", ["C1", "C2", "C3", "C4"]), 1.0).axes
-    np.testing.assert_array_equal(axes.images[0].get_array(), codes)
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["C1", "C2", "C3", "C4"]
-    assert axes.get_title(loc="left") == "Codes; 0 to 1.00 s"
+    waveform = np.random.default_rng(0).standard_normal(SAMPLING_RATE).astype(np.float32)
+    view = ClipView(codes, "Codes", ["C1", "C2", "C3", "C4"])
+    above, below, *_ = draw_window(HeardWindow(2.0, 3.0, waveform, SAMPLING_RATE, view)).axes
+    np.testing.assert_array_equal(below.images[0].get_array(), codes)
+    assert [text.get_text() for text in below.get_yticklabels()] == ["C1", "C2", "C3", "C4"]
+    assert below.get_title(loc="left") == "Codes; 2.00 to 3.00 s"
+    np.testing.assert_array_equal(above.images[0].get_array(), mel_spectrogram(waveform, SAMPLING_RATE))
+    assert above.get_title(loc="left") == "Mel spectrogram; 2.00 to 3.00 s"
+    for axes in (above, below):
+        assert axes.get_xlim() == (2, 3) and axes.images[0].get_extent()[:2] == [2, 3]
+    # One is above the other.
+    assert above.get_position().y0 > below.get_position().y0
+
+
+def test_a_model_without_a_view_has_its_spectrogram():
+    waveform = np.zeros(100, dtype=np.float32)
+    axes, colors = draw_window(HeardWindow(0.0, 100 / SAMPLING_RATE, waveform, SAMPLING_RATE, None)).axes
+    assert axes.get_title(loc="left").startswith("Mel spectrogram") and axes.get_xlabel() == "time (s)"
+
+
+@pytest.mark.parametrize("sampling_rate", [8000, 16000, 24000, 48000])
+@pytest.mark.parametrize("frequency", [300.0, 1000.0, 3500.0])
+def test_a_tone_is_loudest_in_its_band(sampling_rate, frequency):
+    seconds = np.arange(sampling_rate) / sampling_rate
+    levels = mel_spectrogram(np.sin(2 * np.pi * frequency * seconds), sampling_rate)
+    assert levels.shape[0] == NUM_MEL_BANDS and levels.max() == pytest.approx(0, abs=1e-5) and levels.min() >= -80.01
+    mels = np.linspace(0, 2595 * np.log10(1 + sampling_rate / 2 / 700), NUM_MEL_BANDS + 2)[1:-1]
+    nearest = np.abs(700 * (10 ** (mels / 2595) - 1) - frequency).argmin()
+    assert abs(int(levels.mean(axis=1).argmax()) - nearest) <= 1
+
+
+@pytest.mark.parametrize("frequency", [250, 1000, 4000, 8000])
+def test_the_frequencies_of_a_spectrogram_are_where_the_axis_says(frequency):
+    tone = np.sin(2 * np.pi * frequency * np.arange(SAMPLING_RATE) / SAMPLING_RATE)
+    axes = draw_window(HeardWindow(0.0, 1.0, tone, SAMPLING_RATE, None)).axes[0]
+    labels = {
+        text.get_text(): position for text, position in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+    }
+    loudest = axes.images[0].get_array().mean(axis=1).argmax() + 0.5
+    assert labels[f"{frequency:,} Hz"] == pytest.approx(loudest, abs=1.0)
+
+
+@pytest.mark.parametrize("num_samples", [1, 10, 100_000, 3_000_000])
+def test_spectrograms_of_any_length_are_small_and_hear_every_sample(num_samples):
+    click = np.zeros(num_samples, dtype=np.float32)
+    click[num_samples * 7 // 10] = 1.0
+    levels = mel_spectrogram(click, SAMPLING_RATE)
+    assert 1 <= levels.shape[1] <= 2001
+    assert levels.max() > levels.min() or num_samples <= 10
+
+
+def test_silence_has_a_spectrogram():
+    levels = mel_spectrogram(np.zeros(SAMPLING_RATE, dtype=np.float32), SAMPLING_RATE)
+    assert np.isfinite(levels).all() and levels.max() == levels.min()
+
+
+def test_a_window_that_is_clicked_is_played_and_shown(classifier, tmp_path):
+    file = write_noise(tmp_path / "noise.wav", 24.0)
+    *_, rows = app_page.show(file, classifier)
+    message, (rate, samples), figure = app_page.play(str(file), rows[2], classifier)
+    expected, _ = soundfile.read(file, dtype="float32")
+    np.testing.assert_allclose(samples / 32767, expected[14 * SAMPLING_RATE :], atol=1 / 32767)
+    assert message is None and rate == SAMPLING_RATE and samples.dtype == np.int16
+    assert figure.axes[1].get_title(loc="left") == "Codes; the model reads C1; 14.00 to 24.00 s"
+
+
+@pytest.mark.parametrize("row", [[-1, 5], [0, 30], [5, 5], [float("nan"), 5], [0, float("inf")], [40, 50], ["x", 5]])
+def test_what_is_no_window_gets_a_message(classifier, tmp_path, row):
+    file = write_noise(tmp_path / "noise.wav", 12.0)
+    message, *others = app_page.play(str(file), row, classifier)
+    assert "This window cannot be played" in message and str(tmp_path) not in message and others == [None, None]
+
+
+def test_files_that_are_not_accepted_are_not_played_either(classifier, tmp_path):
+    message, *others = app_page.play(str(write_bad(tmp_path, "two_hours")), [0, 10], classifier)
+    assert "up to 10 minutes are accepted" in message and others == [None, None]
+
+
+def test_a_window_that_cannot_be_played_gets_a_message(classifier, tmp_path):
+    file = write_noise(tmp_path / "noise.wav", 12.0)
+    *_, rows = app_page.show(file, classifier)
+    assert app_page.play(None, rows[0], classifier) == (app_page.show(None, classifier)[0], None, None)
+    file.write_text("no sound any more")
+    message, *others = app_page.play(str(file), rows[0], classifier)
+    assert "cannot be played" in message and str(tmp_path) not in message and others == [None, None]
+    file.unlink()
+    message, *others = app_page.play(str(file), rows[0], classifier)
+    assert rendered(message) == "<p>⚠️ This window cannot be played. noise.wav was deleted: upload it again.</p>\n"
+    assert others == [None, None]
 
 
 def test_labels_over_time_lie_where_their_windows_are():
     windows = [WindowScores(0, 10, {"a": 0.9, "b": 0.1}), WindowScores(10, 13, {"b": 0.8, "a": 0.2})]
     axes, _ = draw_labels_over_time(windows, ["a", "b"]).axes
     (mesh,) = axes.collections
-    np.testing.assert_array_equal(mesh.get_array(), [[0.9, 0.2], [0.1, 0.8]])
+    np.testing.assert_allclose(mesh.get_array(), [[0.9, 0.2], [0.1, 0.8]])
     assert axes.get_xlim() == (0, 13)
     np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 10, 13])
+    windows = [WindowScores(0, 10, {"a": 0.9, "b": 0.1}), WindowScores(3, 13, {"b": 0.8, "a": 0.2})]
+    (mesh,) = draw_labels_over_time(windows, ["a", "b"]).axes[0].collections
+    np.testing.assert_allclose(mesh.get_array(), [[0.9, 0.55, 0.2], [0.1, 0.45, 0.8]])
+    np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 3, 10, 13])
+
+
+def test_labels_lie_from_top_to_bottom():
+    windows = [WindowScores(0, 10, {"a": 0.9, "b": 0.1}), WindowScores(10, 13, {"b": 0.8, "a": 0.2})]
+    axes, _ = draw_labels_over_time(windows, ["a", "b"]).axes
     top, bottom = (axes.transData.transform((0, row))[1] for row in (0.5, 1.5))
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"] and top > bottom
 

@@ -38,16 +38,36 @@ def test_codes_are_those_of_transformers_encodec(classifier, tmp_path):
     codec = EncodecModel.from_pretrained(TINY_CODEC).eval()
     with torch.no_grad():
         expected = codec.encode(torch.from_numpy(waveform)[None, None], bandwidth=3.0).audio_codes[0, 0]
-    np.testing.assert_array_equal(shown.view.values, expected.numpy())
-    assert shown.view_s == pytest.approx(len(waveform) / SAMPLING_RATE)
-    assert shown.view.title == "Codes; the model reads C1"
+    np.testing.assert_array_equal(shown.heard.view.values, expected.numpy())
+    assert shown.heard.end_s == pytest.approx(len(waveform) / SAMPLING_RATE)
+    assert shown.heard.view.title == "Codes; the model reads C1"
 
 
 def test_the_codes_of_a_long_sound_are_those_of_its_first_window(tmp_path):
     shown = SoundClassifier(window_s=1.0)(write_noise(tmp_path / "noise.wav", 3.5))
     assert [window.end_s for window in shown.scores.windows] == pytest.approx([1.0, 2.0, 3.0, 3.5])
-    assert shown.view.values.shape == (4, 75) and shown.view_s == 1.0
+    assert [window.start_s for window in shown.scores.windows] == pytest.approx([0.0, 1.0, 2.0, 2.5])
+    assert shown.heard.view.values.shape == (4, 75) and shown.heard.end_s == 1.0
     assert len(shown.waveform) == 3.5 * SAMPLING_RATE
+
+
+@pytest.mark.parametrize("hop_s", [None, 0.4])
+def test_the_waveform_is_whole_although_windows_overlap(tmp_path, hop_s):
+    file = write_noise(tmp_path / "noise.wav", 3.6)
+    expected, _ = soundfile.read(file, dtype="float32")
+    classifier = SoundClassifier(window_s=1.0, hop_s=hop_s)
+    shown = classifier(file)
+    np.testing.assert_array_equal(shown.waveform, expected)
+    assert shown.scores == classify_file(file, classifier.classifier, 1.0, hop_s=hop_s)
+    last = shown.scores.windows[-1]
+    heard = classifier.hear(file, last.start_s, last.end_s)
+    np.testing.assert_array_equal(heard.waveform, expected[-SAMPLING_RATE:])
+    assert heard.view.values.shape == (4, 75) and heard.sampling_rate == SAMPLING_RATE
+
+
+def test_windows_farther_apart_than_their_length_are_refused():
+    with pytest.raises(ValueError, match=r"`hop_s` must be more than 0 s and at most a window \(1 s\), got 2"):
+        SoundClassifier(window_s=1.0, hop_s=2.0)
 
 
 def test_a_codec_of_two_codebooks_shows_two(tmp_path):
@@ -65,7 +85,7 @@ def test_a_codec_of_two_codebooks_shows_two(tmp_path):
     extractor.save_pretrained(tmp_path / "model")
     classifier = SoundClassifier(str(tmp_path / "model"))
     shown = classifier(write_event(tmp_path / "event.wav"))
-    assert shown.view.channel_names == ["C1", "C2"] and shown.view.title == "Codes; the model reads C2"
+    assert shown.heard.view.channel_names == ["C1", "C2"] and shown.heard.view.title == "Codes; the model reads C2"
     assert classifier.labels == ["LABEL_0", "LABEL_1", "LABEL_2"]
 
 
@@ -103,7 +123,7 @@ def test_a_file_that_is_cut_off_is_classified_or_refused(classifier, tmp_path):
 @pytest.mark.parametrize("samples", [1, 10])
 def test_a_blip_is_classified(classifier, tmp_path, samples):
     soundfile.write(tmp_path / "blip.wav", np.full(samples, 0.1), 44100)
-    assert classifier(tmp_path / "blip.wav").view.values.shape == (4, 1)
+    assert classifier(tmp_path / "blip.wav").heard.view.values.shape == (4, 1)
 
 
 def test_what_is_no_classifier_is_refused(tmp_path):

@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from audioformer.model_cards import TINY_ESC10
 
+from ..requirements import import_or_skip
 from .common import running_page, write_event
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_the_metadata_is_what_a_space_needs():
 
 
 def test_the_space_runs_the_gradio_that_is_tested():
-    pytest.importorskip("gradio", reason="the page needs Gradio: pip install '.[app]'")
+    import_or_skip("gradio", "the page needs Gradio: pip install '.[app]'")
     named, tested = Version(SpaceCard.load(SPACE / "README.md").data.sdk_version), Version(metadata.version("gradio"))
     assert named.major == tested.major and named <= tested
 
@@ -49,7 +50,7 @@ def test_the_requirements_are_those_of_the_package():
 
 @pytest.mark.slow
 def test_the_commands_of_its_readme_make_a_space_that_runs(tmp_path):
-    gradio_client = pytest.importorskip("gradio_client", reason="the page needs Gradio: pip install '.[app]'")
+    gradio_client = import_or_skip("gradio_client", "the page needs Gradio: pip install '.[app]'")
     commands = [shlex.split(line) for line in re.findall(r"^    (.+)$", (SPACE / "README.md").read_text(), flags=re.M)]
     assert [command[0] for command in commands] == ["cp", "pip", "hf", "hf"]
     # A copy of the checkout, because building writes into it.

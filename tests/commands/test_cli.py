@@ -10,7 +10,7 @@ from transformers import pipeline
 
 from audioformer.classify import classify_file, read_windows
 from audioformer.cli import main
-from audioformer.data.audio import ReadingSettings, plan_windows
+from audioformer.data.audio import ReadingSettings, plan_windows, reading
 from audioformer.data.listing import ListedClip
 from audioformer.model_cards import TINY_ESC10
 
@@ -67,22 +67,56 @@ def test_the_shortest_files_get_scores(tmp_path, classifier, samples):
     assert sum(classify_file(file, classifier).scores.values()) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_windows_cover_the_file_without_gap_or_overlap(tmp_path):
+def test_windows_cover_the_file_and_the_last_is_moved_back(tmp_path):
     file, waveform = tmp_path / "ramp.wav", np.linspace(-0.5, 0.5, 24000 * 3 + 12345)
     soundfile.write(file, waveform, 24000, subtype="FLOAT")
-    windows = list(read_windows(file, 1.0, 24000))
-    assert [len(w) for _, w in windows] == [24000, 24000, 24000, 12345]
-    np.testing.assert_allclose(np.concatenate([w for _, w in windows]), waveform, atol=1e-6)
+    for hop_s, starts in ((None, [0, 24000, 48000, 60345]), (0.5, [0, 12000, 24000, 36000, 48000, 60000])):
+        windows = list(read_windows(file, 1.0, 24000, hop_s))
+        assert [round(24000 * start_s) for start_s, _, _ in windows] == starts
+        for (start_s, end_s, window), start in zip(windows, starts, strict=True):
+            assert end_s - start_s == pytest.approx(1.0)
+            np.testing.assert_allclose(window, waveform[start : start + 24000], atol=1e-6)
 
 
-def test_a_short_remainder_is_left_out_as_it_is_in_training(tmp_path, classifier):
-    file, settings = tmp_path / "clip.wav", ReadingSettings(max_length_s=2.0)
-    for seconds in (1.9, 4.9, 5.0):
+@pytest.mark.parametrize("hop_s", [None, 0.7])
+def test_windows_are_those_of_training(tmp_path, classifier, hop_s):
+    file, settings = tmp_path / "clip.wav", ReadingSettings(max_length_s=2.0, hop_s=hop_s)
+    for seconds in (1.9, 4.05, 4.44, 5.0):
         soundfile.write(file, noise(seconds, 24000), 24000)
-        result = classify_file(file, classifier, window_s=2.0)
+        result = classify_file(file, classifier, window_s=2.0, hop_s=hop_s)
         planned = plan_windows(ListedClip("clip", str(file)), settings)
         assert [(w.start_s, w.end_s) for w in result.windows] == [(w.start_s, w.end_s) for w in planned]
-        assert len(planned) == max(1, int((seconds + 1) // 2)) and result.duration_s == pytest.approx(seconds)
+        assert result.duration_s == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("hop_s", [None, 0.3])
+def test_each_moment_counts_once(tmp_path, classifier, hop_s):
+    file = tmp_path / "clip.wav"
+    soundfile.write(file, noise(2.4, 24000), 24000)
+    result = classify_file(file, classifier, window_s=1.0, hop_s=hop_s)
+    moments_s = (np.arange(2400) + 0.5) / 1000
+    for label, score in result.scores.items():
+        heard = [[w.scores[label] for w in result.windows if w.start_s < t < w.end_s] for t in moments_s]
+        assert score == pytest.approx(np.mean([np.mean(scores) for scores in heard]), abs=1e-6)
+
+
+def test_the_windows_of_a_file_that_is_cut_off_end_where_it_ends(tmp_path, classifier, monkeypatch):
+    soundfile.write(tmp_path / "whole.wav", noise(2.6, 24000), 24000, subtype="FLOAT")
+    (tmp_path / "short.wav").write_bytes((tmp_path / "whole.wav").read_bytes())
+    expected = classify_file(tmp_path / "whole.wav", classifier, window_s=1.0)
+    # As of an MP3 whose header promises four seconds.
+    init = reading._FileAudio.__init__
+
+    def promise_more(self, file):
+        init(self, file)
+        self.num_samples = 4 * 24000
+
+    monkeypatch.setattr(reading._FileAudio, "__init__", promise_more)
+    result = classify_file(tmp_path / "short.wav", classifier, window_s=1.0)
+    assert [(w.start_s, w.end_s) for w in result.windows] == [(0, 1), (1, 2), (1.6, 2.6)]
+    assert result.windows == expected.windows and result.scores == expected.scores
+    assert result.duration_s == expected.duration_s == 2.6
+    assert len(list(read_windows(tmp_path / "short.wav", 1.0, 24000, 0.3))) == 7
 
 
 def test_a_long_file_is_read_one_window_at_a_time(tmp_path, monkeypatch, classifier):
@@ -147,7 +181,9 @@ def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
     assert f"--model {tmp_path / 'nothing'}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--top-k", "0"], ["--window-s", "-1"], ["--window-s", "nan"], []])
+@pytest.mark.parametrize(
+    "arguments", [["--top-k", "0"], ["--window-s", "-1"], ["--window-s", "nan"], ["--hop-s", "11"], []]
+)
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(["classify", *(["file.wav"] if arguments else []), *arguments])
@@ -157,3 +193,12 @@ def test_wrong_arguments_are_refused(arguments):
 def test_a_wrong_window_is_refused_by_the_function_too(tmp_path, classifier):
     with pytest.raises(ValueError, match="window_s must be more than 0 s, got 0"):
         classify_file(tmp_path / "any.wav", classifier, window_s=0)
+    with pytest.raises(ValueError, match=r"`hop_s` must be more than 0 s and at most a window \(2 s\), got 3"):
+        classify_file(tmp_path / "any.wav", classifier, window_s=2, hop_s=3)
+
+
+def test_windows_overlap_if_asked_for(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", noise(2.2, 24000), 24000)
+    assert main(["classify", str(tmp_path / "a.wav"), "--window-s", "1", "--hop-s", "0.5", "--json"]) == 0
+    windows = json.loads(capsys.readouterr().out)["windows"]
+    assert [(w["start_s"], w["end_s"]) for w in windows] == [(0, 1), (0.5, 1.5), (1, 2), (1.2, 2.2)]

@@ -139,4 +139,9 @@ class AudioExampleSource:
 
 def reading_settings(data: DataArguments) -> ReadingSettings:
     """How the clips of a run are read."""
-    return ReadingSettings(max_length_s=data.max_length_s, long_files=data.long_files, keep_silent=data.keep_silent)
+    return ReadingSettings(
+        max_length_s=data.max_length_s,
+        long_files=data.long_files,
+        hop_s=data.hop_s,
+        keep_silent=data.keep_silent,
+    )

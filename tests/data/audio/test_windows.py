@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from audioformer.data.audio import ReadingSettings, Window, open_audio, plan_windows, read_window, window_starts
 from audioformer.data.audio.clip_reading import read_clip
+from audioformer.data.audio.windows import MIN_REMAINDER_S, OverlapReader, clip_id_of, window_start_s
 from audioformer.data.listing import ListedClip
 
 RATE = 8000
@@ -20,12 +23,13 @@ def write_noise(path, seconds: float) -> np.ndarray:
 @pytest.mark.parametrize(
     "seconds, window_s, expected_s",
     [
-        (25.0, 10.0, [0, 10, 20]),
-        (21.0, 10.0, [0, 10, 20]),  # the remainder is one second
-        (20.9, 10.0, [0, 10]),
+        (25.0, 10.0, [0, 10, 15]),  # the last window is moved back
+        (20.44, 10.0, [0, 10, 10.44]),
+        (20.1, 10.0, [0, 10, 10.1]),  # the remainder is a tenth of a second
+        (20.09, 10.0, [0, 10]),
         (20.0, 10.0, [0, 10]),
-        (1.2, 0.5, [0, 0.5]),
-        (1.25, 0.5, [0, 0.5, 1]),  # the remainder is half a window
+        (1.05, 0.5, [0, 0.5, 0.55]),  # the remainder is a tenth of a window
+        (1.04, 0.5, [0, 0.5]),
         (10.0, 10.0, [0]),
         (0.001, 10.0, [0]),  # the whole clip
     ],
@@ -36,6 +40,84 @@ def test_where_windows_begin(seconds, window_s, expected_s):
     assert [(first - start) / RATE for first in starts] == expected_s
 
 
+def test_windows_may_overlap():
+    assert window_starts(0, 100, 40, 10, 20) == [0, 20, 40, 60]
+    assert window_starts(0, 105, 40, 10, 20) == [0, 20, 40, 60, 65]
+    assert window_starts(0, 30, 40, 10, 20) == [0]
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    start=st.integers(0, 1000),
+    length=st.integers(1, 5000),
+    window_length=st.integers(1, 600),
+    hop_share=st.floats(0.01, 1.0),
+    sampling_rate=st.sampled_from([1, 10, 100, 1000]),
+)
+def test_windows_are_whole_and_hear_everything(start, length, window_length, hop_share, sampling_rate):
+    hop_length = max(1, round(hop_share * window_length))
+    starts = window_starts(start, start + length, window_length, sampling_rate, hop_length)
+    heard = np.zeros(length, dtype=bool)
+    for first in starts:
+        window = heard[first - start :][:window_length]
+        assert len(window) == min(window_length, length)
+        window[:] = True
+    assert starts[0] == start and starts == sorted(set(starts))
+    assert all(following - first == hop_length for first, following in zip(starts[:-2], starts[1:-1], strict=True))
+    assert heard.sum() == heard.argmin() or heard.all()
+    assert (~heard).sum() < max(1, min(MIN_REMAINDER_S * sampling_rate, window_length / 10))
+
+
+def test_a_hop_that_makes_no_sense_is_refused():
+    assert ReadingSettings(hop_s=10.0).window_hop_s == ReadingSettings().window_hop_s == 10.0
+    assert ReadingSettings(max_length_s=4.0, hop_s=0.5).window_hop_s == 0.5
+    assert ReadingSettings(long_files="cut").window_hop_s is None
+    for hop_s in (0.0, -1.0, 10.5, float("nan"), float("inf")):
+        with pytest.raises(
+            ValueError, match=rf"`hop_s` must be more than 0 s and at most a window \(10 s\), got {hop_s:g}"
+        ):
+            ReadingSettings(hop_s=hop_s)
+    with pytest.raises(ValueError, match="`hop_s` 5 needs windows, but `long_files` is 'cut'"):
+        ReadingSettings(hop_s=5.0, long_files="cut")
+
+
+def test_names_of_windows_say_where_they_begin():
+    names = ["a#12.5", "a#3", "a", "b#1.wav", "c#x#0.04"]
+    assert [window_start_s(name) for name in names] == [12.5, 3.0, 0.0, 0.0, 0.04]
+    assert [clip_id_of(name) for name in names] == ["a", "a", "a", "b#1.wav", "c#x"]
+
+
+@pytest.mark.parametrize("source", ["file", "memory"])
+def test_overlapping_windows_decode_each_sample_once(tmp_path, monkeypatch, source):
+    samples = write_noise(tmp_path / "a.wav", 5.3)
+    decoded = []
+    read = soundfile.SoundFile.read
+
+    def read_and_count(self, frames=-1, *arguments, **options):
+        decoded.append(frames)
+        return read(self, frames, *arguments, **options)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", read_and_count)
+    audio = str(tmp_path / "a.wav") if source == "file" else {"array": samples, "sampling_rate": RATE}
+    windows, following = read_clip(ListedClip("a", audio), RATE, ReadingSettings(max_length_s=2.0, hop_s=0.5))
+    assert following is None
+    starts_s = [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.3]
+    assert [window.id for window in windows] == [f"a#{start_s:g}" for start_s in starts_s]
+    for window, start_s in zip(windows, starts_s, strict=True):
+        np.testing.assert_array_equal(window.waveform, samples[round(start_s * RATE) :][: 2 * RATE])
+    assert sum(decoded) == (len(samples) if source == "file" else 0)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(pieces=st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=8), length=st.integers(0, 50))
+def test_pieces_are_those_of_the_audio_in_any_order(pieces, length):
+    samples = np.arange(length, dtype=np.float32)
+    with open_audio({"array": samples, "sampling_rate": RATE}) as audio:
+        reader = OverlapReader(audio)
+        for start, size in pieces:
+            np.testing.assert_array_equal(reader.read(start, start + size), samples[start : start + size])
+
+
 def test_windows_of_a_clip_keep_what_is_known_of_it(tmp_path):
     samples = write_noise(tmp_path / "a.wav", 30.0)
     clip = ListedClip("a", str(tmp_path / "a.wav"), ("x", "y"), "train", 3, start_s=1.25, end_s=26.5)
@@ -43,11 +125,11 @@ def test_windows_of_a_clip_keep_what_is_known_of_it(tmp_path):
     assert [(w.id, w.start_s, w.end_s, w.duration_s) for w in windows] == [
         ("a#1.25", 1.25, 11.25, 10.0),
         ("a#11.25", 11.25, 21.25, 10.0),
-        ("a#21.25", 21.25, 26.5, 5.25),
+        ("a#16.5", 16.5, 26.5, 10.0),
     ]
     assert all(w.clip is clip and w.group == "a" and w.sampling_rate == RATE for w in windows)
     np.testing.assert_array_equal(read_window(windows[1], RATE), samples[90000:170000])
-    assert len(read_window(windows[2], 16000)) == 5.25 * 16000
+    assert len(read_window(windows[2], 16000)) == 10 * 16000
     grouped = ListedClip("a", str(tmp_path / "a.wav"), group="speaker")
     assert {w.group for w in plan_windows(grouped, ReadingSettings())} == {"speaker"}
 

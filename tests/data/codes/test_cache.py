@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audioformer.data.audio import ReadingSettings
-from audioformer.data.codes import EncodingSettings, shards_of_listing
+from audioformer.data.audio import ReadingSettings, windows
+from audioformer.data.codes import EncodingSettings, encode_shards, shards_of_listing
 from audioformer.data.codes.cache import cache_folder_name, encode_listing
 from audioformer.data.codes.encoded import load_codes
 from audioformer.data.listing import ListedClip, Listing
@@ -263,6 +263,7 @@ def test_folders_of_earlier_versions_are_still_found_and_continued(tmp_path, ext
 def test_every_setting_but_the_share_of_rejected_clips_gives_another_folder():
     shards = shards_of_listing(in_memory_listing(), 500)
     changes = [
+        {"hop_s": 5.0},
         {"num_codebooks": 3},
         {"max_length_s": 5.0},
         {"long_files": "cut"},
@@ -271,8 +272,61 @@ def test_every_setting_but_the_share_of_rejected_clips_gives_another_folder():
         {"clips_per_shard": 7},
     ]
     names = {cache_folder_name(shards, EncodingSettings(**change), CODEC) for change in [{}, *changes]}
-    assert len(names) == 7 and cache_folder_name(shards, EncodingSettings(max_rejected_share=0.5), CODEC) in names
+    assert len(names) == 8 and cache_folder_name(shards, EncodingSettings(hop_s=10.0), CODEC) in names
+    assert cache_folder_name(shards, EncodingSettings(max_rejected_share=0.5), CODEC) in names
     assert cache_folder_name(shards, EncodingSettings(), "other") not in names
+
+
+def two_sounds(seconds: float) -> Listing:
+    samples = 0.1 * np.random.default_rng(0).standard_normal(round(24000 * seconds)).astype(np.float32)
+    clips = [ListedClip(name, {"array": samples, "sampling_rate": 24000}, (name,)) for name in "ab"]
+    return Listing("pinned", "datasets", "memory", clips, ["a", "b"], False)
+
+
+def make_earlier(folder: Path, extractor, monkeypatch, seconds: float, **settings) -> Path:
+    """Codes as they were written when the last window was as short as what remained; gives the name of the folder."""
+    earlier = EncodingSettings.to_stored
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            EncodingSettings,
+            "to_stored",
+            lambda self: {name: value for name, value in earlier(self).items() if name != "hop_s"},
+        )
+        patch.setattr(windows, "window_starts", lambda start, end, length, *_: range(start, end, length))
+        encode_listing(two_sounds(seconds), extractor, folder, progress=False, **settings)
+    (made,) = folder.iterdir()
+    return made
+
+
+def test_earlier_caches_without_windows_are_used(tmp_path, extractor, monkeypatch):
+    folder = make_earlier(tmp_path, extractor, monkeypatch, seconds=0.5)
+    data = encode_listing(two_sounds(0.5), extractor, tmp_path, progress=False)
+    assert data.ids == ["a", "b"] and list(tmp_path.iterdir()) == [folder]
+    # A hop that the earlier rule did not know is another data set.
+    encode_listing(two_sounds(0.5), extractor, tmp_path, ReadingSettings(hop_s=5.0), progress=False)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_earlier_caches_with_windows_stay_readable_and_are_not_used(tmp_path, extractor, monkeypatch):
+    folder = make_earlier(tmp_path, extractor, monkeypatch, 2.4, reading=ReadingSettings(max_length_s=1.0))
+    assert load_codes(folder).ids == ["a#0", "a#1", "a#2", "b#0", "b#1", "b#2"]
+    data = encode_listing(two_sounds(2.4), extractor, tmp_path, ReadingSettings(max_length_s=1.0))
+    assert data.ids == ["a#0", "a#1", "a#1.4", "b#0", "b#1", "b#1.4"] and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.4])
+def test_an_earlier_folder_is_never_continued_with_other_windows(tmp_path, extractor, monkeypatch, seconds):
+    settings = EncodingSettings(max_length_s=1.0)
+    folder = make_earlier(tmp_path, extractor, monkeypatch, seconds, reading=ReadingSettings(max_length_s=1.0))
+    shards = shards_of_listing(two_sounds(seconds), settings.clips_per_shard)
+    if seconds == 0.5:
+        assert encode_shards(shards, extractor, folder, settings, progress=False) == 0
+    else:
+        with pytest.raises(ValueError, match=r"begun with other settings: hop_s \(then None, now 1.0\)"):
+            encode_shards(shards, extractor, folder, settings, progress=False)
+    (folder / "codes.json").unlink()
+    with pytest.raises(ValueError, match=r"begun with other settings: hop_s \(then None, now 1.0\)"):
+        encode_shards(shards, extractor, folder, settings, progress=False)
 
 
 def test_codes_of_another_codec_are_refused(tmp_path, extractor):

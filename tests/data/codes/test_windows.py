@@ -38,19 +38,19 @@ def test_windows_have_the_codes_of_what_was_cut_out(tmp_path):
     samples = write_noise(tmp_path / "sounds" / "long.wav", 6.7)
     short = write_noise(tmp_path / "sounds" / "short.wav", 0.4)
     data = encode_folder(tmp_path / "sounds", tmp_path / "codes")
-    starts = [0, 1, 2, 3, 4, 5, 6]
-    assert data.dataset["id"][:] == [*(f"long.wav#{start}" for start in starts), "short.wav"]
+    starts = [0, 1, 2, 3, 4, 5, 5.7]
+    assert data.dataset["id"][:] == [*(f"long.wav#{start:g}" for start in starts), "short.wav"]
     assert data.dataset["group"][:] == ["long.wav"] * len(starts) + [None]
-    assert data.dataset["duration_s"][:] == pytest.approx([1.0] * 6 + [0.7, 0.4])
+    assert data.dataset["duration_s"][:] == pytest.approx([1.0] * 7 + [0.4])
     extractor = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=[0, 1, 2, 3])
-    cut = [samples[start * RATE : (start + 1) * RATE] for start in starts]
+    cut = [samples[round(start * RATE) :][:RATE] for start in starts]
     for codes, waveform in zip(data.codes, [*cut, short], strict=True):
         ids = np.asarray(extractor(waveform, sampling_rate=RATE)["input_ids"][0])
         # Neighbours in a batch may turn a tie of two entries, no more.
         assert (ids[1:-1] == codes.T + 3).mean() > 0.99
 
 
-@pytest.mark.parametrize("seconds, expected", [(2.4, ["a#0", "a#1"]), (2.5, ["a#0", "a#1", "a#2"]), (1.0, ["a"])])
+@pytest.mark.parametrize("seconds, expected", [(2.05, ["a#0", "a#1"]), (2.4, ["a#0", "a#1", "a#1.4"]), (1.0, ["a"])])
 def test_a_short_rest_is_left_out(tmp_path, seconds, expected):
     write_noise(tmp_path / "a.wav", seconds)
     read, following = read_clip(ListedClip("a", str(tmp_path / "a.wav")), RATE, WINDOWS)
