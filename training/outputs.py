@@ -1,15 +1,11 @@
 """The output folder of a run: protecting finished runs, finding a checkpoint to resume from, saving the model."""
 
 import gc
-import re
-import resource
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 import torch.distributed
 from accelerate import PartialState
 from transformers import Trainer, logging
@@ -86,17 +82,3 @@ def quiet_loading() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
-
-
-def peak_memory_gb() -> float:
-    """Peak memory of this process in GB: on the GPU if there is one, else in main memory."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not `ru_maxrss`: on Linux it starts at what the parent held when it forked this process.
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.MULTILINE)
-        if peak is not None:
-            return int(peak[1]) * 1024 / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

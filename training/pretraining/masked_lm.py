@@ -2,7 +2,6 @@
 
 import copy
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from ..clip_splits import ClipSplits, open_clip_splits
 from ..examples.code_source import open_extractor
 from ..examples.codes import CodeExamples
 from ..families import Settings
-from ..outputs import check_output, checkpoint_to_resume, peak_memory_gb, save_run
+from ..outputs import check_output, checkpoint_to_resume, save_run
+from ..peak_memory import peak_memory_gb
+from ..results import notes_on_record
 from ..trainers import AudioFormerMLMTrainer
 
 
@@ -73,18 +74,19 @@ def pretrain_codebook(
         train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
         eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
     )
-    started = time.perf_counter()
-    output = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    training = trainer.card_facts.collected
     results: dict[str, Any] = {
         "codebook": codebook,
         "train_clips": len(splits.train),
         "num_parameters": model.num_parameters(),
-        "train_loss": output.training_loss,
-        "train_seconds": time.perf_counter() - started,
+        "train_loss": training["train_loss"],
+        "train_seconds": training["seconds"],
+        "training": training,
     }
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
-    results["peak_memory_gb"] = peak_memory_gb()
+    results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
         card = settings.family.card
@@ -154,4 +156,11 @@ def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -
     if "held_out_loss" in results:
         clips = f"{results['held_out_clips']:,} clips"
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"
-    return facts
+    training = results["training"]
+    facts |= {
+        "trained on": f"{training['num_processes']} x {training['hardware']}, {training['precision']}",
+        "duration": f"{training['steps']:,} steps with batches of {training['batch_size']}; "
+        f"{training['seconds'] / 60:.1f} minutes; peak memory {results['peak_memory_gb']:.2f} GB",
+    }
+    notes = notes_on_record(training)
+    return facts | ({"note": " ".join(notes)} if notes else {})
