@@ -22,10 +22,15 @@ from audioformer.files import (
     PREDICTIONS,
     PREPROCESSOR_CONFIG,
     TEACHER_CACHE,
+    TRAINING_FOLDER,
     UNFINISHED_PATTERN,
 )
 
 LEFTOVERS = (
+    f"{TRAINING_FOLDER}/checkpoint-*/*",
+    f"{TRAINING_FOLDER}/{TEACHER_CACHE}/*",
+    f"{TRAINING_FOLDER}/trainer_state.json",
+    # Where earlier versions put them.
     "checkpoint-*/*",
     f"{TEACHER_CACHE}/*",
     f"{ARROW_CACHE}/*",

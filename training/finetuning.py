@@ -1,5 +1,6 @@
 """Fine-tuning a classifier of any model family: select a checkpoint, calibrate, test once, and write the folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .arguments import AudioTrainingArguments
 from .classifiers import check_head, classifier_to_train, labels_of
 from .clip_splits import open_clip_splits
 from .families import Settings
-from .outputs import check_output, checkpoint_to_resume, save_run
+from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from .results import describe_recipe, notes_on_record, predict, publishable, summarize
 from .trainers import ClassificationTrainer
 
@@ -25,6 +26,8 @@ TEST_CLIPS = "the test clips themselves, as in the paper (optimistic)"
 
 def finetune(settings: Settings) -> EvaluationSummary:
     """Fine-tune, select a checkpoint, calibrate, test once, and write the folder `output_dir`.
+
+    Resuming a finished run whose checkpoints were dropped changes nothing: its results are read.
 
     Args:
         settings (`Settings`): Settings of the command `finetune`.
@@ -38,6 +41,13 @@ def finetune(settings: Settings) -> EvaluationSummary:
     data, arguments, family = settings.data, settings.training, settings.family
     output = Path(arguments.output_dir)
     check_output(arguments, [output], EVAL_RESULTS)
+    checkpoint = checkpoint_to_resume(arguments, output)
+    # The card is written last.
+    if arguments.resume_from_checkpoint is not None and checkpoint is None and (output / CARD).is_file():
+        summary = EvaluationSummary.load(output)
+        if arguments.process_index == 0:
+            print(f"{output} holds a finished run: there is nothing to resume.\n{summary.to_text()}")
+        return summary
     extractor = family.examples.open_extractor(settings)
     splits = open_clip_splits(
         settings,
@@ -54,8 +64,9 @@ def finetune(settings: Settings) -> EvaluationSummary:
 
     set_seed(arguments.seed)
     classifier = classifier_to_train(settings, splits.train.labels, multi_label, extractor)
-    trainer = family.examples.trainer(settings, classifier, extractor, splits)
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    trainer_settings = replace(settings, training=in_training_folder(arguments, output))
+    trainer = family.examples.trainer(trainer_settings, classifier, extractor, splits)
+    trainer.train(resume_from_checkpoint=checkpoint)
     training = trainer.card_facts.collected
     notes = notes_on_record(training)
     selecting = splits.selecting
@@ -80,6 +91,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
         facts = card_facts(settings, classifier, extractor, summary, training)
         facts.save(output)
         render_model_card(facts).save(output / CARD)
+        drop_checkpoints(arguments, output)
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
@@ -132,5 +144,6 @@ def card_facts(
         results=summary.to_dict(),
         training=training,
         has_curves=(output / TRAINING_PICTURE).is_file(),
+        training_picture=TRAINING_PICTURE,
         **({"reads": "the audio itself"} if describe is None else describe(classifier.config, extractor)),
     )

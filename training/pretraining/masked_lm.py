@@ -1,6 +1,5 @@
 """Masked-LM pre-training of AudioFormer, one model per codebook (paper section 3.2)."""
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from transformers import set_seed
 from audioformer.data.codes.encoded import EncodedClips
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
-from audioformer.files import CARD, PRETRAIN_RESULTS
+from audioformer.files import CARD, PRETRAIN_RESULTS, write_whole
 from audioformer.model_cards.facts import PretrainedFacts
 from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
@@ -21,7 +20,7 @@ from ..clip_splits import ClipSplits, open_clip_splits
 from ..examples.code_source import open_extractor
 from ..examples.codes import CodeExamples
 from ..families import Settings
-from ..outputs import check_output, checkpoint_to_resume, save_run
+from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record
 from ..trainers import AudioFormerMLMTrainer
@@ -55,15 +54,20 @@ def folder_of(output: str | Path, codebook: int) -> Path:
 
 
 def pretrain_codebook(
-    settings: Settings, codebook: int, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
+    settings: Settings,
+    codebook: int,
+    splits: ClipSplits[EncodedClips],
+    extractor: AudioFormerFeatureExtractor,
 ) -> dict[str, Any]:
     """Pre-train the model of one codebook and write its folder; if the folder is finished, read its results."""
     folder = folder_of(settings.training.output_dir, codebook)
     results_file = folder / PRETRAIN_RESULTS
     if results_file.is_file():
+        if settings.training.process_index == 0:
+            # Those of a run that was killed between its end and their removal.
+            drop_checkpoints(settings.training, folder)
         return json.loads(results_file.read_text())
-    arguments = copy.copy(settings.training)
-    arguments.output_dir = str(folder)
+    arguments = in_training_folder(settings.training, folder)
     # Each codebook starts from weights of its own, the same whether it is the first of a run or the only one.
     set_seed(arguments.seed + codebook)
     extractor = extractor.with_codebooks(codebook)
@@ -74,7 +78,7 @@ def pretrain_codebook(
         train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
         eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
     )
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments, folder))
     training = trainer.card_facts.collected
     results: dict[str, Any] = {
         "codebook": codebook,
@@ -99,7 +103,9 @@ def pretrain_codebook(
         )
         facts.save(folder)
         render_pretrained_card(facts).save(folder / CARD)
-        results_file.write_text(json.dumps(results, indent=2) + "\n")
+        text = json.dumps(results, indent=2) + "\n"
+        write_whole(results_file, lambda path: path.write_text(text))
+        drop_checkpoints(settings.training, folder)
     trainer.accelerator.wait_for_everyone()
     return results
 
