@@ -37,6 +37,7 @@ class CardFactsCallback(TrainerCallback):
             `None` without `measure_memory`), `parts` (a dictionary per part with `steps`, `seconds`, `loss_sum`,
             `peak_memory_gb` and the settings above) and `unrecorded_steps`: steps of which only the loss is known,
             since their checkpoint holds no record.
+        epoch_loss (`float`): Mean loss over the steps of the last epoch that ended, or over those of this part.
     """
 
     def __init__(self, measure_memory: Callable[[], float] | None = None) -> None:
@@ -50,6 +51,8 @@ class CardFactsCallback(TrainerCallback):
         self._own: dict[str, Any] = {}
         self._loss_sum: torch.Tensor | float = 0.0
         self._num_losses = 0
+        self._until_epoch: tuple[int, float] = (0, 0.0)
+        self.epoch_loss = 0.0
 
     def add_loss(self, loss: torch.Tensor) -> None:
         """Count the loss of a batch, as `training_step` returns it: divided by the number of accumulated batches."""
@@ -70,6 +73,7 @@ class CardFactsCallback(TrainerCallback):
         self._started = time.perf_counter()
         self._loss_sum, self._num_losses = 0.0, 0
         self._first_step = state.global_step
+        self._until_epoch = (state.global_step, 0.0)
         # A dictionary by names, whatever its annotation says.
         saved: Any = state.stateful_callbacks
         self._earlier = [dict(part) for part in saved.get(PARTS, [])] if state.global_step else []
@@ -101,6 +105,9 @@ class CardFactsCallback(TrainerCallback):
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        step, loss_sum = self._until_epoch
+        self._until_epoch = (state.global_step, self.mean_loss_sum())
+        self.epoch_loss = (self._until_epoch[1] - loss_sum) / max(1, state.global_step - step)
         if control.should_save:
             self._record(state)
 

@@ -19,6 +19,7 @@ from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from .results import describe_recipe, notes_on_record, predict, publishable, summarize
 from .trainers import ClassificationTrainer
+from .trainers.progress import PlanCallback
 
 HELD_OUT = "a held-out part of the training clips"
 TEST_CLIPS = "the test clips themselves, as in the paper (optimistic)"
@@ -66,6 +67,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
     classifier = classifier_to_train(settings, splits.train.labels, multi_label, extractor)
     trainer_settings = replace(settings, training=in_training_folder(arguments, output))
     trainer = family.examples.trainer(trainer_settings, classifier, extractor, splits)
+    trainer.add_callback(PlanCallback())
     trainer.train(resume_from_checkpoint=checkpoint)
     training = trainer.card_facts.collected
     notes = notes_on_record(training)

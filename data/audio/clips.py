@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..clips import Clips
 from ..listing import ListedClip, Listing
+from ..progress import hides_bars
 from ..rejections import Rejection, Rejections, relative_rejection
 from ..report import DataReport
 from .windows import ReadingSettings, Window, plan_windows, read_window
@@ -150,7 +151,7 @@ def _plan_all(
     listing: Listing, settings: ReadingSettings, num_threads: int, progress: bool
 ) -> Iterator[list[Window] | Rejection]:
     clips = iter(listing.clips)
-    bar = tqdm(total=len(listing.clips), desc="reading headers", unit="clip", disable=not progress)
+    bar = tqdm(total=len(listing.clips), desc="reading headers", unit="clip", disable=not progress or hides_bars())
     with bar, ThreadPoolExecutor(num_threads) as pool:
         # Clips of a `datasets` data set carry the bytes of their files: only a part of them may be in memory.
         while chunk := list(islice(clips, _CLIPS_AT_ONCE)):

@@ -24,6 +24,7 @@ from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_t
 from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record
 from ..trainers import AudioFormerMLMTrainer
+from ..trainers.progress import PlanCallback
 
 
 def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
@@ -42,7 +43,9 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     check_output(arguments, [folder_of(output, codebook) for codebook in codebooks], PRETRAIN_RESULTS)
     extractor = open_extractor(settings, max(codebooks))
     splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
-    results = [pretrain_codebook(settings, codebook, splits, extractor) for codebook in codebooks]
+    finished = [codebook for codebook in codebooks if (folder_of(output, codebook) / PRETRAIN_RESULTS).is_file()]
+    plan = PlanCallback(len(codebooks) - len(finished), "codebooks")
+    results = [pretrain_codebook(settings, codebook, splits, extractor, plan) for codebook in codebooks]
     if arguments.process_index == 0:
         print(summary(results, output))
     return results
@@ -58,6 +61,7 @@ def pretrain_codebook(
     codebook: int,
     splits: ClipSplits[EncodedClips],
     extractor: AudioFormerFeatureExtractor,
+    plan: PlanCallback,
 ) -> dict[str, Any]:
     """Pre-train the model of one codebook and write its folder; if the folder is finished, read its results."""
     folder = folder_of(settings.training.output_dir, codebook)
@@ -78,6 +82,7 @@ def pretrain_codebook(
         train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
         eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
     )
+    trainer.add_callback(plan)
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments, folder))
     training = trainer.card_facts.collected
     results: dict[str, Any] = {

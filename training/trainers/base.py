@@ -22,6 +22,7 @@ from ..peak_memory import peak_memory_gb
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .callbacks import EpochCallback, PatienceCallback, read_state, used_patience
 from .optimizer import decay_by_layer
+from .progress import show_progress
 
 
 class AudioTrainer(Trainer):
@@ -70,6 +71,7 @@ class AudioTrainer(Trainer):
         self.add_callback(EpochCallback(self))
         self.card_facts = CardFactsCallback(peak_memory_gb)
         self.add_callback(self.card_facts)
+        show_progress(self, self.card_facts)
         if args.early_stopping_patience is not None:
             early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
             self.add_callback(early_stopping)
