@@ -50,7 +50,7 @@ benchmark: $(VENV)/.development  ## side by side with the peers, in one process 
 	$(BIN)/python benchmarks/encode_command.py
 	$(BIN)/python benchmarks/waveform_to_logits.py
 	$(BIN)/python benchmarks/loader.py
-	$(BIN)/python benchmarks/masked_lm.py --batch 4
+	$(BIN)/python benchmarks/masked_lm.py --batch 4 --plot build/benchmark/masked_lm.png
 	$(BIN)/python benchmarks/length_grouping.py
 	$(BIN)/python benchmarks/ft2_step.py
 

@@ -3,7 +3,8 @@ Pre-training of `AudioFormerForMaskedLM` next to `transformers.RoFormerForMasked
 
 Forward and training step (forward, loss on a masked quarter, backward) on the same ids. On a GPU every attention there
 is runs in bfloat16, also compiled. Utilisation is the rate of the model's matrix products over a stated peak
-(`--peak`, in TFLOP/s) or, on a CPU, over the rate at which this machine multiplies matrices of a layer's size.
+(`--peak`, in TFLOP/s) or, on a CPU, over the rate at which this machine multiplies matrices of a layer's size. Peak
+memory is that of one step: allocated on the GPU, or of the whole of a fresh process on a CPU.
 
     python benchmarks/masked_lm.py --batch 4 --plot masked_lm.png
     python benchmarks/masked_lm.py --device cuda --batch 22 --peak 989 --json masked_lm.json
@@ -95,7 +96,7 @@ def step_of(model: nn.Module, batch: dict[str, torch.Tensor], training: bool) ->
 
 def peak_of(name: str, training: bool, arguments: argparse.Namespace) -> float:
     """Peak memory in GB of one step: of the device, or of a fresh process."""
-    if arguments.device == "cuda":
+    if arguments.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         step_of(build(name, arguments), make_batch(arguments), training)()
         return torch.cuda.max_memory_allocated() / 1e9
@@ -115,11 +116,16 @@ def measure(training: bool, arguments: argparse.Namespace) -> tuple[list[dict[st
     )
     steps = {name: step_of(model, batch, training) for name, model in models.items()}
     seconds = interleaved({**steps, "matrix product": probe}, arguments.repeats)
+    # On a GPU, the peak of a model must not contain the others.
+    names = list(models)
+    models.clear()
+    steps.clear()
     product_rate = probe_flops / median(seconds.pop("matrix product"))
     peak = arguments.peak * 1e12 if arguments.peak else product_rate
     flops = forward_flops(config, arguments.batch, arguments.length) * (3 if training else 1)
     rows = []
-    for name, times in seconds.items():
+    for name in names:
+        times = seconds[name]
         rate = flops / median(times)
         rows.append(
             {
@@ -130,7 +136,7 @@ def measure(training: bool, arguments: argparse.Namespace) -> tuple[list[dict[st
                 "times RoFormer": median(seconds[ROFORMER]) / median(times),
                 "TFLOP/s": rate / 1e12,
                 "utilisation": rate / peak,
-                "peak GB": peak_of(name, training, arguments) if arguments.memory else None,
+                "peak GB": None if arguments.skip_memory else peak_of(name, training, arguments),
             }
         )
     return rows, seconds
@@ -149,6 +155,7 @@ def plot(rows: list[dict[str, object]], path: Path, title: str) -> None:
         axes.margins(x=0.2)
         axes.invert_yaxis()
     figure.suptitle(title)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
@@ -162,7 +169,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dropout", type=float, default=0.0, help="of layers and attention (default: 0)")
     parser.add_argument("--steps", nargs="+", choices=["forward", "training"], default=["forward", "training"])
     parser.add_argument("--peak", type=float, metavar="TFLOP/S", help="of the device, for the utilisation")
-    parser.add_argument("--memory", action="store_true", help="measure peak memory, too")
+    parser.add_argument("--skip-memory", action="store_true", help="leave out the measurement of memory")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--child-trains", action="store_true", help=argparse.SUPPRESS)

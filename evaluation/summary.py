@@ -139,8 +139,42 @@ class EvaluationSummary:
             save_confusion_matrix(self.scores, self.targets, self.labels, title, folder / pictures[0])
         if any("loss" in record for record in self.log_history):
             pictures.append(TRAINING_PICTURE)
+            (folder / TRAINING_PICTURE).parent.mkdir(exist_ok=True)
             save_training_curves(self.log_history, "Training", folder / pictures[-1])
         (folder / SUMMARY).write_text(self._markdown(pictures), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "EvaluationSummary":
+        """Read what [`~EvaluationSummary.save`] wrote, except the groups, the log and the data report as text.
+
+        Args:
+            folder (`str` or `Path`): Folder of a finished run.
+
+        Returns:
+            `EvaluationSummary`: The summary, with the interval that was computed with the groups.
+
+        Raises:
+            ValueError: If the folder lacks one of the files.
+        """
+        folder = Path(folder)
+        missing = [name for name in (EVAL_RESULTS, PREDICTIONS) if not (folder / name).is_file()]
+        if missing:
+            raise ValueError(f"{folder} holds no finished run: {' and '.join(missing)} is missing.")
+        saved = json.loads((folder / EVAL_RESULTS).read_text(encoding="utf-8"))
+        with np.load(folder / PREDICTIONS) as file:
+            arrays = {name: file[name] for name in ("ids", "scores", "targets", "labels")}
+        names = ("tested_on", "selection", "notes", "seconds", "peak_memory_gb", "settings", "data")
+        summary = cls(
+            ids=arrays["ids"].tolist(),
+            scores=arrays["scores"],
+            targets=arrays["targets"],
+            labels=arrays["labels"].tolist(),
+            multi_label=metric_name(True) in saved,
+            **{name: saved[name] for name in names},
+        )
+        low, high = saved["interval_95"]
+        summary.interval = (low, high)
+        return summary
 
     def _markdown(self, pictures: Sequence[str]) -> str:
         blocks = [f"# Results\n\n{self.headline()}."]

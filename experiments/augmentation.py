@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from audioformer.data.audio import load_audio
 from audioformer.data.listing import ListedClip
+from audioformer.data.progress import hides_bars
 from audioformer.data.readers import read_listing
 from audioformer.files import write_whole
 
@@ -114,7 +115,7 @@ def write_augmented_copies(
     output.mkdir(parents=True, exist_ok=True)
     originals: list[dict[str, Any]] = []
     copies: list[dict[str, Any]] = []
-    for clip in tqdm(clips, desc="augmenting", unit="clip"):
+    for clip in tqdm(clips, desc="augmenting", unit="clip", disable=hides_bars()):
         row = {"label": clip.labels[0], "fold": clip.fold, "group": clip.group or clip.id}
         originals.append({"id": clip.id, "path": str(Path(str(clip.audio)).resolve()), **row})
         for name, file in _write_copies(clip, output, num_copies, seed, sampling_rate):

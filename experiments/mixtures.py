@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from audioformer.data.audio import load_audio
 from audioformer.data.listing import ListedClip
+from audioformer.data.progress import hides_bars
 from audioformer.data.readers import read_listing
 from audioformer.files import write_whole
 
@@ -91,7 +92,9 @@ def make_mixtures(data: str | Path, output: str | Path, num: int, seed: int = 0,
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     rows = []
-    for number, pair in enumerate(tqdm(draw_pairs(clips, num, seed), desc="mixing", unit="clip")):
+    for number, pair in enumerate(
+        tqdm(draw_pairs(clips, num, seed), desc="mixing", unit="clip", disable=hides_bars())
+    ):
         name = f"mixture-{number:05d}.flac"
         if not (output / name).is_file():
             first, second = (load_audio(str(clip.audio), sampling_rate)[0] for clip in pair)

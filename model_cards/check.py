@@ -23,10 +23,15 @@ from audioformer.files import (
     PREPROCESSOR_CONFIG,
     RUN_DATA,
     TEACHER_CACHE,
+    TRAINING_FOLDER,
     UNFINISHED_PATTERN,
 )
 
 LEFTOVERS = (
+    f"{TRAINING_FOLDER}/checkpoint-*/*",
+    f"{TRAINING_FOLDER}/{TEACHER_CACHE}/*",
+    f"{TRAINING_FOLDER}/trainer_state.json",
+    # Where earlier versions put them.
     "checkpoint-*/*",
     f"{TEACHER_CACHE}/*",
     f"{ARROW_CACHE}/*",

@@ -5,7 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from audioformer.files import CARD_FACTS, EVAL_RESULTS
+from audioformer.files import CARD_FACTS, EVAL_RESULTS, FORMER_TRAINING_PICTURE
 
 AUDIOFORMER_CITATION = """@article{li2023audioformer,
   title={AudioFormer: Audio Transformer learns audio feature representations from discrete acoustic codes},
@@ -70,7 +70,9 @@ class CardFacts(ModelFacts):
             `codebook_size`; `None` for a model that reads no codes.
         reads (`str`, *optional*): What the input of the model is; by default described from `codebook`.
         sampling_rate (`int`, *optional*): Sampling rate of the input in Hz; by default that of the codec.
-        has_curves (`bool`, defaults to `False`): Whether the folder holds `training.png`.
+        has_curves (`bool`, defaults to `False`): Whether the folder holds a picture of the training.
+        training_picture (`str`, defaults to `"training.png"`): Where it is in the folder; the default is that of
+            earlier versions, which did not record it.
         has_classes_picture (`bool`, defaults to `True`): Whether the folder holds `classes.png`.
 
     Raises:
@@ -90,6 +92,7 @@ class CardFacts(ModelFacts):
     reads: str | None = None
     sampling_rate: int | None = None
     has_curves: bool = False
+    training_picture: str = FORMER_TRAINING_PICTURE
     has_classes_picture: bool = True
 
     def __post_init__(self) -> None:

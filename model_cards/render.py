@@ -11,7 +11,6 @@ from audioformer.files import (
     ONNX_CLASSIFIER,
     ONNX_CODEC_ENCODER,
     ONNX_FOLDER,
-    TRAINING_PICTURE,
 )
 
 from .facts import CardFacts, ModelFacts, PretrainedFacts
@@ -80,7 +79,7 @@ def render_model_card(facts: CardFacts, *, license: str | None = None) -> ModelC
         license=license,
         max_labels=MAX_LABELS,
         classes_picture=CLASSES_PICTURE,
-        training_picture=TRAINING_PICTURE,
+        training_picture=facts.training_picture,
         results_name=EVAL_RESULTS,
         onnx_classifier=f"{ONNX_FOLDER}/{ONNX_CLASSIFIER}",
         onnx_codec_encoder=f"{ONNX_FOLDER}/{ONNX_CODEC_ENCODER}",

@@ -226,6 +226,9 @@ class AudioTrainingArguments(TrainingArguments):
     class_balanced_sampling: bool = setting(
         False, "Draw clips by the rarity of their classes, with replacement.", (FINETUNE,)
     )
+    keep_checkpoints: bool = setting(
+        False, "Keep the checkpoints of a finished run, which is not resumed any more.", TRAIN
+    )
     early_stopping_patience: int | None = setting(
         None, "Stop after N evaluations without a better metric.", TRAIN, range=at_least(1)
     )

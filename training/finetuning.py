@@ -1,6 +1,6 @@
 """Fine-tuning a classifier of any model family: select a checkpoint, calibrate, test once, and write the folder."""
 
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ from transformers import PreTrainedModel, set_seed
 from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
 from audioformer.files import CARD, EVAL_RESULTS, TRAINING_PICTURE
-from audioformer.model_cards.callback import CardFactsCallback
 from audioformer.model_cards.facts import CardFacts
 from audioformer.model_cards.render import render_model_card
 
@@ -17,9 +16,10 @@ from .arguments import AudioTrainingArguments
 from .classifiers import check_head, classifier_to_train, labels_of
 from .clip_splits import open_clip_splits
 from .families import Settings
-from .outputs import check_output, checkpoint_to_resume, save_run
-from .results import describe_recipe, predict, publishable, summarize
+from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
+from .results import describe_recipe, notes_on_record, predict, publishable, summarize
 from .trainers import ClassificationTrainer
+from .trainers.progress import PlanCallback
 
 HELD_OUT = "a held-out part of the training clips"
 TEST_CLIPS = "the test clips themselves, as in the paper (optimistic)"
@@ -27,6 +27,8 @@ TEST_CLIPS = "the test clips themselves, as in the paper (optimistic)"
 
 def finetune(settings: Settings) -> EvaluationSummary:
     """Fine-tune, select a checkpoint, calibrate, test once, and write the folder `output_dir`.
+
+    Resuming a finished run whose checkpoints were dropped changes nothing: its results are read.
 
     Args:
         settings (`Settings`): Settings of the command `finetune`.
@@ -40,6 +42,13 @@ def finetune(settings: Settings) -> EvaluationSummary:
     data, arguments, family = settings.data, settings.training, settings.family
     output = Path(arguments.output_dir)
     check_output(arguments, [output], EVAL_RESULTS)
+    checkpoint = checkpoint_to_resume(arguments, output)
+    # The card is written last.
+    if arguments.resume_from_checkpoint is not None and checkpoint is None and (output / CARD).is_file():
+        summary = EvaluationSummary.load(output)
+        if arguments.process_index == 0:
+            print(f"{output} holds a finished run: there is nothing to resume.\n{summary.to_text()}")
+        return summary
     extractor = family.examples.open_extractor(settings)
     splits = open_clip_splits(
         settings,
@@ -56,13 +65,12 @@ def finetune(settings: Settings) -> EvaluationSummary:
 
     set_seed(arguments.seed)
     classifier = classifier_to_train(settings, splits.train.labels, multi_label, extractor)
-    trainer = family.examples.trainer(settings, classifier, extractor, splits)
-    collector = CardFactsCallback()
-    trainer.add_callback(collector)
-    started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
-    seconds = time.perf_counter() - started
-    notes = []
+    trainer_settings = replace(settings, training=in_training_folder(arguments, output))
+    trainer = family.examples.trainer(trainer_settings, classifier, extractor, splits)
+    trainer.add_callback(PlanCallback())
+    trainer.train(resume_from_checkpoint=checkpoint)
+    training = trainer.card_facts.collected
+    notes = notes_on_record(training)
     selecting = splits.selecting
     if classifier.config.classification_loss == "lsep":
         calibrate(trainer, settings, selecting, extractor)
@@ -78,13 +86,14 @@ def finetune(settings: Settings) -> EvaluationSummary:
         tested_on="held-out training clips" if splits.test is None else "test clips",
         selection=TEST_CLIPS if splits.selects_on_test else HELD_OUT,
         notes=notes,
-        train_seconds=seconds,
+        training=training,
     )
     if trainer.is_world_process_zero():
         summary.save(output)
-        facts = card_facts(settings, classifier, extractor, summary, collector.collected)
+        facts = card_facts(settings, classifier, extractor, summary, training)
         facts.save(output)
         render_model_card(facts).save(output / CARD)
+        drop_checkpoints(arguments, output)
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
@@ -137,5 +146,6 @@ def card_facts(
         results=summary.to_dict(),
         training=training,
         has_curves=(output / TRAINING_PICTURE).is_file(),
+        training_picture=TRAINING_PICTURE,
         **({"reads": "the audio itself"} if describe is None else describe(classifier.config, extractor)),
     )

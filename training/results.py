@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from audioformer.evaluation import EvaluationSummary, merge_windows
 
 from .arguments import READING
 from .families import Settings
-from .outputs import peak_memory_gb
+from .peak_memory import peak_memory_gb
 from .trainers import ClassificationTrainer
 
 PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}
@@ -49,7 +49,7 @@ def summarize(
     tested_on: str,
     selection: str | None,
     notes: Sequence[str] = (),
-    train_seconds: float | None = None,
+    training: Mapping[str, Any] | None = None,
 ) -> EvaluationSummary:
     """Test a classifier. The windows of a long file count as one clip, with the mean of their scores over time.
 
@@ -61,7 +61,7 @@ def summarize(
         tested_on (`str`): Which clips these are, for the summary.
         selection (`str`, *optional*): Which clips selected the checkpoint.
         notes (sequence of `str`): What else a reader of the results should know.
-        train_seconds (`float`, *optional*): Duration of the training in seconds.
+        training (mapping, *optional*): What `trainer.card_facts` collected, over all parts of the run.
 
     Returns:
         `EvaluationSummary`: Scores of `num_clips` clips with the settings, data and times of the run.
@@ -69,8 +69,10 @@ def summarize(
     started = time.perf_counter()
     scores = predict(trainer, settings, clips, extractor)
     seconds = {"testing": time.perf_counter() - started}
-    if train_seconds is not None:
-        seconds = {"training": train_seconds, **seconds}
+    memory_gb = peak_memory_gb()
+    if training is not None:
+        seconds = {"training": training["seconds"], **seconds}
+        memory_gb = max(memory_gb, training["peak_memory_gb"])
     targets, groups = clips.targets, clips.groups
     # Windows always have a group: a whole clip without one may be called `take#2`.
     names = [name if group is None else clip_id_of(name) for name, group in zip(clips.ids, groups, strict=True)]
@@ -92,8 +94,22 @@ def summarize(
         notes=notes,
         log_history=trainer.state.log_history,
         seconds=seconds,
-        peak_memory_gb=peak_memory_gb(),
+        peak_memory_gb=memory_gb,
     )
+
+
+def notes_on_record(training: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know about the record of a training: which of its steps it lacks.
+
+    Args:
+        training (mapping): What `trainer.card_facts` collected.
+    """
+    if not training["unrecorded_steps"]:
+        return []
+    return [
+        f"Seconds, memory, hardware and precision of {training['unrecorded_steps']:,} of the {training['steps']:,} "
+        "steps of the training were not recorded: those of the others are given."
+    ]
 
 
 def describe_settings(settings: Settings) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
 from audioformer.model_cards import TINY_CODEC
 from audioformer.model_cards.codes_card import write_codes_card
-from audioformer.training.outputs import peak_memory_gb, quiet_loading
+from audioformer.training.outputs import quiet_loading
+from audioformer.training.peak_memory import peak_memory_gb
 
 from ..files import CODES_MANIFEST, CODES_PATTERN
 

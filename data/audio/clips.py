@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..clips import Clips
 from ..listing import ListedClip, Listing
+from ..progress import hides_bars
 from ..rejections import UNREADABLE, Rejection, Rejections, relative_rejection
 from ..report import SHOWN, DataReport
 from .reading import open_audio
@@ -160,7 +161,7 @@ def _plan_all(
     listing: Listing, settings: ReadingSettings, num_threads: int, progress: bool
 ) -> Iterator[tuple[list[Window], list[Rejection]]]:
     clips = iter(listing.clips)
-    bar = tqdm(total=len(listing.clips), desc="reading headers", unit="clip", disable=not progress)
+    bar = tqdm(total=len(listing.clips), desc="reading headers", unit="clip", disable=not progress or hides_bars())
     with bar, ThreadPoolExecutor(num_threads) as pool:
         # Clips of a `datasets` data set carry the bytes of their files: only a part of them may be in memory.
         while chunk := list(islice(clips, _CLIPS_AT_ONCE)):

@@ -14,6 +14,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_package_model
 from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
+from ..progress import hides_bars
 from ..shards import ClipShards
 from .encoded import has_no_windows
 from .finish import finish_folder, missing_shards
@@ -90,7 +91,7 @@ def encode_shards(
     if num_workers is None:
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         num_workers = min(8, max(1, len(os.sched_getaffinity(0)) // local_processes))
-    bar = tqdm(total=shards.num_clips, desc="encoding", unit="clip", disable=not (progress and rank == 0))
+    bar = tqdm(total=shards.num_clips, desc="encoding", unit="clip", disable=not progress or rank > 0 or hides_bars())
 
     def advance(num_clips: int) -> None:
         # The other processes have made about the same progress.

@@ -2,13 +2,17 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, pipeline
 
 from audioformer.cli import main
@@ -71,6 +75,10 @@ def finetuned(sounds, pretrained) -> Path:
     return output
 
 
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 def test_pretraining_writes_a_model_for_each_row(pretrained, capsys):
     for row in (1, 2):
         folder = pretrained / f"C{row}"
@@ -80,6 +88,11 @@ def test_pretraining_writes_a_model_for_each_row(pretrained, capsys):
         assert json.loads((folder / "config.json").read_text())["codebook"] == row - 1
         assert json.loads((folder / "preprocessor_config.json").read_text())["codebooks"] == row - 1
         assert not (folder / "training_args.bin").exists()
+        assert names_in(folder) == {
+            *("README.md", "card_facts.json", "code", "codec", "config.json", "model.safetensors"),
+            *("preprocessor_config.json", "pretrain_results.json", "training"),
+        }
+        assert names_in(folder / "training") == {"trainer_state.json"}
 
 
 def test_finished_rows_are_kept_and_nothing_is_overwritten(sounds, pretrained, capsys):
@@ -97,14 +110,77 @@ def test_ft2_gives_a_plain_classifier_that_loads_through_pipeline(sounds, finetu
     results = json.loads((finetuned / "eval_results.json").read_text())
     assert results["num_clips"] == 12 and results["selection"] == "a held-out part of the training clips"
     assert results["data"]["found"] == 42 and results["settings"]["method"] == "ft2"
-    assert (finetuned / "classes.png").is_file() and (finetuned / "training.png").is_file()
-    history = json.loads((finetuned / "trainer_state.json").read_text())["log_history"]
+    assert (finetuned / "classes.png").is_file() and (finetuned / "training" / "curves.png").is_file()
+    history = json.loads((finetuned / "training" / "trainer_state.json").read_text())["log_history"]
     assert all({"loss", "classification_loss", "mpc_loss"} <= record.keys() for record in history if "loss" in record)
     classifier = pipeline("audio-classification", model=str(finetuned))
     file = next((sounds / "one" / "test" / "low").glob("*.wav"))
     scores = classifier(load_audio(file, sampling_rate=24000)[0])
     assert {entry["label"] for entry in scores} == set(CLASSES)
     assert sum(entry["score"] for entry in scores) == pytest.approx(1, abs=1e-4)
+
+
+def test_results_and_model_are_on_top_and_checkpoints_are_dropped(finetuned):
+    assert names_in(finetuned) == {
+        *("README.md", "summary.md", "eval_results.json", "predictions.npz", "classes.png", "card_facts.json"),
+        *("config.json", "model.safetensors", "preprocessor_config.json", "codec", "code", "training"),
+    }
+    assert names_in(finetuned / "training") == {"curves.png", "trainer_state.json", "teachers"}
+    assert "(training/curves.png)" in (finetuned / "README.md").read_text()
+    code = names_in(finetuned / "code")
+    for name in ("config.json", "preprocessor_config.json"):
+        references = json.loads((finetuned / name).read_text())["auto_map"].values()
+        assert {reference.removeprefix("code/").split(".")[0] + ".py" for reference in references} <= code
+        assert all(reference.startswith("code/") for reference in references)
+
+
+def test_a_model_below_its_code_loads_without_the_package(finetuned, tmp_path):
+    script = f"""
+import sys
+sys.modules["audioformer"] = None
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+for auto in (AutoFeatureExtractor, AutoModelForAudioClassification):
+    loaded = auto.from_pretrained({str(finetuned)!r}, trust_remote_code=True)
+    assert type(loaded).__module__.startswith("transformers_modules"), type(loaded)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["HF_MODULES_CACHE"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=tmp_path)
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(sounds, pretrained, finetuned, capsys):
+    before = {path: path.stat().st_mtime_ns for path in finetuned.rglob("*")}
+    command = ["finetune", "--recipe", "tiny_ft2", "--model", str(pretrained / "C1"), "--resume-from-checkpoint"]
+    command += ["--teachers", str(pretrained / "C2"), "--data", str(sounds / "one"), "--output", str(finetuned)]
+    assert main([*command, *common(sounds)]) == 0
+    said = capsys.readouterr().out
+    results = json.loads((finetuned / "eval_results.json").read_text())
+    low, high = results["interval_95"]
+    assert "there is nothing to resume" in said
+    assert f"accuracy {results['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}) on 12 test clips" in said
+    assert {path: path.stat().st_mtime_ns for path in finetuned.rglob("*")} == before
+
+
+def test_checkpoints_of_an_earlier_layout_are_resumed_and_dropped(sounds, pretrained, tmp_path, capsys):
+    output = tmp_path / "x"
+    command = ["finetune", "--recipe", "tiny_ft1", "--model", str(pretrained / "C1"), "--data", str(sounds / "one")]
+    command += ["--output", str(output), *common(sounds)]
+    assert main([*command, "--keep-checkpoints"]) == 0
+    said = capsys.readouterr().out
+    last, steps = sorted((output / "training").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1])), 4
+    assert len(last) == 2 and f"training: {steps} steps; 27 clips" in said and "epoch 2 of 2: step 4 of 4" in said
+    weights = load_file(output / "model.safetensors")
+    # As a run of an earlier version that was killed after its first epoch.
+    old = tmp_path / "old"
+    shutil.copytree(last[0], old / last[0].name)
+    command[command.index(str(output))] = str(old)
+    assert main(command) == 1
+    assert "holds checkpoints of a run" in capsys.readouterr().err
+    assert main([*command, "--resume-from-checkpoint"]) == 0
+    assert "resumed after step 2" in capsys.readouterr().out
+    assert not list(old.rglob("checkpoint-*"))
+    again = load_file(old / "model.safetensors")
+    assert all(torch.equal(again[name], weight) for name, weight in weights.items())
 
 
 def test_evaluate_gives_the_number_of_the_fine_tuning(sounds, finetuned, tmp_path, capsys):

@@ -49,7 +49,7 @@ def test_folder_has_numbers_that_anyone_can_compute_again(tmp_path, multi_label)
     assert saved["mAP" if multi_label else "accuracy"] == pytest.approx(again)
     assert saved["interval_95"][0] < again < saved["interval_95"][1]
     assert saved["data"] == {"found": 40} and ids[3] == "clip-3"
-    for picture in ("classes.png", "training.png"):
+    for picture in ("classes.png", "training/curves.png"):
         assert (tmp_path / picture).read_bytes().startswith(PNG)
     text = (tmp_path / "summary.md").read_text()
     assert "clips 40 of 41" in text and "learning_rate: 0.0001" in text and "\n\n\n" not in text
@@ -79,3 +79,15 @@ def test_pictures_of_many_classes_and_of_pre_training(tmp_path):
     save_average_precisions(table, "mAP", tmp_path / "many.png")
     save_training_curves([{"loss": 6.9, "epoch": 1.0}, {"loss": 6.0, "epoch": 2.0}], "run", tmp_path / "curves.png")
     assert (tmp_path / "many.png").stat().st_size > 10_000 and (tmp_path / "curves.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_a_saved_summary_is_read_as_it_was(tmp_path, multi_label):
+    groups = [f"recording-{index // 4}" for index in range(40)]
+    written = summary(multi_label, groups=groups, notes=["a note"], peak_memory_gb=1.5)
+    written.save(tmp_path)
+    read = EvaluationSummary.load(tmp_path)
+    assert read.to_dict() == written.to_dict() and read.to_text() == written.to_text()
+    (tmp_path / "predictions.npz").unlink()
+    with pytest.raises(ValueError, match="holds no finished run: predictions.npz is missing"):
+        EvaluationSummary.load(tmp_path)

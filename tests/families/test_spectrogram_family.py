@@ -32,7 +32,7 @@ def test_it_is_fine_tuned_by_its_recipe_and_its_own_size_flags(finetuned):
     assert results["num_clips"] == 20 and results["accuracy"] >= 0.9
     assert results["settings"]["family"] == "toy_spectrogram" and results["settings"]["hidden_size"] == 16
     assert json.loads((finetuned / "config.json").read_text())["hidden_size"] == 16
-    assert results["data"]["found"] == 40 and (finetuned / "training.png").is_file()
+    assert results["data"]["found"] == 40 and (finetuned / "training" / "curves.png").is_file()
 
 
 def test_evaluate_gives_the_same_metric(finetuned, sounds, tmp_path):

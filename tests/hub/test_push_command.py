@@ -155,7 +155,13 @@ def test_a_model_is_pushed_with_its_card_and_answers_by_id(server: HubServer, pu
     assert repository.private and repository.head.sha in pushes["sounds"].output
     files = {path for path in repository.head.files if path != ".gitattributes"}
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "codec/model.safetensors"} <= files
-    assert {"README.md", "eval_results.json", "training.png", "classes.png", "modeling_audioformer.py"} <= files
+    assert {
+        "README.md",
+        "eval_results.json",
+        "training/curves.png",
+        "classes.png",
+        "code/modeling_audioformer.py",
+    } <= files
     assert not any(path.startswith("checkpoint-") or path.endswith((".bin", ".pt", ".npz")) for path in files)
     card = ModelCard(repository.head.files["README.md"].content.decode())
     assert card.data.license == "cc-by-4.0" and 'model="tester/sounds"' in card.text

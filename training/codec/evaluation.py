@@ -8,6 +8,8 @@ import torch
 from tqdm import tqdm
 from transformers import EncodecModel
 
+from audioformer.data.progress import hides_bars
+
 from .losses import MultiScaleLogMel, scale_invariant_sdr
 
 
@@ -29,7 +31,7 @@ def encode_clips(codec: EncodecModel, waveforms: Sequence[np.ndarray], progress:
     """
     bandwidth = codec.config.target_bandwidths[-1]
     codes = []
-    for waveform in tqdm(waveforms, desc="Encoding", disable=not progress):
+    for waveform in tqdm(waveforms, desc="Encoding", disable=not progress or hides_bars()):
         output: Any = codec.encode(torch.from_numpy(waveform)[None, None], bandwidth=bandwidth)
         codes.append(output.audio_codes[0, 0].numpy())
     return codes
@@ -87,7 +89,9 @@ def reconstruction_quality(
     num_codebooks = codec.config.num_quantizers
     distances: list[list[float]] = [[] for _ in range(num_codebooks)]
     ratios: list[list[float]] = [[] for _ in range(num_codebooks)]
-    for waveform, clip_codes in zip(tqdm(waveforms, desc="Decoding", disable=not progress), codes, strict=True):
+    for waveform, clip_codes in zip(
+        tqdm(waveforms, desc="Decoding", disable=not progress or hides_bars()), codes, strict=True
+    ):
         reference = torch.from_numpy(waveform)[None]
         if not reference.any():
             continue

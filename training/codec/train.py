@@ -26,6 +26,7 @@ from tqdm import tqdm
 from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from audioformer.data.audio.folder import copy_attribution, find_audio, load_audio_files, names_with_license
+from audioformer.data.progress import hides_bars
 from audioformer.files import ATTRIBUTION, TRAINING_LOG
 
 from .evaluation import evaluate_codec
@@ -253,7 +254,9 @@ class CodecTrainer:
         """Train up to `max_steps`, saving to `checkpoint` every `save_steps` steps."""
         recent: list[dict[str, float]] = []
         wall, cpu = time.perf_counter() - self.wall_s, time.process_time() - self.cpu_s
-        with tqdm(total=self.args.max_steps, initial=self.step, desc="Training", mininterval=1.0) as bar:
+        with tqdm(
+            total=self.args.max_steps, initial=self.step, desc="Training", mininterval=1.0, disable=hides_bars()
+        ) as bar:
             while self.step < self.args.max_steps:
                 recent.append(self.train_step())
                 bar.update()

@@ -1,8 +1,6 @@
 """Masked-LM pre-training of AudioFormer, one model per codebook (paper section 3.2)."""
 
-import copy
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from transformers import set_seed
 from audioformer.data.codes.encoded import EncodedClips
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
-from audioformer.files import CARD, PRETRAIN_RESULTS
+from audioformer.files import CARD, PRETRAIN_RESULTS, write_whole
 from audioformer.model_cards.facts import PretrainedFacts
 from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
@@ -22,8 +20,11 @@ from ..clip_splits import ClipSplits, open_clip_splits
 from ..examples.code_source import open_extractor
 from ..examples.codes import CodeExamples
 from ..families import Settings
-from ..outputs import check_output, checkpoint_to_resume, peak_memory_gb, save_run
+from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
+from ..peak_memory import peak_memory_gb
+from ..results import notes_on_record
 from ..trainers import AudioFormerMLMTrainer
+from ..trainers.progress import PlanCallback
 
 
 def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
@@ -42,7 +43,9 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     check_output(arguments, [folder_of(output, codebook) for codebook in codebooks], PRETRAIN_RESULTS)
     extractor = open_extractor(settings, max(codebooks))
     splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
-    results = [pretrain_codebook(settings, codebook, splits, extractor) for codebook in codebooks]
+    finished = [codebook for codebook in codebooks if (folder_of(output, codebook) / PRETRAIN_RESULTS).is_file()]
+    plan = PlanCallback(len(codebooks) - len(finished), "codebooks")
+    results = [pretrain_codebook(settings, codebook, splits, extractor, plan) for codebook in codebooks]
     if arguments.process_index == 0:
         print(summary(results, output))
     return results
@@ -54,15 +57,21 @@ def folder_of(output: str | Path, codebook: int) -> Path:
 
 
 def pretrain_codebook(
-    settings: Settings, codebook: int, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
+    settings: Settings,
+    codebook: int,
+    splits: ClipSplits[EncodedClips],
+    extractor: AudioFormerFeatureExtractor,
+    plan: PlanCallback,
 ) -> dict[str, Any]:
     """Pre-train the model of one codebook and write its folder; if the folder is finished, read its results."""
     folder = folder_of(settings.training.output_dir, codebook)
     results_file = folder / PRETRAIN_RESULTS
     if results_file.is_file():
+        if settings.training.process_index == 0:
+            # Those of a run that was killed between its end and their removal.
+            drop_checkpoints(settings.training, folder)
         return json.loads(results_file.read_text())
-    arguments = copy.copy(settings.training)
-    arguments.output_dir = str(folder)
+    arguments = in_training_folder(settings.training, folder)
     # Each codebook starts from weights of its own, the same whether it is the first of a run or the only one.
     set_seed(arguments.seed + codebook)
     extractor = extractor.with_codebooks(codebook)
@@ -73,18 +82,20 @@ def pretrain_codebook(
         train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
         eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
     )
-    started = time.perf_counter()
-    output = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    trainer.add_callback(plan)
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments, folder))
+    training = trainer.card_facts.collected
     results: dict[str, Any] = {
         "codebook": codebook,
         "train_clips": len(splits.train),
         "num_parameters": model.num_parameters(),
-        "train_loss": output.training_loss,
-        "train_seconds": time.perf_counter() - started,
+        "train_loss": training["train_loss"],
+        "train_seconds": training["seconds"],
+        "training": training,
     }
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
-    results["peak_memory_gb"] = peak_memory_gb()
+    results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
         card = settings.family.card
@@ -97,7 +108,9 @@ def pretrain_codebook(
         )
         facts.save(folder)
         render_pretrained_card(facts).save(folder / CARD)
-        results_file.write_text(json.dumps(results, indent=2) + "\n")
+        text = json.dumps(results, indent=2) + "\n"
+        write_whole(results_file, lambda path: path.write_text(text))
+        drop_checkpoints(settings.training, folder)
     trainer.accelerator.wait_for_everyone()
     return results
 
@@ -154,4 +167,11 @@ def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -
     if "held_out_loss" in results:
         clips = f"{results['held_out_clips']:,} clips"
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"
-    return facts
+    training = results["training"]
+    facts |= {
+        "trained on": f"{training['num_processes']} x {training['hardware']}, {training['precision']}",
+        "duration": f"{training['steps']:,} steps with batches of {training['batch_size']}; "
+        f"{training['seconds'] / 60:.1f} minutes; peak memory {results['peak_memory_gb']:.2f} GB",
+    }
+    notes = notes_on_record(training)
+    return facts | ({"note": " ".join(notes)} if notes else {})

@@ -13,13 +13,16 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from audioformer.files import CARD
+from audioformer.model_cards.callback import CardFactsCallback
 from audioformer.model_cards.push import push_folder
 from audioformer.model_cards.render import render_plain_card
 
 from ..arguments import AudioTrainingArguments
+from ..peak_memory import peak_memory_gb
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .callbacks import EpochCallback, PatienceCallback, read_state, used_patience
 from .optimizer import decay_by_layer
+from .progress import show_progress
 
 
 class AudioTrainer(Trainer):
@@ -39,6 +42,9 @@ class AudioTrainer(Trainer):
     Raises:
         ValueError: If `args` lack the settings of this trainer, there is no collator, or early stopping is requested
             without evaluations or without loading the best model at the end.
+
+    Attributes:
+        card_facts ([`CardFactsCallback`]): What happened in all parts of a training, for its card and its results.
     """
 
     args: AudioTrainingArguments
@@ -57,6 +63,9 @@ class AudioTrainer(Trainer):
             data_collator = self.default_data_collator(model, args)
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
         self.add_callback(EpochCallback(self))
+        self.card_facts = CardFactsCallback(peak_memory_gb)
+        self.add_callback(self.card_facts)
+        show_progress(self, self.card_facts)
         if args.early_stopping_patience is not None:
             early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
             self.add_callback(early_stopping)
@@ -123,6 +132,11 @@ class AudioTrainer(Trainer):
             if used_patience(state) >= patience:
                 self._step_of_early_stop = state.global_step
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        self.card_facts.add_loss(loss)
+        return loss
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple[Any, ...]:
         num_train_epochs, steps_per_epoch, *values = super().set_initial_training_values(args, dataloader)

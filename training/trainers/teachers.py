@@ -14,6 +14,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from audioformer.data.progress import hides_bars
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerModel, AudioFormerPreTrainedModel
 
 from ..examples.codes import CodeExamples
@@ -191,7 +192,7 @@ def _fill(
         total=sum(stop - start for start, stop in own_blocks),
         desc="Computing the teachers' vectors",
         unit="clip",
-        disable=not state.is_local_main_process,
+        disable=not state.is_local_main_process or hides_bars(),
     ) as progress:
         for start, stop in own_blocks:
             items = [examples[index] for index in range(start, stop)]

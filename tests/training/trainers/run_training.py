@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 from transformers import TrainerCallback, set_seed
 
@@ -49,14 +50,17 @@ def examples(task: str) -> CodeExamples:
 
 
 def train(task: str, output: Path, settings: dict[str, Any]) -> None:
-    """Train, then write the weights to `output/final.safetensors` and the log to `output/log.json`.
+    """Train, then write `final.safetensors` (weights), `log.json` and `facts.json` (for the card) into `output`.
 
     Args:
         task (`str`): `"mlm"`, or the loss of a classifier.
         output (`Path`): Output folder.
-        settings (`dict`): Training arguments, and `dropout` (0 by default) and `kill_at`, see [`Kill`].
+        settings (`dict`): Training arguments, and `dropout` (0 by default), `kill_at`, see [`Kill`], `dtype` of the
+            weights, and `environment`, variables set before.
     """
     settings = dict(settings)
+    os.environ |= settings.pop("environment", {})
+    dtype = getattr(torch, settings.pop("dtype", "float32"))
     kill_at, dropout = settings.pop("kill_at", None), settings.pop("dropout", 0.0)
     arguments = AudioFormerTrainingArguments(output_dir=str(output), use_cpu=True, disable_tqdm=True, **settings)
     if arguments.resume_from_checkpoint:
@@ -78,7 +82,7 @@ def train(task: str, output: Path, settings: dict[str, Any]) -> None:
     else:
         model, kind = AudioFormerForAudioClassification(config), AudioFormerClassificationTrainer
     trainer = kind(
-        model=model,
+        model=model.to(dtype),
         args=arguments,
         train_dataset=examples(task),
         callbacks=[] if kill_at is None else [Kill(kill_at)],
@@ -88,3 +92,4 @@ def train(task: str, output: Path, settings: dict[str, Any]) -> None:
         weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         save_file(weights, output / "final.safetensors")
         (output / "log.json").write_text(json.dumps(trainer.state.log_history))
+        (output / "facts.json").write_text(json.dumps(trainer.card_facts.collected))
