@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.feature_extraction.codec import accepted_fingerprints
 from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..clips import Clips
@@ -80,7 +80,7 @@ class EncodedClips(Clips):
         Raises:
             ValueError: If it has another codec.
         """
-        if codec_fingerprint(extractor.codec) != self.codec_fingerprint:
+        if self.codec_fingerprint not in accepted_fingerprints(extractor.codec):
             raise ValueError(
                 "The codes were made by another codec than the model's (fingerprints differ): give the codec that "
                 "made them with --codec, or encode the audio again with --data."

@@ -10,7 +10,7 @@ import torch
 from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_package_model
+from audioformer.feature_extraction.codec import accepted_fingerprints, codec_fingerprint, is_encodec_package_model
 from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..shards import ClipShards
@@ -139,6 +139,8 @@ def check_begun(
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda path: path.write_text(json.dumps(own, indent=2) + "\n"))
     begun = json.loads(file.read_text())
+    if begun.get("codec") in accepted_fingerprints(extractor.codec):
+        own["codec"] = begun["codec"]
     changed = [
         f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
     ]
