@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import soundfile
 
-from audioformer.feature_extraction.waveforms import resample
+from audioformer.feature_extraction.waveforms import check_sampling_rate, resample
 
 AudioSource: TypeAlias = Any
 """A path (`str` or `os.PathLike`), a dict with `"array"` and `"sampling_rate"`, a dict with `"bytes"` or `"path"` (as
@@ -92,15 +92,16 @@ def load_audio(path_or_file: AudioSource, sampling_rate: int | None = None) -> t
         rate in Hz.
 
     Raises:
-        ValueError: If the source cannot be read as audio or holds no samples, or `sampling_rate` is not positive.
+        ValueError: If the source cannot be read as audio or holds no samples, or a rate is not from 100 Hz to 10 MHz.
         FileNotFoundError: If there is no such file.
     """
-    if sampling_rate is not None and sampling_rate <= 0:
-        raise ValueError(f"`sampling_rate` must be a positive number of Hz, got {sampling_rate}.")
+    if sampling_rate is not None:
+        check_sampling_rate(sampling_rate, "`sampling_rate`")
     with open_audio(path_or_file) as audio:
         waveform, own_rate = audio.read(0, audio.num_samples), audio.sampling_rate
     if not len(waveform):
         raise ValueError(f"{describe_source(path_or_file)} holds no samples.")
+    check_sampling_rate(own_rate, f"The sampling rate of {describe_source(path_or_file)}")
     if sampling_rate is None:
         return np.ascontiguousarray(waveform), own_rate
     return np.ascontiguousarray(resample(waveform, own_rate, sampling_rate)), sampling_rate
@@ -157,6 +158,7 @@ def _open_array(source: Mapping[str, Any]) -> _MemoryAudio:
     rate = source.get("sampling_rate")
     if not rate or rate <= 0:
         raise ValueError(f"audio in memory needs a `sampling_rate` in Hz above 0, got {rate!r}.")
+    check_sampling_rate(rate, "`sampling_rate` of audio in memory")
     waveform = array.astype(np.float32, copy=False)
     return _MemoryAudio(waveform if waveform.ndim == 1 else waveform.mean(axis=0), int(rate))
 
