@@ -22,7 +22,7 @@ LENGTHS = st.lists(st.integers(1, 9000), min_size=1, max_size=6)
 @pytest.fixture(scope="module")
 def wide_codec():
     """Wide enough for sums that libraries cut into parts, at places that depend on the number of rows."""
-    return make_codec(num_filters=16, upsampling_ratios=[8, 4])
+    return make_codec(num_filters=32, upsampling_ratios=[16, 4])
 
 
 @given(lengths=LENGTHS, seed=st.integers(0, 5), group=st.integers(1, 6), micro=st.integers(1, 4), data=st.data())
