@@ -203,3 +203,14 @@ def _open_windows(source: AudioSource, window_s: float, hop_s: float | None, sam
 
 def _name(source: AudioSource) -> str:
     return os.fspath(source) if isinstance(source, (str, os.PathLike)) else describe_source(source)
+
+
+def move_extractor(classifier: AudioClassificationPipeline) -> None:
+    """Let the feature extractor of a pipeline work on its device, if it can: `pipeline` moves only the model.
+
+    Args:
+        classifier (`AudioClassificationPipeline`): The pipeline.
+    """
+    move = getattr(classifier.feature_extractor, "to", None)
+    if callable(move):
+        move(classifier.device)

@@ -15,7 +15,7 @@ import torch
 import transformers
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .encodec_encoder import full_precision
+from .matrix_products import full_precision
 
 CODEC_CLASSES = {"encodec": "EncodecModel", "mimi": "MimiModel", "dac": "DacModel", "xcodec2": "Xcodec2Model"}
 """Names of classes of transformers by the `model_type` of their configuration."""

@@ -1,6 +1,7 @@
 """The codec of the feature extractor: loading, checking, and running it."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, EncodecModel, PreTrainedModel
+from transformers import AutoConfig, EncodecModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils.hub import constants
 
 from .audio_tokenizers import CODEC_CLASSES, ClipwiseCodec, CodecFacts, codec_class, codec_facts, is_codec
@@ -164,10 +165,57 @@ def _has_config(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, "config.json"))
 
 
+_ENCODEC_SETTINGS = (
+    "sampling_rate",
+    "normalize",
+    "chunk_length_s",
+    "overlap",
+    "upsampling_ratios",
+    "norm_type",
+    "dilation_growth_rate",
+    "use_causal_conv",
+    "pad_mode",
+    "use_conv_shortcut",
+)
+"""Settings of an EnCodec that change its codes and do not follow from the shapes of its weights."""
+
+_VERSIONS_IN_FINGERPRINTS = ("5.23.0",)
+"""Versions of transformers that are part of fingerprints made by audioformer 0.1."""
+
+
 def codec_fingerprint(model: Any) -> str:
-    """SHA-256 of the settings and weights of a codec: equal fingerprints mean equal codes."""
-    settings = f"encodec package, {model.sample_rate} Hz" if is_encodec_package_model(model) else None
-    digest = hashlib.sha256((settings or model.config.to_json_string()).encode())
+    """SHA-256 of the weights of a codec and of those settings that change its codes.
+
+    Equal fingerprints mean equal codes. Versions of libraries, the folder and the type of numbers in the configuration
+    are no part of it.
+    """
+    if is_encodec_package_model(model):
+        return _hash_codec(model, f"encodec package, {model.sample_rate} Hz")
+    settings = model.config.to_dict()
+    if isinstance(model, EncodecModel):
+        names = set(_ENCODEC_SETTINGS)
+    else:
+        names = settings.keys() - PreTrainedConfig().to_dict().keys()
+    deciding = {"model_type": model.config.model_type, **{name: settings[name] for name in names if name in settings}}
+    return _hash_codec(model, json.dumps(deciding, sort_keys=True, default=str))
+
+
+def accepted_fingerprints(model: Any) -> list[str]:
+    """Fingerprints under which the codes of a codec may have been stored: its own, then those of earlier versions.
+
+    The fingerprints of audioformer 0.1 contained the whole configuration, and in it transformers' version.
+    """
+    accepted = [codec_fingerprint(model)]
+    if not is_encodec_package_model(model):
+        settings = model.config.to_diff_dict()
+        for version in dict.fromkeys((*_VERSIONS_IN_FINGERPRINTS, settings.get("transformers_version"))):
+            text = json.dumps({**settings, "transformers_version": version}, indent=2, sort_keys=True) + "\n"
+            accepted.append(_hash_codec(model, text))
+    return accepted
+
+
+def _hash_codec(model: Any, settings: str) -> str:
+    digest = hashlib.sha256(settings.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

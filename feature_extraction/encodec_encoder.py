@@ -3,10 +3,13 @@
 The convolutions before the LSTM are causal and depend on less than two frames of the past, so a clip can be cut into
 segments that overlap by two frames; the LSTM and the last convolution carry their state from one segment to the next.
 Memory then depends on the sizes of segment and micro-batch, not on the length or the number of clips.
+
+A clip has the same codes alone and in any batch, because libraries round a product by its shape, and no shape depends
+on the other clips: on a CPU each clip is convolved alone, in the shape of its own segments, and the LSTM has a fixed
+number of rows; on a GPU all shapes are fixed, and what is missing is zeros.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +17,10 @@ from torch import nn
 from torch.nn import functional
 from transformers import EncodecModel
 from transformers.models.encodec.modeling_encodec import EncodecConv1d, EncodecLSTM, EncodecResnetBlock
+
+from .encodec_lstm import EncodecClipLSTM
+from .matrix_products import add_product, full_precision
+from .residual_quantizer import ResidualQuantizer
 
 
 def _ceil_div(length: int, divisor: int) -> int:
@@ -25,26 +32,6 @@ def _elu(hidden_states: torch.Tensor) -> torch.Tensor:
     if hidden_states.device.type != "cpu":
         return functional.elu(hidden_states)
     return torch.maximum(hidden_states, hidden_states.clamp(max=0).exp_().sub_(1))
-
-
-def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add `left`, (batch_size, num_steps, in), times `right`, (in, out), to `total`, (batch_size, num_steps, out)."""
-    if len(total) == 1:
-        total[0].addmm_(left[0], right)
-    else:
-        total.baddbmm_(left, right.expand(len(left), -1, -1))
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Disable autocast, TF32 and bfloat16 products, so that codes do not depend on the caller's settings."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False), torch.backends.cudnn.flags(allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
 
 
 def codebook_entries(model: EncodecModel, codebook: int) -> torch.Tensor:
@@ -97,17 +84,20 @@ class FoldedConv1d(nn.Module):
         batch_size, time, channels = hidden_states.shape
         if channels == 1:
             patches = torch.cat([left, hidden_states], dim=1).unfold(1, len(self.offsets), 1)[:, :, 0]
+            if patches[..., 0].numel() == 1:
+                # A single row would be rounded differently from one among others.
+                return functional.linear(patches.expand(-1, 2, -1), self.weight[:, 0].t(), self.bias)[:, :1]
             return functional.linear(patches, self.weight[:, 0].t(), self.bias)
         steps = time // self.stride
         blocks = hidden_states.reshape(batch_size, steps, self.stride * channels)
         output = self.bias.expand(batch_size, steps, -1).clone(memory_format=torch.contiguous_format)
         for offset, weight in zip(self.offsets, self.weight, strict=True):
             if steps > offset:
-                _add_product(output[:, offset:], blocks[:, : steps - offset], weight)
+                add_product(output[:, offset:], blocks[:, : steps - offset], weight)
             if offset:
                 before = left.reshape(batch_size, -1, self.stride * channels)
                 before = before[:, before.shape[1] - offset :][:, :steps]
-                _add_product(output[:, :offset], before, weight)
+                add_product(output[:, :offset], before, weight)
         return output
 
     def _extend(self, hidden_states: torch.Tensor, lengths: list[int]) -> None:
@@ -146,7 +136,8 @@ class FoldedResnetBlock(nn.Module):
 class FoldedEncodecEncoder(nn.Module):
     """Encoder and quantizer of a causal, unchunked `EncodecModel`, arranged for speed and bounded memory.
 
-    Codes equal those of `EncodecModel.encode` on each clip alone, except where two entries tie up to rounding.
+    Codes equal those of `EncodecModel.encode` on each clip alone, except where two entries tie up to the rounding of
+    the vectors that are quantized; the quantizer itself does not round.
 
     Args:
         model (`EncodecModel`): The codec, already checked by `check_codec`. It is copied, not changed.
@@ -161,24 +152,23 @@ class FoldedEncodecEncoder(nn.Module):
             (i, layer.lstm) for i, layer in enumerate(layers) if isinstance(layer, EncodecLSTM)
         )
         self.front = nn.ModuleList(self._fold(layer) for layer in layers[:position])
-        self.lstm = nn.LSTM(source_lstm.input_size, source_lstm.hidden_size, source_lstm.num_layers)
-        self.lstm.load_state_dict(source_lstm.state_dict())
-        self.lstm.requires_grad_(False)
+        self.lstm = EncodecClipLSTM(source_lstm)
         last = layers[-1]
         assert isinstance(last, EncodecConv1d)  # The encoder always ends with a convolution.
         self.last = FoldedConv1d(last)
         embeddings = [codebook_entries(model, codebook).detach().float() for codebook in range(num_codebooks)]
-        self.embeddings = nn.Buffer(torch.stack(embeddings))
-        self.half_norms = nn.Buffer(self.embeddings.pow(2).sum(-1) / 2)
+        self.quantizer = ResidualQuantizer(torch.stack(embeddings))
 
         self.hop_length = model.config.hop_length
         self.context_frames = self._count_context_frames()
         self.to(device)
-        # The activations of about two seconds fit into the cache of a core; a GPU needs larger batches.
         on_cpu = torch.device(device).type == "cpu"
-        self.segment_frames = 150 if on_cpu else 750
-        self.micro_batch_size = 1 if on_cpu else 32
-        self.group_size = 32 if on_cpu else 128
+        # The activations of about two seconds fit into the cache of a core.
+        self.segment_frames = 150
+        # Segments per convolution: only on a GPU more than one, and then always as many.
+        self.micro_batch_size = 1 if on_cpu else 16
+        # Rows of the LSTM: four cost hardly more than one, since reading the weights takes longest.
+        self.group_size = 4 if on_cpu else 128
 
     @staticmethod
     def _fold(layer: nn.Module) -> nn.Module:
@@ -198,7 +188,7 @@ class FoldedEncodecEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.embeddings.device
+        return self.quantizer.embeddings.device
 
     @torch.no_grad()
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -226,67 +216,63 @@ class FoldedEncodecEncoder(nn.Module):
         """Encode clips, sorted by decreasing length, segment by segment."""
         num_frames = [_ceil_div(len(waveform), self.hop_length) for waveform in waveforms]
         pieces: list[list[np.ndarray]] = [[] for _ in waveforms]
-        state, context = None, None
+        state = None
+        contexts: list[torch.Tensor | None] = [None] * len(waveforms)
         for first in range(0, num_frames[0], self.segment_frames):
-            running = sum(frames > first for frames in num_frames)
-            lengths = [min(frames - first, self.segment_frames) for frames in num_frames[:running]]
-            hidden_states = self._convolve_segment(waveforms[:running], first, lengths[0])
-            # Both are `None` in the first segment, and only there.
-            if state is not None and context is not None:
-                state = tuple(part[:, :running].contiguous() for part in state)
-                context = context[:running]
-            recurrent, state = self.lstm(hidden_states, state)
-            hidden_states = _elu((recurrent + hidden_states).transpose(0, 1))
-            hidden_states, context = self._last_convolution(hidden_states, context, lengths)
-            codes = self._quantize(hidden_states).cpu().numpy()
-            for piece, clip_codes, length in zip(pieces, codes, lengths, strict=False):
-                piece.append(clip_codes[:length])
+            lengths = [min(frames - first, self.segment_frames) for frames in num_frames if frames > first]
+            hidden_states = self._convolve_segment(waveforms[: len(lengths)], first, lengths)
+            recurrent, state = self.lstm(hidden_states, lengths, state)
+            hidden_states = _elu(recurrent + hidden_states)
+            for i, length in enumerate(lengths):
+                embeddings, contexts[i] = self._last_convolution(hidden_states[i : i + 1, :length], contexts[i])
+                pieces[i].append(self.quantizer(embeddings[0]).cpu().numpy())
         return [np.concatenate(piece) for piece in pieces]
 
-    def _convolve_segment(self, waveforms: list[np.ndarray], first: int, num_frames: int) -> torch.Tensor:
-        """Features (num_frames, batch_size, hidden_size) before the LSTM, from frame `first` on."""
+    def _convolve_segment(self, waveforms: list[np.ndarray], first: int, lengths: list[int]) -> torch.Tensor:
+        """Features (group_size, num_steps, hidden_size) before the LSTM, of frames from `first` on."""
         context = min(first, self.context_frames)
         start = (first - context) * self.hop_length
-        # At least two frames, so that the input of every layer is longer than what it reflects.
-        size = max(context + num_frames, 2) * self.hop_length
-        features = []
-        for i in range(0, len(waveforms), self.micro_batch_size):
-            pieces = [waveform[start : start + size] for waveform in waveforms[i : i + self.micro_batch_size]]
-            lengths = [len(piece) for piece in pieces]
-            batch = np.zeros((len(pieces), size, 1), dtype=np.float32)
-            for target, piece in zip(batch, pieces, strict=True):
-                target[: len(piece), 0] = piece
-            hidden_states = torch.from_numpy(batch).to(self.device)
-            for layer in self.front:
-                if isinstance(layer, nn.ELU):
-                    hidden_states = _elu(hidden_states)
-                    continue
-                hidden_states = layer(hidden_states, lengths)
-                if isinstance(layer, FoldedConv1d):
-                    lengths = [_ceil_div(length, layer.stride) for length in lengths]
-            features.append(hidden_states[:, context : context + num_frames])
-        return torch.cat(features).transpose(0, 1).contiguous()
+        step = self.micro_batch_size
+        # A single row would be multiplied by another routine than several.
+        num_rows = max(2, self.group_size)
+        features: torch.Tensor | None = None
+        for i in range(0, len(waveforms), step):
+            own_lengths = lengths[i : i + step]
+            num_steps = own_lengths[0] if step == 1 else self.segment_frames
+            # At least two frames, so that the input of every layer is longer than what it reflects.
+            size = max(context + num_steps, 2) * self.hop_length
+            batch = np.zeros((step, size, 1), dtype=np.float32)
+            samples = [0] * step
+            for row, waveform in enumerate(waveforms[i : i + step]):
+                piece = waveform[start : start + (context + own_lengths[row]) * self.hop_length]
+                batch[row, : len(piece), 0] = piece
+                samples[row] = len(piece)
+            hidden_states = self._convolve(torch.from_numpy(batch).to(self.device), samples)
+            if features is None:
+                features = hidden_states.new_zeros(num_rows, num_steps, hidden_states.shape[-1])
+            for row, length in enumerate(own_lengths):
+                features[i + row, :length] = hidden_states[row, context : context + length]
+        assert features is not None  # There is at least one clip.
+        return features
+
+    def _convolve(self, hidden_states: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        for layer in self.front:
+            if isinstance(layer, nn.ELU):
+                hidden_states = _elu(hidden_states)
+                continue
+            hidden_states = layer(hidden_states, lengths)
+            if isinstance(layer, FoldedConv1d):
+                lengths = [_ceil_div(length, layer.stride) for length in lengths]
+        return hidden_states
 
     def _last_convolution(
-        self, hidden_states: torch.Tensor, context: torch.Tensor | None, lengths: list[int]
+        self, hidden_states: torch.Tensor, context: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings (batch_size, num_frames, codebook_dim), and the frames that precede the next segment."""
+        """Embeddings (1, num_frames, codebook_dim) of one clip, and the frames that precede its next segment."""
         padding, num_frames = self.last.padding, hidden_states.shape[1]
         if context is None:
             hidden_states = functional.pad(hidden_states, (0, 0, 0, max(0, padding + 1 - num_frames)))
-        embeddings = self.last(hidden_states, lengths, context)[:, :num_frames]
+        embeddings = self.last(hidden_states, [num_frames], context)[:, :num_frames]
         if context is not None:
             hidden_states = torch.cat([context, hidden_states], dim=1)
         return embeddings, hidden_states[:, hidden_states.shape[1] - padding :]
-
-    def _quantize(self, residual: torch.Tensor) -> torch.Tensor:
-        """Codes (batch_size, num_frames, num_codebooks) of embeddings (batch_size, num_frames, codebook_dim)."""
-        shape = residual.shape[:-1]
-        residual = residual.reshape(-1, residual.shape[-1])
-        codes = []
-        for embedding, half_norm in zip(self.embeddings, self.half_norms, strict=True):
-            # The nearest entry maximizes the inner product minus half its squared norm.
-            indices = torch.addmm(half_norm, residual, embedding.t(), beta=-1).max(dim=-1).indices
-            residual = residual - embedding[indices]
-            codes.append(indices)
-        return torch.stack(codes, dim=-1).reshape(*shape, -1)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .convert_encodec_checkpoint import read_encodec_checkpoint
-from .encodec_encoder import full_precision
+from .matrix_products import full_precision
 
 
 def is_encodec_package_model(model: Any) -> bool:

@@ -68,6 +68,7 @@ class TokenIdFeatureExtractor(SequenceFeatureExtractor):
             return_tensors = TensorType.PYTORCH
         if return_attention_mask is None:
             return_attention_mask = self.return_attention_mask
+        round_up(0, pad_to_multiple_of)  # Refused even where nothing is padded.
         strategy = self._get_padding_strategies(padding=padding, max_length=max_length)
 
         sequences = [_to_numpy(sequence) for sequence in features.pop(name)]
@@ -117,7 +118,13 @@ def check_max_length(max_length: int | None) -> int:
 
 
 def round_up(length: int, multiple: int | None) -> int:
-    """Round a length up to a multiple, if there is one."""
+    """Round a length up to a multiple, if there is one.
+
+    Raises:
+        ValueError: If `multiple` is not a whole number of at least 1.
+    """
+    if multiple is not None and (not isinstance(multiple, (int, np.integer)) or multiple < 1):
+        raise ValueError(f"`pad_to_multiple_of` must be a whole number of at least 1, got {multiple!r}.")
     return length if multiple is None else -(-length // multiple) * multiple
 
 
@@ -135,6 +142,13 @@ def _to_columns(features: Any) -> dict[str, Any]:
     if isinstance(features, (list, tuple)):
         if not features or not all(isinstance(feature, Mapping) for feature in features):
             raise ValueError("The features to pad must be a dict of lists or a non-empty list of dicts.")
+        for position, feature in enumerate(features, start=1):
+            different = features[0].keys() ^ feature.keys()
+            if different:
+                raise ValueError(
+                    f"The features to pad must have the same keys, but {', '.join(map(repr, sorted(different)))} are "
+                    f"only in one of feature 1 and feature {position} of {len(features)}."
+                )
         return {key: [feature[key] for feature in features] for key in features[0]}
     return dict(features.items())
 

@@ -19,6 +19,9 @@ logger = logging.get_logger(__name__)
 PCM_FORMATS = {"uint8": (128, 128), "int8": (0, 128), "int16": (0, 32768), "int32": (0, 2147483648)}
 """Offset and full scale of the integer PCM formats that audio files use."""
 
+MIN_SAMPLING_RATE, MAX_SAMPLING_RATE = 100, 10_000_000
+"""Lowest and highest sampling rate in Hz: outside, a rate is a mistake, and resampling would fill the memory."""
+
 
 def prepare_waveforms(raw_speech: Any, sampling_rate: float | None, target_sampling_rate: int) -> list[np.ndarray]:
     """Turn one clip or a list of clips into mono waveforms at one sampling rate.
@@ -40,7 +43,7 @@ def prepare_waveforms(raw_speech: Any, sampling_rate: float | None, target_sampl
             The message names the clip.
     """
     if sampling_rate is not None:
-        sampling_rate = _check_rate(sampling_rate, "`sampling_rate`")
+        sampling_rate = check_sampling_rate(sampling_rate, "`sampling_rate`")
     clips = _split_clips(raw_speech)
     waveforms = []
     rate_missing = False
@@ -74,7 +77,10 @@ def resample(waveform: np.ndarray, sampling_rate: float, target_sampling_rate: i
 
     Raises:
         ImportError: If soxr is needed and not installed.
+        ValueError: If a rate is not from 100 Hz to 10 MHz.
     """
+    check_sampling_rate(sampling_rate, "The sampling rate of the audio")
+    check_sampling_rate(target_sampling_rate, "`sampling_rate`")
     if sampling_rate == target_sampling_rate:
         return waveform
     if soxr is None:
@@ -87,11 +93,6 @@ def resample(waveform: np.ndarray, sampling_rate: float, target_sampling_rate: i
 
 def _split_clips(raw_speech: Any) -> list[Any]:
     if not isinstance(raw_speech, (list, tuple)):
-        if getattr(raw_speech, "ndim", 0) == 2 and 2 < raw_speech.shape[0] <= raw_speech.shape[1]:
-            raise ValueError(
-                f"clip 1 of 1 has shape {tuple(raw_speech.shape)}, which could be one clip of {raw_speech.shape[0]}"
-                " channels or as many clips. Pass a list: `[array]` for one clip, `list(array)` for several."
-            )
         return [raw_speech]
     if len(raw_speech) == 0:
         raise ValueError("`raw_speech` is an empty list: pass at least one clip.")
@@ -104,7 +105,7 @@ def _unpack(clip: Any, name: str) -> tuple[Any, float | None]:
     """The samples of a clip, and its sampling rate if it carries one."""
     if hasattr(clip, "get_all_samples"):
         samples = clip.get_all_samples()
-        return samples.data, _check_rate(samples.sample_rate, f"`sample_rate` of {name}")
+        return samples.data, check_sampling_rate(samples.sample_rate, f"`sample_rate` of {name}")
     if not isinstance(clip, Mapping):
         return clip, None
     array = clip.get("array") if clip.get("array") is not None else clip.get("raw")
@@ -114,13 +115,29 @@ def _unpack(clip: Any, name: str) -> tuple[Any, float | None]:
             " 'sampling_rate'. Read files and encoded bytes with `audioformer.load_audio`."
         )
     rate = clip.get("sampling_rate")
-    return array, None if rate is None else _check_rate(rate, f'"sampling_rate" of {name}')
+    return array, None if rate is None else check_sampling_rate(rate, f'"sampling_rate" of {name}')
 
 
-def _check_rate(rate: Any, name: str) -> float:
+def check_sampling_rate(rate: Any, name: str) -> float:
+    """Check a sampling rate.
+
+    Args:
+        rate: A number in Hz, of Python or NumPy.
+        name (`str`): What it is called in the error message.
+
+    Returns:
+        `float`: The same number.
+
+    Raises:
+        ValueError: If it is no number, or not from 100 Hz to 10 MHz.
+    """
     # The numbers of NumPy are `Real`, too; its booleans are not.
     if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < float(rate) < math.inf:
         raise ValueError(f"{name} must be a positive number of Hz, got {rate!r}.")
+    if not MIN_SAMPLING_RATE <= float(rate) <= MAX_SAMPLING_RATE:
+        raise ValueError(
+            f"{name} must be from {MIN_SAMPLING_RATE} Hz to {MAX_SAMPLING_RATE // 10**6} MHz, got {rate!r} Hz."
+        )
     return float(rate)
 
 
@@ -155,9 +172,8 @@ def _to_mono_float(samples: Any, name: str) -> np.ndarray:
 
 def _to_array(samples: Any, name: str) -> np.ndarray:
     if torch.is_tensor(samples):
-        samples = samples.detach().cpu()
-        array = (samples.float() if samples.is_floating_point() else samples).numpy()
-    elif isinstance(samples, (str, bytes)) or hasattr(samples, "__fspath__"):
+        array = _tensor_to_array(samples, name)
+    elif isinstance(samples, (str, bytes, bytearray, memoryview)) or hasattr(samples, "__fspath__"):
         raise ValueError(
             f"{name} is a {type(samples).__name__}, not samples: read files with `audioformer.load_audio`."
         )
@@ -172,3 +188,13 @@ def _to_array(samples: Any, name: str) -> np.ndarray:
             f" {', '.join(PCM_FORMATS)}."
         )
     return array
+
+
+def _tensor_to_array(samples: torch.Tensor, name: str) -> np.ndarray:
+    kinds = {"meta": samples.is_meta, str(samples.layout).removeprefix("torch."): samples.layout != torch.strided}
+    kinds |= {"quantized": samples.is_quantized, "nested": samples.is_nested}
+    kind = next((kind for kind, applies in kinds.items() if applies), None)
+    if kind is not None:
+        raise ValueError(f"{name} is a {kind} tensor: a clip must be an ordinary dense tensor with its samples.")
+    samples = samples.detach().cpu().resolve_conj().resolve_neg()
+    return (samples.float() if samples.is_floating_point() else samples).numpy()

@@ -225,6 +225,26 @@ class AudioFormerPreTrainedModel(PreTrainedModel):
     }
 
 
+def _check_values(inputs: torch.Tensor, vocab_size: int) -> None:
+    """Refuse an empty batch, and ids outside the vocabulary.
+
+    Raises:
+        ValueError: If there is nothing to encode, or an id is not from 0 to `vocab_size` - 1.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    if 0 in inputs.shape[:2]:
+        raise ValueError(f"The batch is empty: the inputs have the shape {tuple(inputs.shape)}.")
+    # On a GPU looking at the values would wait for it in every step.
+    if inputs.ndim == 2 and inputs.device.type == "cpu":
+        lowest, highest = (int(value) for value in inputs.aminmax())
+        if lowest < 0 or highest >= vocab_size:
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"`input_ids` must be from 0 to {vocab_size - 1} (`vocab_size` is {vocab_size}), got {wrong}."
+            )
+
+
 class AudioFormerModel(AudioFormerPreTrainedModel):
     """
     The AudioFormer encoder without a head (arXiv 2308.07221, section 3.2).
@@ -279,8 +299,9 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
 
         Raises:
             ValueError: If both or neither of `input_ids` and `inputs_embeds` are given, `input_ids` have the wrong
-                rank, or packed clips come in a batch of several sequences, without `position_ids`, or with boundaries
-                that do not rise from 0 to the length.
+                rank, the batch is empty, ids are outside the vocabulary (on a CPU; a GPU reports them itself), or
+                packed clips come in a batch of several sequences, without `position_ids`, or with boundaries that do
+                not rise from 0 to the length.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
@@ -288,6 +309,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             raise ValueError(
                 f"`input_ids` must have the shape (batch_size, sequence_length), got {tuple(input_ids.shape)}."
             )
+        _check_values(input_ids if inputs_embeds is None else inputs_embeds, self.config.vocab_size)
 
         keep = None if input_ids is None else input_ids.ne(self.config.pad_token_id)
         if attention_mask is None:
@@ -474,6 +496,13 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             # of labelled positions would be cut as if they were clips, and no longer belong to the labels.
             return_full_logits = (
                 not self.config.sparse_prediction or not torch.is_grad_enabled() or torch.compiler.is_compiling()
+            )
+        # With `num_items_in_batch` the loss is a share of that of a larger batch, which has labels elsewhere.
+        no_larger_batch = kwargs.get("num_items_in_batch") is None
+        on_cpu = labels is not None and labels.device.type == "cpu" and not torch.compiler.is_compiling()
+        if labels is not None and on_cpu and no_larger_batch and (labels == -100).all():
+            raise ValueError(
+                f"`labels` of shape {tuple(labels.shape)} are all -100: there is no position to compute a loss for."
             )
         if labels is not None and not return_full_logits:
             # About three positions in four have no label, and the head is not computed there.

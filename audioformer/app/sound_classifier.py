@@ -17,7 +17,7 @@ from audioformer.model_cards import TINY_ESC10
 from audioformer.training.classifiers import labels_of, read_classifier_config
 from audioformer.training.families import ClipView, find_family, read_model_type
 
-from ..classify import FileScores, classify_file, read_windows, sampling_rate_of
+from ..classify import FileScores, classify_file, move_extractor, read_windows, sampling_rate_of
 
 SAMPLING_RATES = (1_000, 768_000)
 """Lowest and highest accepted rate in Hz; a header can claim rates that no memory has room for."""
@@ -100,6 +100,7 @@ class SoundClassifier:
             self.classifier = pipeline("audio-classification", model=location, device=device)
         except (OSError, ValueError, RuntimeError) as error:
             raise ValueError(f"`model` {location!r} cannot be loaded: {error}") from error
+        move_extractor(self.classifier)
         self.window_s = window_s
         self.hop_s = hop_s
         self.max_minutes = max_minutes

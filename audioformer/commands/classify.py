@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from audioformer.model_cards import TINY_ESC10
 
-    from ..classify import classify_file
+    from ..classify import classify_file, move_extractor
 
     # Standard error is for what went wrong with the files, not for bars that load weights.
     logging.set_verbosity_error()
@@ -98,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f"audioformer: error: --model {model}: {error}", file=sys.stderr)
         return 1
+    move_extractor(classifier)
     failed = len(missing)
     for name in files:
         try:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import soundfile
 
-from audioformer.feature_extraction.waveforms import resample
+from audioformer.feature_extraction.waveforms import check_sampling_rate, resample
 
 AudioSource: TypeAlias = Any
 """A path (`str` or `os.PathLike`), a dict with `"array"` and `"sampling_rate"`, a dict with `"bytes"` or `"path"` (as
@@ -123,12 +123,12 @@ def load_audio(path_or_file: AudioSource, sampling_rate: int | None = None) -> t
     A warning says so if the file ends before the length that its header states.
 
     Raises:
-        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples, or
-            `sampling_rate` is not positive.
+        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples, or a rate
+            is not from 100 Hz to 10 MHz.
         FileNotFoundError: If there is no such file.
     """
-    if sampling_rate is not None and sampling_rate <= 0:
-        raise ValueError(f"`sampling_rate` must be a positive number of Hz, got {sampling_rate}.")
+    if sampling_rate is not None:
+        check_sampling_rate(sampling_rate, "`sampling_rate`")
     with open_audio(path_or_file) as audio:
         waveform, own_rate = audio.read(0, audio.num_samples), audio.sampling_rate
         missing = describe_shortfall(audio)

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.feature_extraction.codec import accepted_fingerprints
 
 from ..audio.windows import ReadingSettings
 from ..listing import Listing
@@ -70,12 +70,14 @@ def encode_listing(
         clips_per_shard=clips_per_shard,
     )
     shards = shards_of_listing(listing, clips_per_shard)
-    folder = Path(cache_dir or default_cache_dir()) / cache_folder_name(
-        shards, settings, codec_fingerprint(extractor.codec)
-    )
-    earlier = _earlier_folder(folder, shards, settings, codec_fingerprint(extractor.codec))
-    if earlier is not None:
-        return load_codes(earlier)
+    root = Path(cache_dir or default_cache_dir())
+    folders = [root / cache_folder_name(shards, settings, name) for name in accepted_fingerprints(extractor.codec)]
+    # What an earlier version encoded lies under the codec's earlier fingerprint.
+    folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+    for name in accepted_fingerprints(extractor.codec):
+        earlier = _earlier_folder(folder, shards, settings, name)
+        if earlier is not None:
+            return load_codes(earlier)
     missing = encode_shards(shards, extractor, folder, settings, progress=progress)
     while missing:
         # Other processes are still at work. A collective would give up on them after half an hour.

@@ -14,7 +14,7 @@ from datasets.exceptions import DatasetGenerationError
 from pyarrow.dataset import ParquetFragmentScanOptions
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import codec_fingerprint
+from audioformer.feature_extraction.codec import accepted_fingerprints
 from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..audio.windows import clip_id_of
@@ -130,7 +130,7 @@ class EncodedClips(Clips):
         Raises:
             ValueError: If it has another codec.
         """
-        if codec_fingerprint(extractor.codec) != self.codec_fingerprint:
+        if self.codec_fingerprint not in accepted_fingerprints(extractor.codec):
             raise ValueError(
                 "The codes were made by another codec than the model's (fingerprints differ): give the codec that "
                 "made them with --codec, or encode the audio again with --data."

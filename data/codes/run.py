@@ -11,7 +11,7 @@ import torch
 from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import codec_fingerprint, is_encodec_package_model
+from audioformer.feature_extraction.codec import accepted_fingerprints, codec_fingerprint, is_encodec_package_model
 from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..progress import hides_bars
@@ -181,6 +181,8 @@ def check_begun(
         raise ValueError(f"{file} is damaged, it is no JSON: {error}. Choose another folder.") from error
     if HOP in own and HOP not in begun and own[HOP] == own["max_length_s"] and has_no_windows(folder):
         del own[HOP]
+    if begun.get("codec") in accepted_fingerprints(extractor.codec):
+        own["codec"] = begun["codec"]
     changed = [
         f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
     ]

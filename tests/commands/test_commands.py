@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForAudioClassification, pipeline
 
+from audioformer.classify import move_extractor
 from audioformer.cli import main
 from audioformer.data.audio import load_audio
 from audioformer.evaluation import compute_mean_average_precision
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
 SIZES = ["--hidden-size", "32", "--num-hidden-layers", "1", "--num-attention-heads", "2", "--intermediate-size", "64"]
 SHORT = ["--num-train-epochs", "2", "--seed", "3", "--disable-tqdm", "true"]
@@ -300,3 +303,11 @@ def test_help_of_the_whole_command_names_all_parts(capsys):
         main(["--help"])
     said = capsys.readouterr().out
     assert all(name in said for name in ("classify", "pretrain", "finetune", "evaluate"))
+
+
+def test_the_codec_works_where_the_model_does():
+    """`transformers.pipeline` moves only the model."""
+    extractor = AudioFormerFeatureExtractor(codec=None)
+    move_extractor(SimpleNamespace(feature_extractor=extractor, device=torch.device("cuda:0")))
+    assert extractor.device == "cuda:0"
+    move_extractor(SimpleNamespace(feature_extractor=object(), device=torch.device("cuda:0")))

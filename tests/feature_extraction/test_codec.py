@@ -1,10 +1,14 @@
 """Which codecs are refused, and with what reason."""
 
+import copy
+import hashlib
+
 import pytest
 import torch
 from transformers import EncodecConfig, EncodecModel
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.codec import accepted_fingerprints, codec_fingerprint
 
 from .common import make_clip, make_codec
 
@@ -85,3 +89,29 @@ def test_codec_in_half_precision_runs_in_single(codec, tmp_path):
     extractor = AudioFormerFeatureExtractor(codec=tmp_path)
     assert extractor.codec.dtype == torch.float32
     assert extractor(make_clip(1000), sampling_rate=24000)["input_ids"].shape == (1, 6)
+
+
+def test_fingerprints_depend_on_nothing_but_codes(codec, tmp_path, monkeypatch):
+    before, accepted = codec_fingerprint(codec), accepted_fingerprints(codec)
+    codec.save_pretrained(tmp_path)
+    assert codec_fingerprint(EncodecModel.from_pretrained(tmp_path)) == before
+    monkeypatch.setattr("transformers.configuration_utils.__version__", "99.0.0")
+    assert codec_fingerprint(codec) == before
+    assert set(accepted) <= set(accepted_fingerprints(codec)), "what was stored before the upgrade"
+
+
+def test_fingerprints_tell_settings_that_change_codes(codec):
+    other = copy.deepcopy(codec)
+    other.config.pad_mode = "constant"
+    assert codec_fingerprint(other) != codec_fingerprint(codec)
+    other = copy.deepcopy(codec)
+    other.config.trim_right_ratio = 0.5
+    assert codec_fingerprint(other) == codec_fingerprint(codec)
+
+
+def test_fingerprints_of_earlier_versions_are_accepted(codec):
+    digest = hashlib.sha256(codec.config.to_json_string().encode())
+    for name, tensor in sorted(codec.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    assert digest.hexdigest() in accepted_fingerprints(codec)

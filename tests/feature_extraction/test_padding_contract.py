@@ -87,3 +87,16 @@ def test_class_and_defaults():
     assert (extractor.feature_size, extractor.sampling_rate, extractor.padding_value) == (1, 24000, 1)
     assert (extractor.codebooks, extractor.bandwidth) == (0, 3.0)
     assert extractor.model_input_names == ["input_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize("multiple", [0, -8, 2.5])
+def test_multiples_below_one_are_refused(extractor, multiple):
+    with pytest.raises(ValueError, match="`pad_to_multiple_of` must be a whole number of at least 1, got"):
+        extractor.pad({"input_ids": [[0, 2]]}, pad_to_multiple_of=multiple, padding=False)
+
+
+def test_features_with_unequal_keys_are_refused_by_name(extractor):
+    features = [{"input_ids": [0, 2]}, {"input_ids": [0, 2], "label": 1}]
+    for order in (features, features[::-1]):
+        with pytest.raises(ValueError, match="same keys, but 'label' .* feature 2 of 2"):
+            extractor.pad(order)

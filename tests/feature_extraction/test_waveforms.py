@@ -9,6 +9,7 @@ import soxr
 import torch
 from transformers.utils import logging
 
+from audioformer.data.audio import load_audio
 from audioformer.feature_extraction import waveforms
 from audioformer.feature_extraction.waveforms import prepare_waveforms, resample
 
@@ -122,8 +123,12 @@ def test_resample_leaves_its_own_rate_alone_and_names_what_is_missing(monkeypatc
         (np.float32(0.5), r"clip 1 of 1 has rank 0"),
         ([CLIP, torch.tensor(0.5)], r"clip 2 of 2 has rank 0"),
         (np.zeros((500, 2)), r"clip 1 of 1 has shape \(500, 2\).*transpose"),
-        (np.zeros((8, 500)), r"clip 1 of 1 has shape \(8, 500\).*list\(array\)"),
         ("a.wav", r"clip 1 of 1 is a str.*load_audio"),
+        (bytearray(b"RIFF"), r"clip 1 of 1 is a bytearray.*load_audio"),
+        ([memoryview(b"RIFF")], r"clip 1 of 1 is a memoryview.*load_audio"),
+        (torch.zeros(5, device="meta"), r"clip 1 of 1 is a meta tensor"),
+        ([CLIP, torch.zeros(2, 5).to_sparse()], r"clip 2 of 2 is a sparse_coo tensor"),
+        (torch.quantize_per_tensor(torch.zeros(5), 0.1, 0, torch.qint8), r"clip 1 of 1 is a quantized tensor"),
         ([CLIP, b"RIFF"], r"clip 2 of 2 is a bytes.*load_audio"),
         (["a.wav"], r"clip 1 of 1 is a str"),
         (None, r"clip 1 of 1 has samples of type object"),
@@ -181,3 +186,30 @@ def test_input_is_not_changed():
     prepare([stereo, pcm])
     np.testing.assert_array_equal(stereo, copies[0])
     np.testing.assert_array_equal(pcm, copies[1])
+
+
+@pytest.mark.parametrize("channels", [3, 8])
+def test_a_single_array_of_many_channels_is_one_clip(channels):
+    array = np.random.default_rng(0).standard_normal((channels, 500)).astype(np.float32)
+    (waveform,) = prepare(array)
+    np.testing.assert_array_equal(waveform, array.mean(0, dtype=np.float32))
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1, 99.9, 10_000_001, 1e300])
+def test_rates_that_no_audio_has_are_refused(rate):
+    message = "must be from 100 Hz to 10 MHz, got "
+    with pytest.raises(ValueError, match=f"`sampling_rate` {message}"):
+        prepare(CLIP, rate)
+    with pytest.raises(ValueError, match=f'"sampling_rate" of clip 1 of 1 {message}'):
+        prepare({"array": CLIP, "sampling_rate": rate})
+    with pytest.raises(ValueError, match=message):
+        resample(CLIP, rate, RATE)
+    with pytest.raises(ValueError, match=message):
+        load_audio({"array": CLIP, "sampling_rate": RATE}, rate)
+    with pytest.raises(ValueError, match=message):
+        load_audio({"array": CLIP, "sampling_rate": rate})
+
+
+@pytest.mark.parametrize("rate", [100, 10_000_000])
+def test_the_limits_themselves_are_allowed(rate):
+    assert len(prepare(CLIP[:100], rate)[0])

@@ -264,3 +264,29 @@ def test_another_number_of_labels_needs_consent(tmp_path):
     model = AudioFormerForAudioClassification.from_pretrained(tmp_path, num_labels=5, ignore_mismatched_sizes=True)
     assert model.classifier.weight.shape == (5, 32)
     assert model(random_ids(model.config, 1, 6)).logits.shape == (1, 5)
+
+
+@pytest.mark.parametrize("model_class", ALL_CLASSES)
+@pytest.mark.parametrize("wrong", [-1, 99])
+def test_ids_out_of_range_are_refused_by_value(model_class, wrong):
+    model = build(model_class)
+    ids = random_ids(model.config, 2, 6)
+    ids[1, 3] = wrong
+    with pytest.raises(ValueError, match=f"`input_ids` must be from 0 to 98 .*, got {wrong}"):
+        model(ids)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0)])
+def test_an_empty_batch_is_refused(shape):
+    with pytest.raises(ValueError, match="The batch is empty"):
+        build()(torch.zeros(shape, dtype=torch.long))
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_labels_without_any_position_are_refused(full):
+    model = build(AudioFormerForMaskedLM)
+    ids = random_ids(model.config, 2, 6)
+    with pytest.raises(ValueError, match=r"`labels` of shape \(2, 6\) are all -100"):
+        model(ids, labels=torch.full_like(ids, -100), return_full_logits=full)
+    # A part of a larger batch may have none.
+    assert model(ids, labels=torch.full_like(ids, -100), return_full_logits=full, num_items_in_batch=3).loss == 0
