@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from audioformer.files import is_hub_id
+
 from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments, commands_of
-from .families import Family, Settings, choose_family, families, is_hub_id, recipe_folders
+from .families import Family, Settings, choose_family, families, recipe_folders
 from .recipes import RecipeError, convert, load_recipe, similar_names
 
 Group = TypeVar("Group", DataArguments, ModelArguments, FamilyArguments, AudioTrainingArguments)

@@ -11,6 +11,8 @@ from audioformer.training.families import Family, Settings, choose_family, famil
 from audioformer.training.recipes import available_recipes, convert, load_recipe, similar_names
 from audioformer.training.settings import create_settings, groups_of, typed_fields
 
+from ..failures import explain
+
 IN_SHORT_HELP = {
     *("output_dir", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps"),
     *("weight_decay", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
@@ -102,9 +104,9 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
         first, _ = start.parse_known_args(arguments)
         recipe = None if first.recipe is None else load_recipe(first.recipe, recipe_folders())
         family = choose_family(first.model, recipe=recipe, name=first.family)
-    except (ValueError, argparse.ArgumentError) as error:
+    except (ValueError, OSError, argparse.ArgumentError) as error:
         if not {"-h", "--help", "--help-all"} & set(arguments):
-            SettingsParser(command, description, families()[0]).error(str(error))
+            SettingsParser(command, description, families()[0]).error(explain(error) or str(error))
         first, family = argparse.Namespace(help=True, help_all="--help-all" in arguments), families()[0]
     parser = SettingsParser(command, description, family, everything=first.help_all)
     if first.help or first.help_all:
@@ -116,8 +118,8 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
         if unknown:
             _refuse(unknown[0], command, family)
         return create_settings(command, given.pop("recipe", None), **given)
-    except (ValueError, TypeError, ImportError) as error:
-        parser.error(str(error))
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        parser.error(explain(error) or str(error))
 
 
 def _refuse(argument: str, command: str, family: Family) -> NoReturn:
