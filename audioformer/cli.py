@@ -110,9 +110,13 @@ class Run:
         self._command = importlib.import_module(f"audioformer.commands.{name}")
         self._arguments = self._command.parse(self.argv[1:])
         # Imported here because it takes seconds: wrong flags are reported at once.
+        from .commands.threads import share_cores
         from .registration import register_auto_classes
 
         register_auto_classes()
+        advice = share_cores()
+        if advice is not None:
+            print(f"{self.name}: advice: {advice}", file=sys.stderr)
         return self._command.run(self._arguments)
 
     def left_behind(self) -> str | None:
