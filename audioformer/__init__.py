@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .classify import classify_file
     from .data.audio import load_audio
     from .feature_extraction import AudioFormerFeatureExtractor
     from .modeling_audioformer import (
@@ -31,6 +32,7 @@ __all__ = [
     "AudioFormerForMaskedLM",
     "AudioFormerModel",
     "AudioFormerPreTrainedModel",
+    "classify_file",
     "convert_roformer_state_dict",
     "load_audio",
     "__version__",
@@ -43,6 +45,7 @@ _MODULES = {
     "AudioFormerForMaskedLM": "modeling_audioformer",
     "AudioFormerModel": "modeling_audioformer",
     "AudioFormerPreTrainedModel": "modeling_audioformer",
+    "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",
     "load_audio": "data.audio",
 }

@@ -51,6 +51,9 @@ HISTOGRAM_PICTURE = "histogram.png"
 ARROW_CACHE = "arrow"
 """Folder of the Arrow files that `datasets` unpacks the Parquet files into."""
 
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+"""Suffixes of tables of clips."""
+
 UNFINISHED_PATTERN = ".unfinished-*"
 _MAX_ATTEMPTS = 10
 
@@ -58,6 +61,27 @@ _MAX_ATTEMPTS = 10
 def codes_part_name(shard: int, part: int, is_empty: bool = False) -> str:
     """Name of a Parquet file of codes; matches `CODES_PATTERN`, or `EMPTY_PATTERN` if it has no rows."""
     return f"{'empty' if is_empty else 'codes'}-{shard:05d}-{part:04d}.parquet"
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a string has the form `user/name` of the Hub; anything else is taken for a path."""
+    return text.count("/") == 1 and text[:1] not in "/.~" and Path(text).suffix not in MANIFEST_SUFFIXES
+
+
+def check_location(location: str, name: str) -> None:
+    """Check that something is a file or folder, or may be on the Hub.
+
+    Args:
+        location (`str`): A path, or `user/name`.
+        name (`str`): What it is, for the message.
+
+    Raises:
+        ValueError: If there is no such file or folder, and the Hub has no names of this form.
+    """
+    # `Path.exists` raises if a name is too long.
+    if not os.path.exists(location) and not is_hub_id(location):
+        shown = location if len(location) <= 120 else f"{location[:80]}...{location[-37:]}"
+        raise ValueError(f"{name} {shown!r} does not exist: it must be a folder, or USER/NAME on the Hub.")
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:

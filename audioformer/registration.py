@@ -6,6 +6,7 @@ from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForMaskedLM,
+    AutoProcessor,
 )
 
 from .feature_extraction import AudioFormerFeatureExtractor
@@ -35,6 +36,9 @@ def register_auto_classes() -> None:
     for config, extractor, models in FAMILIES:
         AutoConfig.register(config.model_type, config, exist_ok=True)
         AutoFeatureExtractor.register(config, extractor, exist_ok=True)
+        # The extractor is all the processing there is. AutoProcessor would otherwise try one Auto class after another,
+        # and the one for images asks whether it may run the code in the folder.
+        AutoProcessor.register(config, extractor, exist_ok=True)
         config.register_for_auto_class()
         extractor.register_for_auto_class()
         for auto_class, model in models.items():

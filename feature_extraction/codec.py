@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -27,12 +28,14 @@ _IMPORTED_IN = os.getpid()
 
 
 def use_one_thread_after_fork() -> None:
-    """Limit torch to one thread in a forked worker (`datasets.map(num_proc=...)`), which could hang otherwise.
+    """Limit torch to one thread in a worker process (`datasets.map(num_proc=...)`), which could hang otherwise.
 
     OpenMP threads do not survive a fork: if the parent has run a parallel loop, the first one of the child waits
-    forever. The workers of a `DataLoader` are limited in the same way.
+    forever. Workers that were spawned would not hang, but with all cores each they would wait for each other. The
+    workers of a `DataLoader` are limited in the same way.
     """
-    if os.getpid() != _IMPORTED_IN and torch.get_num_threads() > 1:
+    is_worker = os.getpid() != _IMPORTED_IN or multiprocessing.parent_process() is not None
+    if is_worker and torch.get_num_threads() > 1:
         torch.set_num_threads(1)
 
 

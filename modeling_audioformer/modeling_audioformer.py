@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 logger = logging.get_logger(__name__)
 
+LONG_S = 60.0
+"""Clips longer than this, in seconds, deserve a warning: the cost of attention grows with the square of the length."""
+
+WINDOW_S = 10.0
+"""Usual length of a window, with which the warning compares."""
+
 
 class AudioFormerEmbeddings(nn.Module):
     """Embeddings of the ids, layer normalization and dropout. Positions enter in the attention, not here."""
@@ -323,6 +329,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             clip_of_position = _clip_of_position(limits, hidden_states, position_ids)
             mask = self._packed_mask(hidden_states, clip_of_position)
         else:
+            warn_of_long_clips(self.config, hidden_states.shape[1])
             if position_ids is None:
                 position_ids = torch.arange(hidden_states.shape[1], device=hidden_states.device)[None]
             mask = create_bidirectional_mask(
@@ -351,6 +358,34 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             attention_mask=None,
             and_mask_function=packed_sequence_mask_function(clip_of_position[None]),
         )
+
+
+def warn_of_long_clips(config: AudioFormerConfig, sequence_length: int) -> None:
+    """
+    Warn, before the time is spent, of clips that windows would be much cheaper for.
+
+    What a layer multiplies per position: `4 * hidden_size**2 + 2 * hidden_size * intermediate_size` with its weights,
+    `2 * sequence_length * hidden_size` in attention.
+
+    Args:
+        config ([`AudioFormerConfig`]):
+            Rates and sizes.
+        sequence_length (`int`):
+            Number of ids of the clips.
+    """
+    # A compiler would trace the warning, and for it the length is a symbol.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    if sequence_length <= LONG_S * config.frame_rate:
+        return
+    weights = 4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size
+    window = min(sequence_length, round(WINDOW_S * config.frame_rate) + 2)
+    cost = (weights + 2 * sequence_length * config.hidden_size) / (weights + 2 * window * config.hidden_size)
+    logger.warning_once(
+        f"A clip of {sequence_length / config.frame_rate / 60:.1f} minutes ({sequence_length} ids) is computed at"
+        f" once: that takes about {cost:.1f} times as many operations as windows of {WINDOW_S:g} s, and the model was"
+        " probably trained on clips of that length. `audioformer.classify_file` classifies window by window."
+    )
 
 
 def _clip_of_position(
@@ -602,6 +637,15 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
             attentions=outputs.attentions,
             pooler_output=outputs.pooler_output,
         )
+
+    def freeze_feature_encoder(self) -> None:
+        """
+        Do nothing, successfully: the codec, which stands where others have a convolutional encoder, is frozen anyway.
+
+        It is part of the feature extractor and no parameter of this model. Scripts written for models that read
+        waveforms, such as `run_audio_classification.py` of transformers, call this method. All parameters of this
+        model stay trainable.
+        """
 
     def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
         """Calibrate logits. The order of clips within a class does not change, and neither do ranking metrics."""

@@ -18,7 +18,7 @@ def python_blocks(page: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("page", "num_blocks"), [("README.md", 2), ("docs/python.md", 5)])
+@pytest.mark.parametrize(("page", "num_blocks"), [("README.md", 2), ("docs/python.md", 7)])
 def test_every_python_block_runs_in_order(page, num_blocks, tmp_path, monkeypatch):
     blocks = python_blocks(page)
     assert len(blocks) >= num_blocks

@@ -15,6 +15,7 @@ from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForMaskedLM,
+    AutoProcessor,
     pipeline,
 )
 
@@ -42,7 +43,10 @@ else:
 USE_FOLDER = """
 import json
 import numpy as np
-from transformers import AutoFeatureExtractor, AutoModel, AutoModelForMaskedLM, pipeline
+from transformers import (
+    AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification, AutoModelForMaskedLM, AutoProcessor, Trainer,
+    TrainingArguments, pipeline,
+)
 folder = sys.argv[1]
 waveform = np.sin(np.arange(24000) * 0.05).astype(np.float32)
 classifier = pipeline("audio-classification", model=folder, trust_remote_code=True)
@@ -51,6 +55,18 @@ extractor = AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
 inputs = extractor(waveform, sampling_rate=24000, return_tensors="pt")
 backbone = AutoModel.from_pretrained(folder, trust_remote_code=True)
 masked = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+assert type(processor).__name__ == type(extractor).__name__
+tuned = AutoModelForAudioClassification.from_pretrained(
+    folder, num_labels=3, ignore_mismatched_sizes=True, trust_remote_code=True
+)
+tuned.freeze_feature_encoder()
+clips = [
+    {"input_ids": extractor(waveform[:size], sampling_rate=24000)["input_ids"][0], "labels": size % 3}
+    for size in (9000, 12001)
+]
+arguments = TrainingArguments("out", max_steps=1, per_device_train_batch_size=2, report_to=[], use_cpu=True)
+Trainer(tuned, arguments, train_dataset=clips, processing_class=extractor).train()
 print(json.dumps({
     "scores": scores,
     "ids": inputs["input_ids"][0].tolist(),
@@ -80,6 +96,21 @@ def test_auto_classes_know_the_bundled_folder():
     classifier = AutoModelForAudioClassification.from_pretrained(TINY_ESC10)
     assert type(classifier) is audioformer.AudioFormerForAudioClassification
     assert type(AutoFeatureExtractor.from_pretrained(TINY_ESC10)) is audioformer.AudioFormerFeatureExtractor
+
+
+def test_no_auto_class_asks_whether_to_run_the_code_in_a_folder(tmp_path, monkeypatch):
+    AutoModelForAudioClassification.from_pretrained(TINY_ESC10).save_pretrained(tmp_path)
+    AutoFeatureExtractor.from_pretrained(TINY_ESC10).save_pretrained(tmp_path)
+    assert list(tmp_path.glob("*.py"))
+
+    # Recorded, since `AutoProcessor` swallows what goes wrong in the classes that it tries.
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", lambda prompt="": asked.append(prompt) or "n")
+    for auto_class in (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForAudioClassification):
+        assert type(auto_class.from_pretrained(tmp_path)).__module__.startswith("audioformer.")
+    for auto_class in (AutoFeatureExtractor, AutoProcessor):
+        assert type(auto_class.from_pretrained(tmp_path)) is audioformer.AudioFormerFeatureExtractor
+    assert not asked
 
 
 def test_import_prints_nothing_and_pipeline_supports_the_classes(tmp_path):

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
 from audioformer.data.clips import ClipSplits, ClipsT
+from audioformer.files import check_location
 
 from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments
 from .recipes import Recipe, RecipeError
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("audioformer_family",)
 """Modules beside this one that hold the record of a family as `FAMILY`."""
-
-MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 
 CheckLabels = Callable[[Sequence[str]], None]
 """Raises `ValueError` where a model does not fit the labels of some data; called before any audio is read."""
@@ -222,19 +221,13 @@ def recipe_folders() -> dict[str, Path]:
     return {family.name: family.recipes for family in families() if family.recipes is not None}
 
 
-def is_hub_id(text: str) -> bool:
-    """Whether a string has the form `user/name` of the Hub; anything else is taken for a path."""
-    return text.count("/") == 1 and text[:1] not in "/.~" and Path(text).suffix not in MANIFEST_SUFFIXES
-
-
 def read_model_type(model: str, revision: str | None = None) -> str:
     """`model_type` of a checkpoint.
 
     Raises:
         ValueError: If there is no such checkpoint, or its configuration has no `model_type`.
     """
-    if not Path(model).exists() and not is_hub_id(model):
-        raise ValueError(f"`model` {model!r} does not exist.")
+    check_location(model, "`model`")
     try:
         settings, _ = PreTrainedConfig.get_config_dict(model, revision=revision)
     except OSError as error:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from huggingface_hub.errors import StrictDataclassError
 
+from audioformer.files import is_hub_id
+
 from .arguments import (
     EVALUATE,
     FINETUNE,
@@ -17,7 +19,7 @@ from .arguments import (
     ModelArguments,
     commands_of,
 )
-from .families import Family, Settings, choose_family, families, is_hub_id, recipe_folders
+from .families import Family, Settings, choose_family, families, recipe_folders
 from .recipes import RecipeError, convert, load_recipe, similar_names
 
 Group = TypeVar("Group", DataArguments, ModelArguments, FamilyArguments, AudioTrainingArguments)

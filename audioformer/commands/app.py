@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from .devices import choose_device
+
 DESCRIPTION = (
     "Show in the browser what a classifier hears: upload or record a sound, and see its waveform, its spectrogram, "
     "what the model receives, the labels, and for long sounds the labels over time, with each window to be played. "
@@ -51,15 +53,13 @@ def run(arguments: argparse.Namespace) -> int:
         import gradio  # noqa: F401
     except ImportError as error:
         raise ValueError('`audioformer app` needs Gradio: pip install "audioformer[app]".') from error
-    import torch
-
     from audioformer.training.outputs import quiet_loading
 
     from ..app.page import serve
     from ..app.sound_classifier import SoundClassifier
 
     quiet_loading()
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(arguments.device)
     classifier = SoundClassifier(
         arguments.model, device, arguments.window_s, arguments.max_minutes, arguments.max_mb, arguments.hop_s
     )

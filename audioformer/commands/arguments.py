@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from audioformer.training.families import Family, Settings, choose_family, families, recipe_folders
-from audioformer.training.recipes import available_recipes, convert, load_recipe, similar_names
-from audioformer.training.settings import create_settings, groups_of, typed_fields
+from audioformer.training.recipes import Recipe, available_recipes, convert, load_recipe, similar_names
+from audioformer.training.settings import create_settings, fields_of, groups_of, typed_fields
+
+from ..failures import explain
 
 IN_SHORT_HELP = {
     *("output_dir", "num_train_epochs", "max_steps", "learning_rate", "lr_scheduler_type", "warmup_steps"),
@@ -23,6 +25,25 @@ IN_SHORT_HELP = {
 
 LEAVE_ALONE = {"remove_unused_columns", "ddp_find_unused_parameters", "report_to"}
 """Settings that have another default here and are not for the short help."""
+
+NEVER_SHOWN = {"push_to_hub", "debug"}
+"""Settings of transformers' Trainer that are refused here, or that few need: `--debug` alone shows tracebacks."""
+
+OWN_TEXTS = {
+    "metric_for_best_model": "metric that selects the best checkpoint (default: that of the labels; the loss in "
+    "pre-training)",
+    "greater_is_better": "whether a higher metric is better (default: what the metric says)",
+    "disable_tqdm": "show no progress bars",
+}
+"""Texts in place of those of transformers where these are wrong here."""
+
+EVALUATION_TEXTS = {"seed": "seed of all random choices"}
+"""Texts in place of those that speak of training, for `evaluate`."""
+
+SAID_OF_DEFAULTS = re.compile(
+    r" \((?:same )?default[^()]*\)|; [^;]* by default$|\. Defaults (?:to|based on) .*$",
+)
+"""What texts say of the default of a run without a recipe."""
 
 SECTIONS = ("data", "model", "model family", "training")
 EXAMPLES = {
@@ -40,11 +61,23 @@ class SettingsParser(argparse.ArgumentParser):
         description (`str`): What it does.
         family (`Family`): Whose settings it takes.
         everything (`bool`, defaults to `False`): Whether the help shows every setting of the Trainer.
+        recipe (`Recipe`, *optional*): The recipe whose values the help states as defaults.
     """
 
-    def __init__(self, command: str, description: str, family: Family, everything: bool = False) -> None:
+    def __init__(
+        self,
+        command: str,
+        description: str,
+        family: Family,
+        everything: bool = False,
+        recipe: Recipe | None = None,
+    ) -> None:
         self.command = command
-        recipes = ", ".join(available_recipes({family.name: family.recipes} if family.recipes else {}))
+        recipes = ", ".join(recipes_for(command, family)) or "none of the package is for this command"
+        if recipe is not None:
+            description += f"\nDefaults are those of the recipe {recipe.name}."
+        elif command != "evaluate":
+            description += "\nDefaults are those without a recipe; --recipe NAME --help shows those of a recipe."
         super().__init__(
             prog=f"audioformer {command}",
             usage=f"audioformer {command} [--recipe NAME_OR_FILE] [--data SOURCE] [--output FOLDER] [options]",
@@ -55,29 +88,39 @@ class SettingsParser(argparse.ArgumentParser):
             add_help=False,
             allow_abbrev=False,
         )
-        add_start_flags(self.add_argument_group("start"))
+        add_start_flags(self.add_argument_group("start"), command)
         for title, group in zip(SECTIONS, groups_of(family), strict=True):
             section = self.add_argument_group(title)
             for entry, hint in typed_fields(group, command):
                 if entry.name not in ("model", "family"):
-                    shown = everything or _in_short_help(entry)
-                    _add_flag(section, entry, hint, shown)
+                    shown = (everything and not _is_never_shown(entry)) or _in_short_help(entry)
+                    _add_flag(section, entry, hint, shown, command, recipe)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"audioformer {self.command}: error: {message}\nTry `audioformer {self.command} --help`.\n")
 
 
-def add_start_flags(section: Any) -> None:
+def recipes_for(command: str, family: Family) -> list[str]:
+    """Names of the packaged recipes of a family all of whose settings a command takes."""
+    folders = {} if family.recipes is None else {family.name: family.recipes}
+    known = fields_of(command, family)
+    return [name for name in available_recipes(folders) if known.keys() >= load_recipe(name, folders).values.keys()]
+
+
+def add_start_flags(section: Any, command: str) -> None:
     """The flags that decide which others there are."""
+    starts = "folder or Hub id to start from (default: a fresh model); its family is that of the run"
+    measured = "folder or Hub id of the classifier to measure"
     section.add_argument("--recipe", metavar="NAME_OR_FILE", help="settings to begin with; flags take precedence")
-    section.add_argument(
-        "--model", metavar="ID", help="folder or Hub id to start from, or to measure; its family is that of the run"
-    )
+    section.add_argument("--model", metavar="ID", help=measured if command == "evaluate" else starts)
     section.add_argument(
         "--family",
         metavar="NAME",
         choices=[family.name for family in families()],
-        help="model family of a fresh model, where neither --model nor --recipe determines it (default: "
+        # Only a model is evaluated, and it has its family.
+        help=argparse.SUPPRESS
+        if command == "evaluate"
+        else "model family of a fresh model, where neither --model nor --recipe determines it (default: "
         f"{families()[0].name})",
     )
     section.add_argument("-h", "--help", action="store_true", help="this text")
@@ -97,16 +140,17 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
     """
     arguments = [_with_dashes(argument) for argument in argv]
     start = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    add_start_flags(start)
+    add_start_flags(start, command)
+    recipe = None
     try:
         first, _ = start.parse_known_args(arguments)
         recipe = None if first.recipe is None else load_recipe(first.recipe, recipe_folders())
         family = choose_family(first.model, recipe=recipe, name=first.family)
-    except (ValueError, argparse.ArgumentError) as error:
+    except (ValueError, OSError, argparse.ArgumentError) as error:
         if not {"-h", "--help", "--help-all"} & set(arguments):
-            SettingsParser(command, description, families()[0]).error(str(error))
+            SettingsParser(command, description, families()[0]).error(explain(error) or str(error))
         first, family = argparse.Namespace(help=True, help_all="--help-all" in arguments), families()[0]
-    parser = SettingsParser(command, description, family, everything=first.help_all)
+    parser = SettingsParser(command, description, family, first.help_all, recipe)
     if first.help or first.help_all:
         parser.print_help()
         parser.exit()
@@ -116,8 +160,8 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
         if unknown:
             _refuse(unknown[0], command, family)
         return create_settings(command, given.pop("recipe", None), **given)
-    except (ValueError, TypeError, ImportError) as error:
-        parser.error(str(error))
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        parser.error(explain(error) or str(error))
 
 
 def _refuse(argument: str, command: str, family: Family) -> NoReturn:
@@ -137,9 +181,14 @@ def _refuse(argument: str, command: str, family: Family) -> NoReturn:
     raise ValueError(f"{flag} is unknown{similar_names(flag, [*known, '--output', '--recipe'])}.")
 
 
-def _add_flag(section: Any, entry: dataclasses.Field, hint: Any, shown: bool) -> None:
+def _add_flag(
+    section: Any, entry: dataclasses.Field, hint: Any, shown: bool, command: str, recipe: Recipe | None
+) -> None:
     flags = [f"--{entry.name.replace('_', '-')}"]
-    options: dict[str, Any] = {"dest": entry.name, "help": _help(entry, hint) if shown else argparse.SUPPRESS}
+    options: dict[str, Any] = {
+        "dest": entry.name,
+        "help": _help(entry, command, recipe) if shown else argparse.SUPPRESS,
+    }
     types_ = _alternatives(hint)
     if entry.name == "output_dir":
         flags.insert(0, "--output")
@@ -194,20 +243,38 @@ def _metavar(hint: Any) -> str:
     return {int: "N", float: "X"}.get(options[0], "VALUE")
 
 
-def _help(entry: dataclasses.Field, hint: Any) -> str:
-    text = re.sub(r"\s+", " ", entry.metadata.get("help", "")).strip()
+def _help(entry: dataclasses.Field, command: str, recipe: Recipe | None) -> str:
+    own = (EVALUATION_TEXTS.get(entry.name) if command == "evaluate" else None) or OWN_TEXTS.get(entry.name)
+    text = re.sub(r"\s+", " ", own or entry.metadata.get("help", "")).strip()
     # The texts of transformers are escaped for argparse already, ours are not.
     text = text.replace("%(default)s", "").replace("%%", "%").replace("%", "%%").rstrip(".")
     text = text[:1].lower() + text[1:] if text[:2].lower() == text[:2] or text[1:2].islower() else text
-    default = entry.default
-    if default in (None, dataclasses.MISSING) or "default" in text:
+    if recipe is not None and entry.name in recipe.values:
+        # What the text says of a default is said of a run without the recipe.
+        text = SAID_OF_DEFAULTS.sub("", text)
+        return f"{text} (default: {_shown_value(recipe.values[entry.name])})"
+    default = entry.default_factory() if callable(entry.default_factory) else entry.default
+    if default is None or default is dataclasses.MISSING or default in ("", []) or "default" in text.lower():
         return text
-    return f"{text} (default: {str(default).lower() if isinstance(default, bool) else default})"
+    return f"{text} (default: {_shown_value(default)})"
+
+
+def _shown_value(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_shown_value, value))
+    text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    return text.replace("%", "%%")
 
 
 def _in_short_help(entry: dataclasses.Field) -> bool:
     is_ours = "commands" in entry.metadata
     return entry.name in IN_SHORT_HELP or (is_ours and entry.name not in LEAVE_ALONE)
+
+
+def _is_never_shown(entry: dataclasses.Field) -> bool:
+    # Other names of settings that are shown, and what is refused.
+    is_old = "deprecated" in entry.metadata.get("help", "").lower() and "commands" not in entry.metadata
+    return is_old or entry.name in NEVER_SHOWN or entry.name.startswith("hub_")
 
 
 def _with_dashes(argument: str) -> str:

@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..files import check_location
+from .devices import choose_device
 
 if TYPE_CHECKING:
     from ..classify import FileScores
@@ -72,14 +75,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify each file; returns 1 if any could not be read, after doing all the others."""
-    missing = [name for name in arguments.files if not Path(name).is_file()]
+    # `Path.is_file` raises if a name is too long.
+    missing = [name for name in arguments.files if not os.path.isfile(name)]
     for name in missing:
         print(f"audioformer: error: {name}: no such file", file=sys.stderr)
     files = [name for name in arguments.files if name not in missing]
     if not files:
         return 1
 
-    import torch
     from transformers import logging, pipeline
 
     from audioformer.model_cards import TINY_ESC10
@@ -89,8 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
     # Standard error is for what went wrong with the files, not for bars that load weights.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(arguments.device)
     model = arguments.model or str(TINY_ESC10)
+    check_location(model, "`--model`")
     try:
         classifier = pipeline(
             "audio-classification", model=model, device=device, trust_remote_code=arguments.trust_remote_code or None

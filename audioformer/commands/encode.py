@@ -22,7 +22,8 @@ from audioformer.model_cards.codes_card import write_codes_card
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.peak_memory import peak_memory_gb
 
-from ..files import CODES_MANIFEST, CODES_PATTERN
+from ..files import CODES_MANIFEST, CODES_PATTERN, check_location
+from .devices import choose_device
 
 DESCRIPTION = (
     "Turn audio into the codes that AudioFormer reads, once: Parquet files with a dataset card, for --codes of the "
@@ -166,13 +167,6 @@ def open_source(arguments: argparse.Namespace) -> ClipShards:
     return shards_of_listing(listing, arguments.shard_size)
 
 
-def choose_device(device: str | None) -> str:
-    """Return the device of this process."""
-    if device is not None:
-        return device
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-
-
 def encode(arguments: argparse.Namespace) -> int:
     """Encode the shards of this process, and complete the folder if they were the last.
 
@@ -196,12 +190,15 @@ def encode(arguments: argparse.Namespace) -> int:
         max_rejected_share=arguments.max_rejected_share,
         clips_per_shard=arguments.shard_size,
     )
+    if arguments.codec is not None:
+        check_location(arguments.codec, "`--codec`")
+    default = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     extractor = AudioFormerFeatureExtractor(
         codec=arguments.codec or str(TINY_CODEC),
         codec_revision=arguments.codec_revision,
         codec_type=arguments.codec_type,
         codec_backend=arguments.codec_backend,
-    ).to(choose_device(arguments.device))
+    ).to(choose_device(arguments.device, default=default))
     return encode_shards(
         open_source(arguments),
         extractor,
@@ -249,3 +246,8 @@ def run(arguments: argparse.Namespace) -> int:
     write_codes_card(arguments.output)
     print(summary(Path(arguments.output), time.perf_counter() - started))
     return 0
+
+
+def output_of(arguments: argparse.Namespace) -> tuple[Path, str]:
+    """The folder that is written, and how to go on after the command was cut short."""
+    return Path(arguments.output), "the same command goes on from there"

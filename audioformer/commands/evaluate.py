@@ -1,6 +1,7 @@
 """`audioformer evaluate`: the metric of a saved classifier on labelled audio, with its interval and its data."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from audioformer.training.families import Settings
 from audioformer.training.outputs import leave_process_group, quiet_loading
@@ -22,3 +23,8 @@ def run(settings: Settings) -> int:
     evaluate(settings)
     leave_process_group()
     return 0
+
+
+def output_of(settings: Settings) -> tuple[Path, str]:
+    """The folder that is written, and how to go on after the command was cut short."""
+    return Path(settings.training.output_dir), "the same command writes it anew"

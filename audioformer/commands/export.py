@@ -79,3 +79,8 @@ def export(model: str, output: Path, parts: Sequence[str] | None = None, revisio
     output.mkdir(parents=True, exist_ok=True)
     for part in chosen:
         print(family.exporters[part](model, revision, output / family.export_files[part]).to_text())
+
+
+def output_of(arguments: argparse.Namespace) -> tuple[Path, str]:
+    """The folder that is written, and how to go on after the command was cut short."""
+    return Path(arguments.output), "the same command writes it anew"

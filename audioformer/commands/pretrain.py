@@ -1,6 +1,7 @@
 """`audioformer pretrain`: pre-training, as the model family does it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from audioformer.training.families import Settings
 from audioformer.training.outputs import leave_process_group, quiet_loading
@@ -23,3 +24,8 @@ def run(settings: Settings) -> int:
     settings.family.pretrain(settings)
     leave_process_group()
     return 0
+
+
+def output_of(settings: Settings) -> tuple[Path, str]:
+    """The folder that is written, and how to go on after the command was cut short."""
+    return Path(settings.training.output_dir), "the same command with --resume-from-checkpoint goes on from there"

@@ -123,8 +123,8 @@ def load_audio(path_or_file: AudioSource, sampling_rate: int | None = None) -> t
     A warning says so if the file ends before the length that its header states.
 
     Raises:
-        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples, or a rate
-            is not from 100 Hz to 10 MHz.
+        ValueError: If the source cannot be read as audio, holds no samples, or holds NaN or infinite samples, or a
+            rate is not from 100 Hz to 10 MHz.
         FileNotFoundError: If there is no such file.
     """
     if sampling_rate is not None:

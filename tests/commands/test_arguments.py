@@ -186,3 +186,66 @@ def test_a_command_takes_the_settings_whose_metadata_name_it(command):
 def test_dictionaries_of_the_trainer_can_be_given():
     given = {"fsdp_config": {"fsdp_version": 2}}
     assert check_values(given, "finetune", FAMILY, "recipe r") == given
+
+
+def help_of(command: str, *argv: str, capsys) -> dict[str, str]:
+    """The text of each flag in the help, and of the whole under an empty name; white space counts as one space."""
+    with pytest.raises(SystemExit) as stopped:
+        parse_settings([*argv, "--help-all" if "--help-all" in argv else "--help"], command, "What it does.")
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    flags = [flag.partition("\n\n")[0] for flag in re.split(r"\n  (?=-)", text)]
+    found = {re.match(r"-[-\w]+", flag)[0]: re.sub(r"-\s+(?=\w)", "-", " ".join(flag.split())) for flag in flags[1:]}
+    return {**found, "": " ".join(text.split())}
+
+
+@pytest.mark.parametrize("name", ["tiny_pretrain", "esc50_ft1", "as2m_phase2_ft2", "pretrain_audioset"])
+def test_the_help_states_each_default_as_the_recipe_leaves_it(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    command, values = COMMAND_OF[name], load_recipe(name)
+    shown = help_of(command, "--recipe", name, capsys=capsys)
+    assert f"Defaults are those of the recipe {name}." in shown[""]
+    stated = 0
+    for key, value in values.items():
+        flag = "--" + key.replace("_", "-")
+        if flag not in shown or not isinstance(value, (bool, int, float, str)):
+            continue
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        assert shown[flag].endswith(f"(default: {text})"), shown[flag]
+        assert shown[flag].lower().count("default") == 1
+        stated += 1
+    assert stated >= 5
+
+
+def test_the_help_without_a_recipe_states_the_defaults_of_the_dataclasses(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = help_of("finetune", capsys=capsys)
+    assert "(default: 5e-05)" in shown["--learning-rate"] and "(default: 0.1)" in shown["--held-out-share"]
+    assert "Defaults are those without a recipe" in shown[""]
+    assert "Defaults to 'loss'" not in shown["--metric-for-best-model"]
+
+
+def test_the_help_of_evaluate_speaks_of_no_training(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = help_of("evaluate", capsys=capsys)
+    assert "fresh model" not in shown[""] and "--family" not in shown and "held-out" not in shown[""]
+    assert "classifier to measure" in shown["--model"]
+    assert "Recipes: none" in shown[""]
+
+
+def test_the_help_offers_nothing_deprecated_or_refused(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    shown = help_of("pretrain", "--help-all", capsys=capsys)
+    assert "deprecated" not in shown[""].lower()
+    assert not {"--gradient-checkpointing", "--push-to-hub", "--hub-token", "--local-rank"} & set(shown)
+    assert {"--activation-checkpointing", "--optim", "--adam-beta1"} <= set(shown)
+
+
+@pytest.mark.parametrize("command", ["pretrain", "finetune"])
+def test_the_help_lists_the_recipes_of_the_command(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "3000")
+    (listed,) = re.findall(r"Recipes: (.*)$", help_of(command, capsys=capsys)[""])
+    wanted = {name for name in RECIPES if COMMAND_OF[name] == command}
+    assert wanted - {"base", "ft2"} <= set(listed.split(", "))
+    other = {name for name in RECIPES if COMMAND_OF[name] != command and name not in ("base",)}
+    assert not other & set(listed.split(", "))

@@ -178,7 +178,7 @@ def test_a_model_that_is_not_there_is_named(tmp_path, capsys):
     file = tmp_path / "good.wav"
     soundfile.write(file, noise(0.5, 24000), 24000)
     assert main(["classify", str(file), "--model", str(tmp_path / "nothing")]) == 1
-    assert f"--model {tmp_path / 'nothing'}" in capsys.readouterr().err
+    assert f"`--model` {str(tmp_path / 'nothing')!r} does not exist" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise RecipeError(f"{path} is nested too deeply for a recipe, which has `key: value` lines.") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} must consist of `key: value` lines, got {type(content).__name__}.")
     return content
