@@ -1,6 +1,5 @@
 """Fine-tuning a classifier of any model family: select a checkpoint, calibrate, test once, and write the folder."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ from transformers import PreTrainedModel, set_seed
 from audioformer.data.clips import Clips
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
 from audioformer.files import CARD, EVAL_RESULTS, TRAINING_PICTURE
-from audioformer.model_cards.callback import CardFactsCallback
 from audioformer.model_cards.facts import CardFacts
 from audioformer.model_cards.render import render_model_card
 
@@ -18,7 +16,7 @@ from .classifiers import check_head, classifier_to_train, labels_of
 from .clip_splits import open_clip_splits
 from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, save_run
-from .results import describe_recipe, predict, publishable, summarize
+from .results import describe_recipe, predict, published_name, summarize
 from .trainers import ClassificationTrainer
 
 HELD_OUT = "a held-out part of the training clips"
@@ -57,11 +55,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
     set_seed(arguments.seed)
     classifier = classifier_to_train(settings, splits.train.labels, multi_label, extractor)
     trainer = family.examples.trainer(settings, classifier, extractor, splits)
-    collector = CardFactsCallback()
-    trainer.add_callback(collector)
-    started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
-    seconds = time.perf_counter() - started
     notes = []
     selecting = splits.selecting
     if classifier.config.classification_loss == "lsep":
@@ -78,11 +72,11 @@ def finetune(settings: Settings) -> EvaluationSummary:
         tested_on="held-out training clips" if splits.test is None else "test clips",
         selection=TEST_CLIPS if data.select_on_eval else HELD_OUT,
         notes=notes,
-        train_seconds=seconds,
+        train_seconds=trainer.totals.seconds,
     )
     if trainer.is_world_process_zero():
         summary.save(output)
-        facts = card_facts(settings, classifier, extractor, summary, collector.collected)
+        facts = card_facts(settings, classifier, extractor, summary, trainer.card_facts.collected)
         facts.save(output)
         render_model_card(facts).save(output / CARD)
         print(summary.to_text())
@@ -119,7 +113,7 @@ def card_facts(
     summary: EvaluationSummary,
     training: dict[str, Any],
 ) -> CardFacts:
-    """What the card of a run says; absolute paths are reduced to their names."""
+    """What the card of a run says; local paths are reduced to their names."""
     output, family = Path(settings.training.output_dir), settings.family
     describe = family.describe_input
     return CardFacts(
@@ -128,7 +122,7 @@ def card_facts(
         paper=family.card.paper,
         citation=family.card.citation,
         method=settings.options.method.upper() if hasattr(settings.options, "method") else None,
-        base_model=publishable(settings.model.model),
+        base_model=published_name(settings.model.model),
         sampling_rate=extractor.sampling_rate,
         labels=labels_of(classifier.config),
         num_parameters=classifier.num_parameters(),

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,14 +72,13 @@ def pretrain_codebook(
         train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
         eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
     )
-    started = time.perf_counter()
-    output = trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
+    trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments))
     results: dict[str, Any] = {
         "codebook": codebook,
         "train_clips": len(splits.train),
         "num_parameters": model.num_parameters(),
-        "train_loss": output.training_loss,
-        "train_seconds": time.perf_counter() - started,
+        "train_loss": trainer.totals.training_loss,
+        "train_seconds": trainer.totals.seconds,
     }
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}

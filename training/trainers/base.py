@@ -13,13 +13,17 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from audioformer.files import CARD
+from audioformer.model_cards.callback import CardFactsCallback, known_facts
+from audioformer.model_cards.card_check import is_card_of_trainer, load_card
+from audioformer.model_cards.facts import TrainedFacts
 from audioformer.model_cards.push import push_folder
-from audioformer.model_cards.render import render_plain_card
+from audioformer.model_cards.render import render_card
 
 from ..arguments import AudioTrainingArguments
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .callbacks import EpochCallback, PatienceCallback, read_state, used_patience
 from .optimizer import decay_by_layer
+from .totals import RunTotals
 
 
 class AudioTrainer(Trainer):
@@ -63,6 +67,10 @@ class AudioTrainer(Trainer):
             data_collator = self.default_data_collator(model, args)
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
         self.add_callback(EpochCallback(self))
+        self.totals = RunTotals(self)
+        self.add_callback(self.totals)
+        self.card_facts = CardFactsCallback()
+        self.add_callback(self.card_facts)
         if args.early_stopping_patience is not None:
             early_stopping = EarlyStoppingCallback(args.early_stopping_patience)
             self.add_callback(early_stopping)
@@ -142,6 +150,7 @@ class AudioTrainer(Trainer):
     # Trainer's state, which the first process saves last and which marks the checkpoint as complete.
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
+        self.totals.record(self.state, pending=self._tr_loss.item())
         self.accelerator.wait_for_everyone()
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -184,9 +193,7 @@ class AudioTrainer(Trainer):
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         folder, repo_id = Path(str(self.args.output_dir)), str(self.hub_model_id)
-        card = folder / CARD
-        if not card.is_file():
-            render_plain_card(repo_id.split("/")[-1], license).save(card)
+        self._write_card(folder, repo_id.split("/")[-1])
         return push_folder(
             folder,
             repo_id,
@@ -196,6 +203,20 @@ class AudioTrainer(Trainer):
             commit_message=commit_message or "Upload with audioformer",
             token=token,
         )
+
+    def _write_card(self, folder: Path, name: str) -> None:
+        """Write what is known about the training, and a card that says it, unless the folder has a card of others."""
+        card = folder / CARD
+        if card.is_file() and not is_card_of_trainer(folder):
+            return
+        collected = self.card_facts.collected
+        known = {"parameters": f"{self.model.num_parameters():,}", **known_facts(collected)}
+        if "steps" in collected:
+            known["mean training loss"] = f"{self.totals.training_loss:.4g}"
+        facts = TrainedFacts(name=name, known=known, evaluated="evaluation" in collected)
+        facts.save(folder)
+        stated = load_card(card).data.get("license") if card.is_file() else None
+        render_card(facts, license=stated).save(card)
 
     def log_component(self, name: str, value: torch.Tensor) -> None:
         """Record one component of a batch's loss. The next log record has the mean over all batches since the last.
