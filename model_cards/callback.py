@@ -112,11 +112,12 @@ def known_facts(collected: Mapping[str, Any]) -> dict[str, str]:
         known |= {name.replace("_", " "): f"{value:.4g}" for name, value in evaluation["metrics"].items()}
     if "steps" in collected:
         since = f", counted from step {collected['since_step']:,} on" if collected.get("since_step") else ""
+        seconds = collected["seconds"]
         known |= {
             "training clips": f"{collected['train_clips']:,}",
             "steps": f"{collected['steps']:,} with batches of {collected['batch_size']}",
             "hardware": f"{collected['num_processes']} x {collected['hardware']}, {collected['precision']}",
-            "duration": f"{collected['seconds'] / 60:.1f} minutes{since}",
+            "duration": (f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes") + since,
         }
     if "versions" in collected:
         known["versions"] = ", ".join(f"{name} {number}" for name, number in collected["versions"].items())

@@ -69,7 +69,7 @@ def test_checkpoints_of_earlier_versions_count_from_there_on(whole, tmp_path):
     output = trainer.train(resume_from_checkpoint=str(state_file.parent))
     assert trainer.totals.since_step == 2
     assert trainer.totals.training_loss == pytest.approx(output.training_loss)
-    assert known_facts(trainer.card_facts.collected)["duration"].endswith("minutes, counted from step 2 on")
+    assert known_facts(trainer.card_facts.collected)["duration"].endswith(" s, counted from step 2 on")
 
 
 def test_a_second_training_begins_at_nothing(tmp_path):
