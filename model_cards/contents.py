@@ -211,7 +211,8 @@ def _imported_siblings(folder: Path, name: str) -> Iterator[str]:
 def _walk(folder: Path) -> Iterator[tuple[Path, bool]]:
     """All files and links below a folder, and whether each is (a link to) a folder. Links are not followed."""
     for parent, folders, files in os.walk(folder, followlinks=False):
-        for name in sorted(folders):
+        folders.sort()
+        for name in folders:
             path = Path(parent, name)
             if path.is_symlink():
                 yield path, True
