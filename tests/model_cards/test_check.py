@@ -119,7 +119,7 @@ def test_licences(folder):
         assert "states no licence" in one_finding(folder)
     readme.write_text(text.replace("cc-by-4.0", "cc-by-5.0"))
     assert "`license` 'cc-by-5.0' is no identifier of the Hub" in one_finding(folder)
-    assert "Did you mean cc-by-4.0" in one_finding(folder).replace("cc-by-3.0 or ", "")
+    assert "Did you mean" in one_finding(folder) and "cc-by-4.0" in one_finding(folder)
     readme.write_text(
         text.replace("license: cc-by-4.0", "license: other\nlicense_name: mine").replace("cc-by-4.0", "other")
     )
