@@ -9,6 +9,8 @@ from transformers import (
     AutoProcessor,
 )
 
+from audioformer.model_cards.push_hook import install
+
 from .feature_extraction import AudioFormerFeatureExtractor
 from .modeling_audioformer import (
     AudioFormerConfig,
@@ -32,7 +34,8 @@ FAMILIES = [
 
 
 def register_auto_classes() -> None:
-    """Make the Auto classes know ours, and make every save carry the code that loads it without this package."""
+    """Make the Auto classes know ours, make every save carry the code that loads it without this package, and let
+    `push_to_hub` check what it uploads."""
     for config, extractor, models in FAMILIES:
         AutoConfig.register(config.model_type, config, exist_ok=True)
         AutoFeatureExtractor.register(config, extractor, exist_ok=True)
@@ -41,6 +44,8 @@ def register_auto_classes() -> None:
         AutoProcessor.register(config, extractor, exist_ok=True)
         config.register_for_auto_class()
         extractor.register_for_auto_class()
+        install(extractor)
         for auto_class, model in models.items():
             auto_class.register(config, model, exist_ok=True)
             model.register_for_auto_class(auto_class.__name__)
+            install(model)

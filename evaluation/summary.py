@@ -74,10 +74,10 @@ class EvaluationSummary:
 
     def to_text(self) -> str:
         """The summary for the terminal."""
-        lines = ["", self.headline()]
+        # What changes the meaning of a number precedes it.
+        lines = ["", *(f"note: {note}" for note in self.notes), self.headline()]
         if self.selection is not None:
             lines.append(f"checkpoint selected on: {self.selection}")
-        lines += [f"note: {note}" for note in self.notes]
         lines += ["", *_columns(self._shown_rows())]
         if self.seconds or self.peak_memory_gb is not None:
             lines.append("")
@@ -177,10 +177,9 @@ class EvaluationSummary:
         return summary
 
     def _markdown(self, pictures: Sequence[str]) -> str:
-        blocks = [f"# Results\n\n{self.headline()}."]
+        blocks = ["# Results", *self.notes, f"{self.headline()}."]
         if self.selection is not None:
             blocks.append(f"Checkpoint selected on: {self.selection}.")
-        blocks += self.notes
         blocks += [f"![{Path(name).stem}]({name})" for name in pictures]
         blocks.append("## Classes\n\n```\n" + "\n".join(_columns(self._shown_rows())) + "\n```")
         if self.data_text:

@@ -36,7 +36,8 @@ class CardFactsCallback(TrainerCallback):
             `epochs`, `best_metric`, `train_loss` (mean over all steps), `peak_memory_gb` (the largest of all parts;
             `None` without `measure_memory`), `parts` (a dictionary per part with `steps`, `seconds`, `loss_sum`,
             `peak_memory_gb` and the settings above) and `unrecorded_steps`: steps of which only the loss is known,
-            since their checkpoint holds no record.
+            since their checkpoint holds no record. `evaluation` once the weights were evaluated: `metrics`,
+            `num_clips`, `after_training`, and `selected` (whether the same clips selected the checkpoint).
         epoch_loss (`float`): Mean loss over the steps of the last epoch that ended, or over those of this part.
     """
 
@@ -53,6 +54,7 @@ class CardFactsCallback(TrainerCallback):
         self._num_losses = 0
         self._until_epoch: tuple[int, float] = (0, 0.0)
         self.epoch_loss = 0.0
+        self._selecting: Any = None
 
     def add_loss(self, loss: torch.Tensor) -> None:
         """Count the loss of a batch, as `training_step` returns it: divided by the number of accumulated batches."""
@@ -71,6 +73,7 @@ class CardFactsCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._started = time.perf_counter()
+        self._selecting = None
         self._loss_sum, self._num_losses = 0.0, 0
         self._first_step = state.global_step
         self._until_epoch = (state.global_step, 0.0)
@@ -117,6 +120,22 @@ class CardFactsCallback(TrainerCallback):
         # A checkpoint follows, if there is one; its metric may decide that.
         if self._own and state.global_step > self._first_step:
             self._record(state)
+        clips = getattr(kwargs.get("eval_dataloader"), "dataset", None)
+        is_training = bool(self._own)
+        if is_training and args.load_best_model_at_end:
+            self._selecting = clips
+        costs = ("_runtime", "_samples_per_second", "_steps_per_second", "_preparation_time")
+        metrics = {
+            name: float(value)
+            for name, value in (kwargs.get("metrics") or {}).items()
+            if isinstance(value, (int, float)) and name != "epoch" and not name.endswith(costs)
+        }
+        self.collected["evaluation"] = {
+            "metrics": metrics,
+            "num_clips": len(clips) if clips is not None and hasattr(clips, "__len__") else None,
+            "after_training": not is_training,
+            "selected": clips is not None and clips is self._selecting,
+        }
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -153,6 +172,41 @@ class CardFactsCallback(TrainerCallback):
     def _record(self, state: TrainerState) -> None:
         saved: Any = state.stateful_callbacks
         saved[PARTS] = [*self._earlier, self._part(state)]
+
+
+def known_facts(collected: Mapping[str, Any]) -> dict[str, str]:
+    """What a card says about a run of which nothing else is known, by title.
+
+    Args:
+        collected (`Mapping[str, Any]`): From [`CardFactsCallback`].
+    """
+    known: dict[str, str] = {}
+    evaluation = collected.get("evaluation")
+    if evaluation is not None:
+        clips = "an unknown number of" if evaluation["num_clips"] is None else f"{evaluation['num_clips']:,}"
+        remark = ""
+        if evaluation["selected"]:
+            remark = " that selected the checkpoint as well, so the result is optimistic"
+        elif not evaluation["after_training"]:
+            remark = ", during training and not of the final weights"
+        known["evaluated on"] = f"{clips} clips{remark}"
+        known |= {name.replace("_", " "): f"{value:.4g}" for name, value in evaluation["metrics"].items()}
+    if "steps" in collected:
+        unrecorded = collected["unrecorded_steps"]
+        since = f", without the first {unrecorded:,} steps, which have no record" if unrecorded else ""
+        seconds = collected["seconds"]
+        known |= {
+            "training clips": f"{collected['train_clips']:,}",
+            "mean training loss": f"{collected['train_loss']:.4g}",
+            "steps": f"{collected['steps']:,} with batches of {collected['batch_size']}",
+            "hardware": f"{collected['num_processes']} x {collected['hardware']}, {collected['precision']}",
+            "duration": (f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} minutes") + since,
+        }
+        if collected["peak_memory_gb"] is not None:
+            known["peak memory"] = f"{collected['peak_memory_gb']:.2f} GB"
+    if "versions" in collected:
+        known["versions"] = ", ".join(f"{name} {number}" for name, number in collected["versions"].items())
+    return known
 
 
 def merged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

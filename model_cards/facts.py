@@ -117,7 +117,22 @@ class PretrainedFacts(ModelFacts):
     known: dict[str, Any] = field(default_factory=dict)
 
 
-_KINDS = {CardFacts: "classifier", PretrainedFacts: "pretrained"}
+@dataclass(kw_only=True)
+class TrainedFacts(PretrainedFacts):
+    """What the card of a model says that a trainer uploads by itself, in addition to [`PretrainedFacts`].
+
+    Args:
+        evaluated (`bool`, defaults to `False`): Whether results on labelled clips are among what is known.
+    """
+
+    evaluated: bool = False
+
+
+_KINDS: dict[type[ModelFacts], str] = {
+    CardFacts: "classifier",
+    PretrainedFacts: "pretrained",
+    TrainedFacts: "trained",
+}
 
 
 def read_facts(folder: str | Path) -> CardFacts | PretrainedFacts:
@@ -136,7 +151,7 @@ def read_facts(folder: str | Path) -> CardFacts | PretrainedFacts:
     values = json.loads(file.read_text(encoding="utf-8"))
     # Earlier versions recorded facts of classifiers only.
     kind = values.pop("card", "classifier")
-    facts_class = next((cls for cls, name in _KINDS.items() if name == kind), None)
+    facts_class: Any = next((cls for cls, name in _KINDS.items() if name == kind), None)
     if facts_class is None:
         raise ValueError(f"{file}: `card` must be one of {', '.join(_KINDS.values())}, got {kind!r}.")
     if facts_class is CardFacts:

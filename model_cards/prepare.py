@@ -18,6 +18,7 @@ from audioformer.files import (
     write_whole,
 )
 
+from .card_check import load_card
 from .codes_card import read_codes_manifest, render_codes_card, write_codes_card
 from .facts import CardFacts, PretrainedFacts, read_facts
 from .render import REPOSITORY, render_card
@@ -45,7 +46,10 @@ def prepare_folder(folder: Path, repo_id: str, license: str | None = None, codec
         return
     settings_file = folder / PREPROCESSOR_CONFIG
     if codec_revision is not None and settings_file.is_file():
-        settings = json.loads(settings_file.read_text(encoding="utf-8"))
+        try:
+            settings = json.loads(settings_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{settings_file} is not JSON ({error}).") from error
         settings["codec_revision"] = codec_revision
         settings_file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _prepare_model_card(folder, repo_id, license, codec_revision)
@@ -55,7 +59,7 @@ def _prepare_codes_card(folder: Path, license: str | None) -> None:
     write_codes_card(folder)
     if license is None:
         return
-    card, manifest = DatasetCard.load(folder / CARD), read_codes_manifest(folder)
+    card, manifest = load_card(folder / CARD, DatasetCard), read_codes_manifest(folder)
     # Without a licence, the metadata state "other", which a user may have stated as well.
     rendered = {str(render_codes_card(manifest, license=stated)) for stated in (None, card.data.get("license"))}
     if str(card) in rendered:
@@ -65,7 +69,7 @@ def _prepare_codes_card(folder: Path, license: str | None) -> None:
 
 
 def _prepare_model_card(folder: Path, repo_id: str, license: str | None, codec_revision: str | None) -> None:
-    card = ModelCard.load(folder / CARD) if (folder / CARD).is_file() else None
+    card = load_card(folder / CARD) if (folder / CARD).is_file() else None
     facts: CardFacts | PretrainedFacts
     has_facts = (folder / CARD_FACTS).is_file()
     if has_facts:

@@ -1,5 +1,6 @@
 """Cards of models, rendered from facts alone: no network, no model, and the same facts always give the same text."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def render_model_card(facts: CardFacts, *, license: str | None = None) -> ModelC
         pipeline_tag="audio-classification",
         tags=[_tag(facts), "audio-classification", *(["codec-tokens"] if facts.codec else [])],
         # The Hub accepts only the id of a repository.
-        base_model=facts.base_model if facts.base_model and facts.base_model.count("/") == 1 else None,
+        base_model=facts.base_model if facts.base_model and is_repo_id(facts.base_model) else None,
         metrics=[metric.lower()],
         model_name=facts.name,
         eval_results=[
@@ -109,18 +110,22 @@ def render_pretrained_card(facts: PretrainedFacts, *, license: str | None = None
     return ModelCard(text)
 
 
-def render_plain_card(name: str, license: str | None = None, facts: Mapping[str, Any] | None = None) -> ModelCard:
+def render_plain_card(
+    name: str, license: str | None = None, facts: Mapping[str, Any] | None = None, repo_id: str | None = None
+) -> ModelCard:
     """Render the card of a model that was not tested on labelled clips, from what is known about it.
 
     Args:
         name (`str`): Short name of the model.
         license (`str`, *optional*): Licence of the weights, an identifier of the Hub.
         facts (`Mapping[str, Any]`, *optional*): What is known, by title.
+        repo_id (`str`, *optional*): Repository that the code of the card refers to.
 
     Returns:
         `huggingface_hub.ModelCard`: The card.
     """
-    return render_pretrained_card(PretrainedFacts(name=name, known=dict(facts or {})), license=license)
+    plain = PretrainedFacts(name=name, known=dict(facts or {}), repo_id=repo_id)
+    return render_pretrained_card(plain, license=license)
 
 
 def render_card(facts: CardFacts | PretrainedFacts, *, license: str | None = None) -> ModelCard:
@@ -128,6 +133,11 @@ def render_card(facts: CardFacts | PretrainedFacts, *, license: str | None = Non
     if isinstance(facts, CardFacts):
         return render_model_card(facts, license=license)
     return render_pretrained_card(facts, license=license)
+
+
+def is_repo_id(name: str) -> bool:
+    """Whether a name can be the id of a repository of the Hub: `user/name`."""
+    return _REPO_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
 
 
 def metric_of(results: Mapping[str, Any]) -> str:
@@ -141,6 +151,8 @@ def metric_of(results: Mapping[str, Any]) -> str:
         raise ValueError(f"The results hold none of the metrics {', '.join(METRICS)}; they hold {sorted(results)}.")
     return metric
 
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 
 _OPTIONAL_RESULTS = (
     "interval_95",

@@ -17,7 +17,7 @@ from .classifiers import check_head, classifier_to_train, labels_of
 from .clip_splits import open_clip_splits
 from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
-from .results import describe_recipe, notes_on_record, predict, publishable, summarize
+from .results import describe_recipe, notes_on_record, predict, published_name, summarize
 from .trainers import ClassificationTrainer
 from .trainers.progress import PlanCallback
 
@@ -128,7 +128,7 @@ def card_facts(
     summary: EvaluationSummary,
     training: dict[str, Any],
 ) -> CardFacts:
-    """What the card of a run says; absolute paths are reduced to their names."""
+    """What the card of a run says; local paths are reduced to their names."""
     output, family = Path(settings.training.output_dir), settings.family
     describe = family.describe_input
     return CardFacts(
@@ -137,7 +137,7 @@ def card_facts(
         paper=family.card.paper,
         citation=family.card.citation,
         method=settings.options.method.upper() if hasattr(settings.options, "method") else None,
-        base_model=publishable(settings.model.model),
+        base_model=published_name(settings.model.model),
         sampling_rate=extractor.sampling_rate,
         labels=labels_of(classifier.config),
         num_parameters=classifier.num_parameters(),

@@ -148,6 +148,13 @@ def _reading_of_codes(settings: Settings) -> dict[str, Any]:
     return {name: getattr(settings.data, name) for name in READING if name in own and name not in settings.given}
 
 
+def published_name(model: str | None) -> str | None:
+    """A model as a card may name it: an id of the Hub as it is, a local folder by the name of the folder alone."""
+    if model is None or not (Path(model).exists() or Path(model).is_absolute()):
+        return model
+    return Path(model).resolve().name
+
+
 def publishable(value: Any) -> Any:
     """A setting as it may be published: an absolute path, which would reveal this machine, is reduced to its name."""
     if isinstance(value, list):

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
@@ -10,14 +10,16 @@ from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
+from audioformer.model_cards.contents import WEIGHTS, WEIGHTS_SHARDS
 from audioformer.model_cards.push import push_folder
 
 from ..files import CONFIG, PREPROCESSOR_CONFIG
 
 DESCRIPTION = (
     "Upload a folder of `finetune`, `pretrain` or `encode` in one commit: weights, configuration, feature extractor "
-    "with its codec, code, card and pictures. Nothing is sent if the folder contains pickles, paths of this machine "
-    "or tokens, states no licence, or states numbers that were not measured."
+    "with its codec, code, card and pictures. Other files are left out unless --include names them. Nothing is sent "
+    "if a file is not what its name says, is a pickle, holds a secret or paths of this machine, or if weights or code "
+    "are missing, or if the card states no licence or numbers that were not measured."
 )
 
 
@@ -30,6 +32,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--license", metavar="ID", help="licence of the weights or codes, such as cc-by-4.0")
     parser.add_argument("--codec-revision", metavar="REV", help="commit of the codec on the Hub that the model uses")
     parser.add_argument("--revision", metavar="BRANCH", help="branch (default: main)")
+    parser.add_argument(
+        "--include",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="further files in FOLDER to upload, by their names in it",
+    )
+    parser.add_argument(
+        "--own-numbers",
+        action="store_true",
+        help="the numbers that you wrote into the card yourself may be published; by default only recorded ones may",
+    )
     parser.add_argument("--message", default="Upload with audioformer", metavar="TEXT", help="title of the commit")
     return parser
 
@@ -68,20 +82,68 @@ def save_code(folder: Path) -> None:
                 copyfile(path, folder / path.name)
         for name in (CONFIG, PREPROCESSOR_CONFIG):
             settings, saved = _read_settings(folder / name), _read_settings(Path(scratch) / name)
-            if settings and not settings.get("auto_map") and saved.get("auto_map"):
+            if settings and saved.get("auto_map") and not _names_own_code(settings):
                 text = json.dumps({**settings, "auto_map": saved["auto_map"]}, indent=2, sort_keys=True)
                 (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
-def _auto_classes(folder: Path) -> list[str]:
-    """Auto classes that load everything in the folder, each part once."""
+def check_weights(folder: Path) -> Iterator[str]:
+    """Compare the weights in a folder with those that its model needs, for the models that the package knows.
+
+    Args:
+        folder (`Path`): A folder with a model whose files can be read.
+
+    Yields:
+        `str`: One sentence if weights are missing or have other shapes.
+    """
+    config = _read_settings(folder / CONFIG)
+    heads = {head.__name__: head for family, _, models in _families(config) for head in models.values()}
+    head: Any = next((heads[name] for name in config.get("architectures") or [] if name in heads), None)
+    if head is None:
+        return
+    import torch
+
+    with torch.device("meta"):
+        model = head(head.config_class.from_pretrained(folder))
+    found = _shapes_of_weights(folder)
+    tied = set(model.all_tied_weights_keys)
+    wanted = {key: list(value.shape) for key, value in model.state_dict().items() if key not in tied}
+    missing = sorted(set(wanted) - set(found))
+    other = sorted(key for key, shape in wanted.items() if found.get(key, shape) != shape)
+    if missing:
+        yield f"The weights lack {len(missing)} of the {len(wanted)} of the model, such as {missing[0]}."
+    if other:
+        yield f"{len(other)} weights have another shape than in the model, such as {other[0]}."
+
+
+def _shapes_of_weights(folder: Path) -> dict[str, list[int]]:
+    from safetensors import safe_open
+
+    shapes = {}
+    for file in [*folder.glob(WEIGHTS), *folder.glob(WEIGHTS_SHARDS)]:
+        with safe_open(file, framework="numpy") as weights:
+            names = weights.keys()
+            shapes |= {name: weights.get_slice(name).get_shape() for name in names}
+    return shapes
+
+
+def _families(config: dict[str, Any]) -> list[Any]:
     from ..registration import FAMILIES
 
+    return [entry for entry in FAMILIES if entry[0].model_type == config.get("model_type")]
+
+
+def _names_own_code(settings: dict[str, Any]) -> bool:
+    """Whether `auto_map` names code, and none of another repository."""
+    return bool(settings.get("auto_map")) and "--" not in json.dumps(settings["auto_map"])
+
+
+def _auto_classes(folder: Path) -> list[str]:
+    """Auto classes that load everything in the folder, each part once."""
     config, settings = _read_settings(folder / CONFIG), _read_settings(folder / PREPROCESSOR_CONFIG)
     known: dict[str, str] = {}
-    for family, _, heads in FAMILIES:
-        if family.model_type == config.get("model_type"):
-            known = {"AutoConfig": family.__name__, **{auto.__name__: head.__name__ for auto, head in heads.items()}}
+    for family, _, heads in _families(config):
+        known = {"AutoConfig": family.__name__, **{auto.__name__: head.__name__ for auto, head in heads.items()}}
     references = config.get("auto_map") or known
     models = [name for name in references if name.startswith("AutoModel")]
     # Of several heads, the one that the weights were saved with.
@@ -92,7 +154,15 @@ def _auto_classes(folder: Path) -> list[str]:
 
 
 def _read_settings(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON ({error}).") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file} must hold a JSON object.")
+    return settings
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -115,7 +185,10 @@ def run(arguments: argparse.Namespace) -> int:
             codec_revision=arguments.codec_revision,
             revision=arguments.revision,
             commit_message=arguments.message,
+            include=arguments.include,
+            own_numbers=arguments.own_numbers,
             complete=save_code,
+            check=check_weights,
         )
     except HfHubHTTPError as error:
         raise ValueError(f"The Hub refused {arguments.repo_id!r}: {error}") from error

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 from transformers import EncodecModel
 
 from audioformer import AudioFormerFeatureExtractor
@@ -46,7 +47,12 @@ def load(folder):
 report = {}
 model, extractor = load(sys.argv[1])
 report["logits"] = logits_of(model, extractor)
-model.push_to_hub("tester/by-parts")
+try:
+    model.push_to_hub("tester/by-parts")
+except ValueError as error:
+    report["unlicensed"] = str(error)
+model.push_to_hub("tester/by-parts", license="cc-by-4.0", tags=["sounds"])
+# The card that the repository has by now states the licence.
 report["first"] = extractor.push_to_hub("tester/by-parts").oid
 
 model.save_pretrained("folder")
@@ -62,7 +68,13 @@ report["second"] = other_extractor.push_to_hub("tester/by-parts", commit_message
 
 codec = EncodecModel.from_pretrained(sys.argv[1], subfolder="codec").push_to_hub("tester/codec").oid
 EncodecModel.from_pretrained(sys.argv[2], subfolder="codec").push_to_hub("tester/codec", commit_message="Other codec")
-model.push_to_hub("tester/by-reference")
+model.push_to_hub("tester/by-reference", license="mit")
+model.config.trained_in = "/home/ann/sounds"
+try:
+    model.push_to_hub("tester/leaking", license="mit")
+except ValueError as error:
+    report["leaking"] = str(error)
+del model.config.trained_in
 by_reference = audioformer.AudioFormerFeatureExtractor(codec="tester/codec", codec_revision=codec)
 by_reference.push_to_hub("tester/by-reference")
 
@@ -72,6 +84,7 @@ arguments = AudioFormerTrainingArguments(
 )
 trainer = AudioFormerClassificationTrainer(model, arguments, train_dataset=examples, processing_class=extractor)
 trainer.train()
+trainer.evaluate(examples)
 trainer.push_to_hub(license="apache-2.0")
 report["trained_logits"] = logits_of(trainer.model, extractor)
 print(json.dumps(report))
@@ -182,9 +195,12 @@ def scores(classes: list[dict[str, Any]]) -> list[float]:
     return [by_label[labels[str(index)]] for index in range(len(labels))]
 
 
+TRAINED = {"README.md", "card_facts.json"}
+
+
 @pytest.mark.parametrize(
     "name, more",
-    [("by-parts", {"README.md"}), ("by-folder", set()), ("private", set()), ("by-trainer", {"README.md"})],
+    [("by-parts", {"README.md"}), ("by-folder", set()), ("private", set()), ("by-trainer", TRAINED)],
 )
 def test_a_repository_holds_all_that_is_needed_and_nothing_else(server: HubServer, pushed, name, more):
     files = server.model(f"tester/{name}").head.files
@@ -195,6 +211,31 @@ def test_a_repository_holds_all_that_is_needed_and_nothing_else(server: HubServe
         weights = {path: TINY_ESC10 / path for path in ("model.safetensors", "codec/model.safetensors")}
         for path, source in {**CODE, **weights}.items():
             assert files[path].content == source.read_bytes(), path
+
+
+def test_parts_are_pushed_with_checks_in_one_commit_each(server: HubServer, pushed):
+    assert "states no licence" in pushed["unlicensed"]
+    assert "config.json contains paths of this machine: /home/ann" in pushed["leaking"]
+    assert ("models", "tester/leaking") not in server.repositories
+    repository = server.model("tester/by-parts")
+    # The first of the Hub, then model, extractor, and both again.
+    assert len(repository.commits) == 5
+    card = ModelCard(repository.head.files["README.md"].content.decode())
+    assert card.data.license == "cc-by-4.0" and "sounds" in card.data.tags
+    assert '"tester/by-parts"' in card.text
+
+
+def test_the_card_of_a_trainer_says_what_happened(server: HubServer, pushed):
+    text = server.model("tester/by-trainer").head.files["README.md"].content.decode()
+    for fact in (
+        "| evaluated on | 4 clips |",
+        "| eval loss | ",
+        "| steps | 1 with batches of ",
+        "| training clips | 4 |",
+    ):
+        assert fact in text, fact
+    assert "CPU" in text and "float32" in text and "mean training loss" in text
+    assert "It was not tested" not in text and "Nothing about its training was recorded" not in text
 
 
 def test_the_storage_of_large_files_is_sent_no_token(server: HubServer, pushed):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
 
 from audioformer.cli import main
 from audioformer.commands.push import save_code
@@ -80,7 +81,33 @@ def make_leaking(finetuned: Path, folder: Path) -> Path:
     shutil.copytree(finetuned, folder)
     (folder / "optimizer.pt").write_bytes(b"\x80\x04anything")
     (folder / "notes.md").write_text("data in /home/ann/sounds, token hf_" + "aB3" * 12)
+    for name in ("link.txt", "summary.md"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(finetuned / "README.md")
     return folder
+
+
+def make_messy(finetuned: Path, folder: Path) -> Path:
+    """With files beside the model that are nobody's business."""
+    shutil.copytree(finetuned, folder)
+    (folder / ".env").write_text("HF_TOKEN=hf_" + "aB3" * 12)
+    (folder / "train.log").write_text("began in /home/ann\n")
+    (folder / "evil.PKL").write_bytes(b"\x80\x04anything")
+    (folder / "diary.txt").symlink_to(finetuned / "README.md")
+    return folder
+
+
+def make_half(finetuned: Path, folder: Path) -> Path:
+    """With weights that can be read but are not all there."""
+    shutil.copytree(finetuned, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.weight"]
+    weights["classifier.bias"] = weights["classifier.bias"][:1]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+NAMED = ["notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"]
 
 
 def make_tiny(folder: Path) -> Path:
@@ -122,11 +149,16 @@ def pushes(server: HubServer, finetuned, tmp_path_factory) -> dict[str, Push]:
     licensed = ["--license", "cc-by-4.0"]
     wanted = {
         "unlicensed": (finetuned, []),
-        "leak": (make_leaking(finetuned, root / "leak"), licensed),
+        "leak": (
+            make_leaking(finetuned, root / "leak"),
+            [*licensed, "--include", "optimizer.pt", "notes.md", "link.txt"],
+        ),
+        "left-out": (make_messy(finetuned, root / "left-out"), licensed),
+        "half": (make_half(finetuned, root / "half"), licensed),
         "sounds": (finetuned, [*licensed, "--private"]),
         "sounds-codes": (root / "codes", licensed),
-        "tiny": (make_tiny(root / "tiny"), []),
-        "list": (make_cluttered(root / "list"), []),
+        "tiny": (make_tiny(root / "tiny"), ["--own-numbers"]),
+        "list": (make_cluttered(root / "list"), ["--own-numbers", "--include", *NAMED]),
     }
     before = {name: contents(folder) for name, (folder, _) in wanted.items()}
     flags = {name: [str(folder), f"tester/{name}", *more] for name, (folder, more) in wanted.items()}
@@ -173,10 +205,30 @@ def test_what_must_not_be_published_stays_here(server: HubServer, pushes):
     assert pushes["leak"].status == 1 and ("models", "tester/leak") not in server.repositories
     for finding in (
         "optimizer.pt is a pickle",
+        "link.txt is a symbolic link",
+        "summary.md is a symbolic link",
         "notes.md contains paths of this machine",
         "notes.md contains what looks like a",
     ):
         assert finding in pushes["leak"].errors
+
+
+@pytest.mark.slow
+def test_what_belongs_to_no_model_is_left_out_and_named(server: HubServer, pushes):
+    assert pushes["left-out"].status == 0, pushes["left-out"].errors
+    sent = published(server, "tester/left-out")
+    assert {".env", "train.log", "evil.PKL", "diary.txt"}.isdisjoint(sent)
+    assert set(sent) == set(published(server, "tester/sounds"))
+    errors = pushes["left-out"].errors
+    assert "Not uploaded" in errors
+    assert all(name in errors for name in (".env", "diary.txt", "evil.PKL", "train.log"))
+
+
+@pytest.mark.slow
+def test_weights_that_the_model_needs_are_there(server: HubServer, pushes):
+    assert pushes["half"].status == 1 and ("models", "tester/half") not in server.repositories
+    assert "The weights lack 1 of the" in pushes["half"].errors and "classifier.weight" in pushes["half"].errors
+    assert "1 weights have another shape than in the model, such as classifier.bias" in pushes["half"].errors
 
 
 @pytest.mark.slow
@@ -213,8 +265,12 @@ def test_a_folder_of_rows_is_no_model(tmp_path):
         (tmp_path / row / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="neither a model .* nor codes .* Push one of the models in it: C1, C2"):
         push_folder(tmp_path, "tester/rows")
-    with pytest.raises(ValueError, match="`repo_id` must be USER/NAME, got 'rows'"):
-        push_folder(tmp_path / "C1", "rows")
+    for name in ("rows", "a/b/c", "../x", "/tmp/x"):
+        with pytest.raises(ValueError, match="`repo_id` must be USER/NAME, got "):
+            push_folder(tmp_path / "C1", name)
+    with pytest.raises(ValueError, match="`license` 'cc-by-5.0' is no identifier of the Hub"):
+        push_folder(tmp_path / "C1", "tester/rows", license="cc-by-5.0")
+    assert [path.name for path in (tmp_path / "C1").iterdir()] == ["config.json"]
 
 
 @pytest.fixture
@@ -260,7 +316,7 @@ def test_code_of_an_unknown_model_cannot_be_saved(tiny):
     with pytest.raises(ValueError, match="The code of the model is missing and cannot be saved"):
         push_folder(tiny, "tester/unknown", complete=save_code)
     with pytest.raises(ValueError, match="modeling_audioformer.py is missing, which `auto_map` names"):
-        push_folder(tiny, "tester/unknown")
+        push_folder(tiny, "tester/unknown", own_numbers=True)
     config["auto_map"]["AutoNothing"] = "modeling_audioformer.Nothing"
     (tiny / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="`auto_map` names AutoNothing, which transformers .* lacks"):
@@ -271,10 +327,10 @@ def test_code_of_an_unknown_model_cannot_be_saved(tiny):
 @pytest.mark.slow
 def test_the_files_that_were_checked_are_the_files_of_the_repository(server: HubServer, pushes):
     push = pushes["list"]
-    checked = {path.relative_to(push.folder).as_posix() for path in files_to_upload(push.folder)}
+    checked = {path.relative_to(push.folder).as_posix() for path in files_to_upload(push.folder, NAMED)}
     assert push.status == 0, push.errors
     assert published(server, "tester/list") == {name: push.before[name] for name in checked}
-    assert {"notes [1].md", "docs/deep/er/a.txt", "docs/.gitkeep", "checkpoint.md", "figures/teachers.txt"} <= checked
+    assert set(NAMED) <= checked
     assert not any(name.startswith(("checkpoint-", "runs/", ".git/", ".unfinished")) for name in checked)
     assert not any("/." in name and name != "docs/.gitkeep" for name in checked)
     assert len(server.model("tester/list").commits) == 2

@@ -72,6 +72,23 @@ def test_the_text_follows_from_the_facts():
     assert "40: class 0," in many and "class 29, and 10 more" in many and "class 30" not in many
 
 
+def test_warnings_come_before_the_number_they_concern():
+    changes = {"notes": ["Selected on the same clips."], "num_classes_without_positives": 2, "accuracy": 0.7125}
+    text = render_model_card(make_facts(results=make_facts().results | changes)).text
+    for part in text.split("## Results"):
+        number = part.index("71.2%")
+        assert 0 <= part.index("Selected on the same clips.") < number
+    results = text[text.index("## Results") :]
+    for warning in ("2 classes have no positive test clip", "Checkpoint selected on: a held-out part"):
+        assert results.index(warning) < results.index("71.2%")
+
+
+@pytest.mark.parametrize("name", ["/runs/c1", "runs/x/c1", "./c1", "../c1", "C1", "C:\\runs\\c1", "a--b/c", "a/b c"])
+def test_what_is_no_id_of_the_hub_is_no_base_model_in_the_metadata(name):
+    card = render_model_card(make_facts(base_model=name))
+    assert card.data.base_model is None and "base_model" not in str(card)
+
+
 def test_sections_of_the_caller_come_before_the_limits():
     sections = [{"title": "How it was tested", "text": "By fold.\n"}, {"title": "Data used", "text": "Clips."}]
     text = render_model_card(make_facts(sections=sections)).text
@@ -178,7 +195,7 @@ def test_facts_of_earlier_versions_still_give_a_card(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"card": "other"}, "`card` must be one of classifier, pretrained, got 'other'"),
+        ({"card": "other"}, "`card` must be one of classifier, pretrained, trained, got 'other'"),
         ({"colour": "blue"}, "unknown colour"),
         ({"labels": None}, "missing labels"),
     ],

@@ -13,9 +13,11 @@ from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from audioformer.files import CARD
-from audioformer.model_cards.callback import CardFactsCallback
+from audioformer.model_cards.callback import CardFactsCallback, known_facts
+from audioformer.model_cards.card_check import is_card_of_trainer, load_card
+from audioformer.model_cards.facts import TrainedFacts
 from audioformer.model_cards.push import push_folder
-from audioformer.model_cards.render import render_plain_card
+from audioformer.model_cards.render import render_card
 
 from ..arguments import AudioTrainingArguments
 from ..peak_memory import peak_memory_gb
@@ -192,9 +194,7 @@ class AudioTrainer(Trainer):
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         folder, repo_id = Path(str(self.args.output_dir)), str(self.hub_model_id)
-        card = folder / CARD
-        if not card.is_file():
-            render_plain_card(repo_id.split("/")[-1], license).save(card)
+        self._write_card(folder, repo_id.split("/")[-1])
         return push_folder(
             folder,
             repo_id,
@@ -204,6 +204,18 @@ class AudioTrainer(Trainer):
             commit_message=commit_message or "Upload with audioformer",
             token=token,
         )
+
+    def _write_card(self, folder: Path, name: str) -> None:
+        """Write what is known about the training, and a card that says it, unless the folder has a card of others."""
+        card = folder / CARD
+        if card.is_file() and not is_card_of_trainer(folder):
+            return
+        collected = self.card_facts.collected
+        known = {"parameters": f"{self.model.num_parameters():,}", **known_facts(collected)}
+        facts = TrainedFacts(name=name, known=known, evaluated="evaluation" in collected)
+        facts.save(folder)
+        stated = load_card(card).data.get("license") if card.is_file() else None
+        render_card(facts, license=stated).save(card)
 
     def log_component(self, name: str, value: torch.Tensor) -> None:
         """Record one component of a batch's loss. The next log record has the mean over all batches since the last.
