@@ -36,7 +36,7 @@ def fold_accuracies(data: str | Path) -> dict[int, float]:
         kind = "several labels per clip" if clips.multi_label else "clips without a fold"
         raise ValueError(f"`data` {str(data)!r} has {kind}: the baseline needs one label and one fold per clip.")
     features = np.stack([mfcc_statistics(clips.read(index, SAMPLING_RATE)) for index in range(len(clips))])
-    return cross_validated_accuracies(features, clips.targets, [int(fold) for fold in folds], REGULARIZATION)
+    return cross_validated_accuracies(features, clips.targets.tolist(), [int(fold) for fold in folds], REGULARIZATION)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

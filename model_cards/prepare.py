@@ -76,7 +76,7 @@ def _prepare_model_card(folder: Path, repo_id: str, license: str | None, codec_r
         facts = read_facts(folder)
     elif card is not None:
         # A card for a model of which nothing was recorded follows from the name of the model alone.
-        facts = PretrainedFacts(name=str(card.data.model_name))
+        facts = PretrainedFacts(name=str(card.data.get("model_name")))
     else:
         return
     onnx_files = [folder / ONNX_FOLDER / name for name in (ONNX_CLASSIFIER, ONNX_CODEC_ENCODER)]

@@ -173,7 +173,7 @@ def _detectors() -> list[Any]:
     # Imported here because it takes half a second that only an upload needs.
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-    found = get_mapping_from_secret_type_to_class().values()
+    found: Iterable[Any] = get_mapping_from_secret_type_to_class().values()
     return [plugin() for plugin in found if plugin.__name__ not in NOT_USED]
 
 

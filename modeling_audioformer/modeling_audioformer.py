@@ -315,7 +315,9 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             raise ValueError(
                 f"`input_ids` must have the shape (batch_size, sequence_length), got {tuple(input_ids.shape)}."
             )
-        _check_values(input_ids if inputs_embeds is None else inputs_embeds, self.config.vocab_size)
+        inputs = input_ids if inputs_embeds is None else inputs_embeds
+        assert inputs is not None  # Exactly one of them is given.
+        _check_values(inputs, self.config.vocab_size)
 
         keep = None if input_ids is None else input_ids.ne(self.config.pad_token_id)
         if attention_mask is None:

@@ -3,7 +3,7 @@
 import json
 import logging
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from audioformer.data.clips import Clips, ClipSplits
 from audioformer.files import RUN_DATA, write_whole
@@ -44,7 +44,7 @@ def check_run_data(arguments: AudioTrainingArguments, splits: ClipSplits) -> Non
         part: None if clips is None else _describe(clips)
         for part, clips in (("train", splits.train), ("held_out", splits.held_out), ("test", splits.test))
     }
-    output = Path(arguments.output_dir)
+    output = Path(str(arguments.output_dir))
     if arguments.resume_from_checkpoint is not None:
         recorded = _find_record(arguments, output)
         if recorded is not None:
@@ -64,6 +64,10 @@ def _describe(clips: Clips) -> RecordedClips:
     return {"source": clips.report.source, "num_clips": len(clips), "digest": clips.digest}
 
 
+def _digest(clips: RecordedClips | None) -> Any:
+    return None if clips is None else clips["digest"]
+
+
 def _find_record(arguments: AudioTrainingArguments, output: Path) -> Path | None:
     checkpoint = Path(str(arguments.resume_from_checkpoint))
     # Models of several codebooks have folders of their own in that of the run.
@@ -77,7 +81,7 @@ def _compare(file: Path, own: dict[str, RecordedClips | None]) -> None:
         changed = [
             f"{name} (then {_in_words(begun[part])}, now {_in_words(own[part])})"
             for part, name in _PARTS.items()
-            if (begun[part] or {}).get("digest") != (own[part] or {}).get("digest")
+            if _digest(begun[part]) != _digest(own[part])
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged: {error!r}. It records the clips that the run was begun with.") from error

@@ -95,7 +95,7 @@ def draw_window(window: HeardWindow) -> Figure:
     above.set_yticks(np.array(positions) - 0.5, [f"{hz:,} Hz" for hz in shown])
     figure.colorbar(image, ax=above, label="dB", pad=0.01)
     if window.view is not None:
-        _draw_view(figure, *below, window.view, f"{window.view.title}; {times}", extent)
+        _draw_view(figure, below[0], window.view, f"{window.view.title}; {times}", extent)
     figure.axes[num_rows - 1].set(xlim=extent, xlabel="time (s)")
     return figure
 

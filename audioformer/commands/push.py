@@ -119,7 +119,7 @@ def check_weights(folder: Path) -> Iterator[str]:
 def _shapes_of_weights(folder: Path) -> dict[str, list[int]]:
     from safetensors import safe_open
 
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     for file in [*folder.glob(WEIGHTS), *folder.glob(WEIGHTS_SHARDS)]:
         with safe_open(file, framework="numpy") as weights:
             names = weights.keys()

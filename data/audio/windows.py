@@ -260,12 +260,14 @@ class OverlapReader:
 
     Attributes:
         sampling_rate (`int`): Sampling rate of the source in Hz.
-        num_samples (`int`): Length of the source in samples, as its header states it.
+        num_samples (`int`): Number of samples of the source that can be decoded.
+        stated_samples (`int`): Length of the source in samples as its header states it.
     """
 
     def __init__(self, audio: OpenAudio) -> None:
         self.audio = audio
         self.sampling_rate, self.num_samples = audio.sampling_rate, audio.num_samples
+        self.stated_samples = audio.stated_samples
         self._start, self._read = 0, np.empty(0, dtype=np.float32)
 
     def read(self, start: int, stop: int) -> np.ndarray:
