@@ -104,7 +104,7 @@ def test_rates_that_no_sound_has_are_refused_before_they_take_memory(rate):
     assert read.rejection["kind"] == "unreadable" and "a.wav" in read.rejection["reason"]
     # libsndfile itself refuses 0 Hz and negative rates.
     if 0 < rate < 100 or rate > 10_000_000:
-        assert "100 Hz to 10,000,000 Hz" in read.rejection["reason"] or "cannot be read" in read.rejection["reason"]
+        assert "from 100 Hz to 10 MHz" in read.rejection["reason"] or "cannot be read" in read.rejection["reason"]
 
 
 def test_windows_have_a_shortest_length():
