@@ -44,10 +44,11 @@ def test_json_has_scores_of_the_whole_and_of_windows_with_times(tmp_path, capsys
     assert main(["classify", str(file), "--json", "--top-k", "10"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["path"] == str(file) and report["duration_s"] == pytest.approx(25.0)
-    assert [(w["start_s"], w["end_s"]) for w in report["windows"]] == [(0.0, 10.0), (10.0, 20.0), (20.0, 25.0)]
+    assert [(w["start_s"], w["end_s"]) for w in report["windows"]] == [(0.0, 10.0), (10.0, 20.0), (15.0, 25.0)]
     assert len(report["scores"]) == 10
     for label, score in report["scores"].items():
-        parts = [w["scores"][label] * (w["end_s"] - w["start_s"]) for w in report["windows"]]
+        # The last two windows share the seconds from 15 to 20.
+        parts = [w["scores"][label] * weight for w, weight in zip(report["windows"], (10, 7.5, 7.5), strict=True)]
         assert score == pytest.approx(sum(parts) / 25.0)
     assert sum(report["scores"].values()) == pytest.approx(1.0, abs=1e-5)
 
@@ -107,9 +108,8 @@ def test_the_windows_of_a_file_that_is_cut_off_end_where_it_ends(tmp_path, class
     # As of an MP3 whose header promises four seconds.
     init = reading._FileAudio.__init__
 
-    def promise_more(self, file):
-        init(self, file)
-        self.num_samples = 4 * 24000
+    def promise_more(self, file, name, num_samples):
+        init(self, file, name, 4 * 24000)
 
     monkeypatch.setattr(reading._FileAudio, "__init__", promise_more)
     result = classify_file(tmp_path / "short.wav", classifier, window_s=1.0)
