@@ -79,11 +79,11 @@ class CodeExamples(Dataset[dict[str, Any]]):
     def lengths(self) -> np.ndarray:
         """Number of ids of each item, BOA and EOA included, int64 of shape `(num_clips,)`."""
         if hasattr(self.clips, "lengths"):
-            frames = np.asarray(self.clips.lengths)
+            frames = np.asarray(self.clips.lengths, dtype=np.int64)
         else:
             first_copies = (clip[0] if isinstance(clip, list) else clip for clip in self.clips)
             frames = np.fromiter((copy.shape[-1] for copy in first_copies), np.int64, len(self.clips))
-        return np.minimum(frames, self.crop_frames or np.iinfo(frames.dtype).max - 2) + 2
+        return np.minimum(frames, self.crop_frames or np.iinfo(np.int64).max) + 2
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item: dict[str, Any] = {"draw_seed": draw_seed(self.seed, int(self._epoch), index)}
