@@ -94,13 +94,15 @@ def test_a_long_file_has_labels_over_time_and_windows_to_play_and_the_page_has_i
     upload(page, file)
     for window in windows:
         label, score = next(iter(window.scores.items()))
-        row = re.compile(rf"{window.start_s:g}\s*{window.end_s:g}\s*{label}\s*{score:.3f}")
+        row = re.compile(rf"{round(window.start_s, 3):g}\s*{round(window.end_s, 3):g}\s*{label}\s*{score:.3f}")
         expect(page.locator("#table")).to_contain_text(row)
     assert all(width_of_picture(page, name) > 500 for name in ("waveform", "model-input", "labels-over-time"))
     first_window = page.locator("#model-input img").get_attribute("src")
     assert not page.locator("#window").is_visible() and page.evaluate("window.played.length") == 0
-    page.locator("#table").get_by_text(f"{windows[-1].start_s:g}", exact=True).first.click()
-    expect(page.locator("#window")).to_contain_text(f"Window from {windows[-1].start_s:g} to {windows[-1].end_s:g} s")
+    page.locator("#table").get_by_text(f"{round(windows[-1].start_s, 3):g}", exact=True).first.click()
+    expect(page.locator("#window")).to_contain_text(
+        f"Window from {round(windows[-1].start_s, 3):g} to {round(windows[-1].end_s, 3):g} s"
+    )
     page.wait_for_function(
         "seconds => window.played.some(sound => Math.abs(sound.duration - seconds) < 0.01 && sound.currentTime > 0)",
         arg=windows[-1].end_s - windows[-1].start_s,

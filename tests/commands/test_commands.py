@@ -126,7 +126,15 @@ def test_ft2_gives_a_plain_classifier_that_loads_through_pipeline(sounds, finetu
 def test_results_and_model_are_on_top_and_checkpoints_are_dropped(finetuned):
     assert names_in(finetuned) == {
         *("README.md", "summary.md", "eval_results.json", "predictions.npz", "classes.png", "card_facts.json"),
-        *("config.json", "model.safetensors", "preprocessor_config.json", "codec", "code", "training"),
+        *(
+            "config.json",
+            "model.safetensors",
+            "preprocessor_config.json",
+            "run_data.json",
+            "codec",
+            "code",
+            "training",
+        ),
     }
     assert names_in(finetuned / "training") == {"curves.png", "trainer_state.json", "teachers"}
     assert "(training/curves.png)" in (finetuned / "README.md").read_text()

@@ -175,7 +175,7 @@ def test_a_tree_without_class_folders_has_no_labels(tmp_path):
         (["{sounds}", "--window-s", "-1"], "`--window-s` must be more than 0, got -1.0"),
         (["{sounds}", "--num-codebooks", "0"], "`--num-codebooks` must be more than 0, got 0"),
         (["{sounds}", "--workers", "0"], "`--workers` must be more than 0, got 0"),
-        (["{sounds}", "--codec", "no/such/codec"], "'no/such/codec', which does not exist"),
+        (["{sounds}", "--codec", "no/such/codec"], "'no/such/codec' does not exist"),
         (["{empty}"], "No audio"),
     ],
 )

@@ -282,9 +282,14 @@ def test_ctrl_c_stops_an_encoding_that_goes_on_later(tmp_path, monkeypatch, caps
             signal.raise_signal(signal.SIGINT)
         return encode(*arguments, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(AudioFormerFeatureExtractor, "encode", press_ctrl_c)
-        assert main(command) == 130
+    # Processes in the background of a shell inherit that it is ignored.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(AudioFormerFeatureExtractor, "encode", press_ctrl_c)
+            assert main(command) == 130
+    finally:
+        signal.signal(signal.SIGINT, previous)
     said = last_line(capsys)
     assert f"what it has written is in {tmp_path / 'out'}: the same command goes on from there" in said
     assert 1 <= len(list((tmp_path / "out").glob("codes-*.parquet"))) < 4
