@@ -113,10 +113,10 @@ def test_licences(folder):
     readme = folder / "README.md"
     text = readme.read_text()
     readme.write_text(text.replace("license: cc-by-4.0\n", ""))
-    assert "states no licence" in one_finding(folder)
+    assert any("states no licence" in finding for finding in check_folder(folder))
     for license in ("other", "unknown"):
         readme.write_text(text.replace("license: cc-by-4.0", f"license: {license}").replace("cc-by-4.0", license))
-        assert "states no licence" in one_finding(folder)
+        assert any("states no licence" in finding for finding in check_folder(folder))
     readme.write_text(text.replace("cc-by-4.0", "cc-by-5.0"))
     assert "`license` 'cc-by-5.0' is no identifier of the Hub" in one_finding(folder)
     assert "Did you mean" in one_finding(folder) and "cc-by-4.0" in one_finding(folder)

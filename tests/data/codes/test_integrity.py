@@ -35,7 +35,7 @@ def sounds(tmp_path_factory) -> Path:
     for index in range(8):
         path = folder / "class" / f"{index}.wav"
         path.parent.mkdir(exist_ok=True)
-        soundfile.write(path, 0.1 * np.random.default_rng(index).standard_normal(400 + 100 * index), 8000)
+        soundfile.write(path, 0.1 * np.random.default_rng(index).standard_normal(1000 + 250 * index), 8000)
     for index in (4, 5):
         (folder / "class" / f"{index}.wav").write_text("no audio")
     return folder
@@ -157,7 +157,7 @@ def test_what_needs_no_reading_is_repaired_without_checksums_too(codes, whole, s
 
 def test_the_rest_of_a_shard_is_made_again_behind_a_damaged_part(tmp_path, sounds, extractor):
     shards = shards_of_listing(read_listing(sounds), 8)
-    windows = EncodingSettings(max_length_s=0.04, long_files="windows", max_rejected_share=0.5, clips_per_shard=3)
+    windows = EncodingSettings(max_length_s=0.1, long_files="windows", max_rejected_share=0.5, clips_per_shard=3)
     folders = [tmp_path / name for name in ("whole", "codes")]
     for folder in folders:
         assert encode_shards(shards, extractor, folder, windows, progress=False, num_workers=1) == 0
