@@ -98,7 +98,8 @@ def write_augmented_copies(
     Raises:
         ValueError: If no clip is left, files of clips to use are missing, or a clip has no fold or not one label.
     """
-    listing = read_listing(data)
+    # What is missing is checked below: only clips that are used must be there.
+    listing = read_listing(data, max_missing_share=1)
     wanted = None if names is None else {Path(name).stem for name in names}
     missing = sorted(name for name in listing.missing if wanted is None or Path(name).stem in wanted)
     if missing:

@@ -1,5 +1,6 @@
 """Metrics of the Trainer, their intervals, and tables by class."""
 
+import functools
 import json
 import socket
 import subprocess
@@ -97,6 +98,7 @@ def test_metrics_are_those_of_the_library_evaluate_and_need_no_network(multi_lab
     """Trainers and commands alike; 3,000 predictions are more than one buffer of the library holds."""
     computed = []
 
+    @functools.wraps(evaluate.Metric.compute)
     def compute(self, **inputs):
         computed.append(type(self).__name__)
         return original(self, **inputs)

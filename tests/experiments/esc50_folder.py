@@ -9,16 +9,25 @@ LABELS = ("hum", "hiss", "clicks")
 RATE = 16_000
 
 
-def write_esc50(folder: Path, num_folds: int, clips_per_class_and_fold: int, duration_s: float = 0.5) -> Path:
+def write_esc50(
+    folder: Path,
+    num_folds: int,
+    clips_per_class_and_fold: int,
+    duration_s: float = 0.5,
+    *,
+    is_one_missing: bool = False,
+) -> Path:
     """Write clips of three classes that are easy to tell apart. Two takes in a row are of one recording.
 
-    All clips are under CC0 or CC-BY, except for an additional one under CC-Sampling+ that has no file.
+    All clips are under CC0 or CC-BY.
 
     Args:
         folder (`Path`): Folder to write `audio/` and `meta/` to.
         num_folds (`int`): Number of folds, from 1.
         clips_per_class_and_fold (`int`): Number of clips of each class in each fold.
         duration_s (`float`, defaults to 0.5): Length of the clips in seconds.
+        is_one_missing (`bool`, defaults to `False`): Whether an additional clip under CC-Sampling+ is listed that has
+            no file.
     """
     (folder / "audio").mkdir(parents=True)
     (folder / "meta").mkdir()
@@ -32,8 +41,9 @@ def write_esc50(folder: Path, num_folds: int, clips_per_class_and_fold: int, dur
                 soundfile.write(folder / "audio" / name, _sound(label, rng, int(duration_s * RATE)), RATE)
                 rows.append(f"{name},{fold},{target},{label},True,{recording},{'AB'[take % 2]}")
                 licenses.append(f"{name},{('CC0', 'CC-BY')[take % 2]},somebody,a {label},https://example.org/{name}")
-    rows.append(f"1-999-A-0.wav,1,0,{LABELS[0]},True,999,A")
-    licenses.append("1-999-A-0.wav,CC-Sampling+,somebody,a sample,https://example.org/999")
+    if is_one_missing:
+        rows.append(f"1-999-A-0.wav,1,0,{LABELS[0]},True,999,A")
+        licenses.append("1-999-A-0.wav,CC-Sampling+,somebody,a sample,https://example.org/999")
     tables = {
         "esc50.csv": ["filename,fold,target,category,esc10,src_file,take", *rows],
         "attribution.csv": ["filename,license,author,title,source", *licenses],

@@ -38,7 +38,7 @@ def test_silence_and_the_shortest_clip_are_fine():
 
 @pytest.fixture
 def data(tmp_path):
-    return write_esc50(tmp_path / "esc", num_folds=2, clips_per_class_and_fold=2, duration_s=0.1)
+    return write_esc50(tmp_path / "esc", num_folds=2, clips_per_class_and_fold=2, duration_s=0.1, is_one_missing=True)
 
 
 def names_in(data):
@@ -50,7 +50,7 @@ def test_copies_share_label_fold_and_group_with_their_clip(data, tmp_path):
     assert (clips.name, clips.num_listed, len(clips.clips), clips.folds) == ("esc", 13, 12, [1, 2])
     listing = read_listing(clips.with_copies)
     assert len(listing.clips) == 4 * 12 and len({clip.id for clip in listing.clips}) == 48 and not listing.missing
-    for original in read_listing(data).clips:
+    for original in read_listing(data, max_missing_share=1).clips:
         versions = [clip for clip in listing.clips if clip.id.split("-copy-")[0] == original.id]
         assert len(versions) == 4
         assert {(clip.labels, clip.fold, clip.group) for clip in versions} == {
