@@ -80,7 +80,7 @@ def test_the_page_shows_what_it_receives(finetuned, sounds):
     file = next((sounds / "test" / "hum").glob("*.wav"))
     shown = SoundClassifier(str(finetuned))(file)
     assert next(iter(shown.scores.scores)) == "hum"
-    assert shown.view.title == "Spectrogram" and shown.view.values.shape[0] == 64
+    assert shown.heard.view.title == "Spectrogram" and shown.heard.view.values.shape[0] == 64
 
 
 PUSH_AND_LOAD = """

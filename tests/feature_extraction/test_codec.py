@@ -92,8 +92,10 @@ def test_codec_in_half_precision_runs_in_single(codec, tmp_path):
 
 
 def test_fingerprints_depend_on_nothing_but_codes(codec, tmp_path, monkeypatch):
-    before, accepted = codec_fingerprint(codec), accepted_fingerprints(codec)
+    before = codec_fingerprint(codec)
     codec.save_pretrained(tmp_path)
+    # Earlier versions hashed the whole configuration, to which saving adds the name of the class.
+    accepted = accepted_fingerprints(codec)
     assert codec_fingerprint(EncodecModel.from_pretrained(tmp_path)) == before
     monkeypatch.setattr("transformers.configuration_utils.__version__", "99.0.0")
     assert codec_fingerprint(codec) == before

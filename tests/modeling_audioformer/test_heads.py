@@ -210,11 +210,12 @@ def test_masked_lm_gradients_are_those_of_all_positions():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-12, rtol=1e-9, msg=name)
 
 
-def test_masked_lm_without_any_label_adds_nothing():
+def test_masked_lm_without_any_label_adds_nothing_to_a_larger_batch_and_is_refused_alone():
     model = masked_lm()
     ids = random_ids(model.config, 2, 6)
     labels = torch.full_like(ids, -100)
-    assert model(ids, labels=labels).loss.isnan()  # a mean of nothing, as with all logits
+    with pytest.raises(ValueError, match=r"`labels` of shape \(2, 6\) are all -100"):
+        model(ids, labels=labels)  # a mean of nothing
     loss = model(ids, labels=labels, num_items_in_batch=5).loss
     loss.backward()
     assert loss == 0 and all(not parameter.grad.any() for parameter in model.parameters())
