@@ -185,10 +185,10 @@ def known_facts(collected: Mapping[str, Any]) -> dict[str, str]:
     if evaluation is not None:
         clips = "an unknown number of" if evaluation["num_clips"] is None else f"{evaluation['num_clips']:,}"
         remark = ""
-        if evaluation["selected"]:
-            remark = " that selected the checkpoint as well, so the result is optimistic"
-        elif not evaluation["after_training"]:
+        if not evaluation["after_training"]:
             remark = ", during training and not of the final weights"
+        elif evaluation["selected"]:
+            remark = " that selected the checkpoint as well, so the result is optimistic"
         known["evaluated on"] = f"{clips} clips{remark}"
         known |= {name.replace("_", " "): f"{value:.4g}" for name, value in evaluation["metrics"].items()}
     if "steps" in collected:

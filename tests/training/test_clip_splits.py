@@ -1,6 +1,7 @@
 """The clips of a run by their use, and the logits of a classifier for some of them."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,7 +76,7 @@ def divide(rows: list[dict], *, hold_out: bool = True, test_rows: list[dict] | N
         data=DataArguments(eval_data=None if test_rows is None else "other", **data),
         family=SimpleNamespace(examples=SimpleNamespace(open_clips=open_clips)),
         options=SimpleNamespace(),
-        training=SimpleNamespace(seed=0),
+        training=SimpleNamespace(seed=0, output_dir=tempfile.mkdtemp(), resume_from_checkpoint=None),
     )
     return open_clip_splits(settings, None, hold_out=hold_out)
 

@@ -116,7 +116,7 @@ def test_the_checkpoint_is_the_best_on_the_clips_that_select(name, request):
     """In every epoch the logged metric is that of these clips and of no others, and the best weights are kept."""
     run: Run = request.getfixturevalue(name)
     selecting, other = run.splits.selecting, run.splits.train
-    state = json.loads((run.output / "trainer_state.json").read_text())
+    state = json.loads((run.output / "training" / "trainer_state.json").read_text())
     logged = {record["step"]: record["eval_mAP"] for record in state["log_history"] if "eval_mAP" in record}
     checkpoints = {step: run.output / f"checkpoint-{step}" for step in logged}
     assert len(logged) == 6 and len(set(logged.values())) > 1

@@ -16,7 +16,9 @@ STORED = {"max_length_s": 5.0, "long_files": "windows", "keep_silent": False}
 @pytest.fixture
 def codes(tmp_path: Path) -> str:
     (tmp_path / "codes").mkdir()
-    (tmp_path / "codes" / CODES_MANIFEST).write_text(json.dumps({"settings": STORED}))
+    others = ("codec_fingerprint", "label_ids", "labels", "multi_label", "num_codebooks", "report")
+    manifest = {**dict.fromkeys(others), "settings": STORED}
+    (tmp_path / "codes" / CODES_MANIFEST).write_text(json.dumps(manifest))
     return str(tmp_path / "codes")
 
 
