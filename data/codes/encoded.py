@@ -83,8 +83,7 @@ class EncodedClips(Clips):
         codec_fingerprint (`str`): SHA-256 of the codec that made the codes.
         num_codebooks (`int`): Codebooks that were kept, starting with the first.
         source (`str`): Folder of the codes.
-        contents (`str`): SHA-256 of what `codes.json`, or the footers in folders of earlier versions, record of the
-            codes. It does not depend on the place or the times of the files.
+        contents (`str`): SHA-256 of what the footers of the files record of the codes. It does not depend on the place or the times of the files.
     """
 
     codec_fingerprint: str
@@ -207,7 +206,7 @@ def load_codes(folder: str | Path) -> EncodedClips:
         codec_fingerprint=info["codec_fingerprint"],
         num_codebooks=info["num_codebooks"],
         source=str(folder),
-        contents=digest_of_codes(folder, info),
+        contents=digest_of_codes(folder),
         report=DataReport(**info["report"]),
     )
 

@@ -117,23 +117,18 @@ def find_damage(folder: Path, info: Mapping[str, Any], *, checksums: bool = Fals
     return [Damage(name, reason) for name, reason in sorted(reasons.items()) if reason is not None]
 
 
-def digest_of_codes(folder: Path, info: Mapping[str, Any]) -> str:
-    """SHA-256 of what is recorded of the codes of a folder: the checksums of its files that have rows.
+def digest_of_codes(folder: Path) -> str:
+    """SHA-256 of what the footers of a folder record of its codes: how often each code occurs, by file.
 
-    For a folder of an earlier version, the numbers of all codes in each file stand in for its checksum.
+    Not of the checksums: footers also name the place that the audio came from, and the same clips may have moved.
 
     Args:
         folder (`Path`): The folder.
-        info (`Mapping`): Content of its `codes.json`.
     """
-    if FILES_KEY in info:
-        contents = [(name, record["sha256"]) for name, record in info[FILES_KEY].items() if record["num_rows"]]
-    else:
-        contents = [
-            (path.name, json.dumps(read_part_metadata(path).code_counts))
-            for path in sorted(folder.glob(CODES_PATTERN))
-        ]
-    return hashlib.sha256(json.dumps(sorted(contents)).encode()).hexdigest()
+    counts = {path.name: read_part_metadata(path).code_counts for path in sorted(folder.glob(CODES_PATTERN))}
+    # Downloads lack the files without rows.
+    contents = [(name, rows) for name, rows in counts.items() if any(map(any, rows))]
+    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
 
 def recorded_damage(path: Path, record: FileRecord, *, checksums: bool) -> str | None:

@@ -100,7 +100,7 @@ def test_a_long_file_has_labels_over_time_and_windows_to_play_and_the_page_has_i
     first_window = page.locator("#model-input img").get_attribute("src")
     assert not page.locator("#window").is_visible() and page.evaluate("window.played.length") == 0
     start_s, end_s = (f"{round(seconds, 3):g}" for seconds in (windows[-1].start_s, windows[-1].end_s))
-    page.locator("#table").get_by_text(start_s, exact=True).first.click()
+    page.locator("#table").get_by_role("gridcell", name=start_s, exact=True).click()
     expect(page.locator("#window")).to_contain_text(f"Window from {start_s} to {end_s} s")
     page.wait_for_function(
         "seconds => window.played.some(sound => Math.abs(sound.duration - seconds) < 0.01 && sound.currentTime > 0)",

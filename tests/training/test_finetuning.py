@@ -67,6 +67,7 @@ def fine_tune(mixtures: Path, name: str, **given: Any) -> Run:
         held_out_share=0.3,
         learning_rate=2e-3,
         save_total_limit=8,
+        keep_checkpoints=True,
         dataloader_num_workers=0,
         disable_tqdm=True,
         use_cpu=True,
@@ -118,7 +119,7 @@ def test_the_checkpoint_is_the_best_on_the_clips_that_select(name, request):
     selecting, other = run.splits.selecting, run.splits.train
     state = json.loads((run.output / "training" / "trainer_state.json").read_text())
     logged = {record["step"]: record["eval_mAP"] for record in state["log_history"] if "eval_mAP" in record}
-    checkpoints = {step: run.output / f"checkpoint-{step}" for step in logged}
+    checkpoints = {step: run.output / "training" / f"checkpoint-{step}" for step in logged}
     assert len(logged) == 6 and len(set(logged.values())) > 1
     for step, folder in checkpoints.items():
         logits = raw_logits(folder, selecting)
