@@ -83,7 +83,8 @@ class EncodedClips(Clips):
         codec_fingerprint (`str`): SHA-256 of the codec that made the codes.
         num_codebooks (`int`): Codebooks that were kept, starting with the first.
         source (`str`): Folder of the codes.
-        contents (`str`): SHA-256 of what the footers of the files record of the codes. It does not depend on the place or the times of the files.
+        contents (`str`): SHA-256 of what the footers of the files record of the codes. It does not
+            depend on the place or the times of the files.
     """
 
     codec_fingerprint: str
