@@ -1,6 +1,6 @@
 """Encoding with the feature extractor next to `EncodecModel.encode`, on the batch and clip by clip.
 
-All three take the same clips and the same random codec of full size (24 kHz, 32 filters, filled codebooks). The limit
+Both take the same clips and the same random codec of full size (24 kHz, 32 filters, filled codebooks). The limit
 beside them is the rate at which this machine multiplies matrices: an encoder that reaches it does nothing else.
 A child process encodes one hour, as one clip and as clips of `--seconds`, for the peak memory of the whole process.
 
@@ -164,7 +164,8 @@ def main() -> None:
         {
             "EncodecModel.encode, batch": lambda: encode(batch),
             "EncodecModel.encode, one by one": lambda: [encode(clip[None]) for clip in batch],
-            "AudioFormerFeatureExtractor": lambda: extractor(clips, sampling_rate=RATE),
+            "AudioFormerFeatureExtractor, batch": lambda: extractor(clips, sampling_rate=RATE),
+            "AudioFormerFeatureExtractor, one by one": lambda: [extractor(clip, sampling_rate=RATE) for clip in clips],
             "limit: matrix products": lambda: left @ right,
         },
         arguments.repeats,

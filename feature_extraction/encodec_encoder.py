@@ -4,9 +4,8 @@ The convolutions before the LSTM are causal and depend on less than two frames o
 segments that overlap by two frames; the LSTM and the last convolution carry their state from one segment to the next.
 Memory then depends on the sizes of segment and micro-batch, not on the length or the number of clips.
 
-A clip has the same codes alone and in any batch, because libraries round a product by its shape, and no shape depends
-on the other clips: on a CPU each clip is convolved alone, in the shape of its own segments, and the LSTM has a fixed
-number of rows; on a GPU all shapes are fixed, and what is missing is zeros.
+A clip has the same codes alone and in any batch: on a CPU, rows of a product do not depend on how many others there
+are (`matrix_products`), and each clip is convolved alone; on a GPU all shapes are fixed, and what is missing is zeros.
 """
 
 from collections.abc import Sequence
@@ -27,11 +26,25 @@ def _ceil_div(length: int, divisor: int) -> int:
     return -(-length // divisor)
 
 
-def _elu(hidden_states: torch.Tensor) -> torch.Tensor:
+# Large new tensors cost a CPU more time in page faults than in arithmetic, so what follows a convolution is done in
+# place, and in tiles of so many elements, whose copies stay in the cache.
+TILE_ELEMENTS = 2**19
+
+
+def _tiles(hidden_states: torch.Tensor, min_steps: int = 1) -> Sequence[torch.Tensor]:
+    """Views of `hidden_states`, (batch_size, num_steps, channels), along its steps; on a GPU a single one."""
+    if hidden_states.device.type != "cpu":
+        return [hidden_states]
+    return hidden_states.split(max(min_steps, TILE_ELEMENTS // hidden_states.shape[2]), dim=1)
+
+
+def _elu(hidden_states: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """ELU, written to `out` (which may be `hidden_states`), by default to a new tensor."""
     # On a CPU torch computes expm1 without vectorization, in twice the time; the last bit does not matter here.
     if hidden_states.device.type != "cpu":
-        return functional.elu(hidden_states)
-    return torch.maximum(hidden_states, hidden_states.clamp(max=0).exp_().sub_(1))
+        return functional.elu(hidden_states, inplace=out is not None)
+    negative = hidden_states.clamp(max=0).exp_().sub_(1)
+    return torch.maximum(hidden_states, negative, out=negative if out is None else out)
 
 
 def codebook_entries(model: EncodecModel, codebook: int) -> torch.Tensor:
@@ -123,14 +136,32 @@ class FoldedResnetBlock(nn.Module):
 
     def __init__(self, source: EncodecResnetBlock):
         super().__init__()
-        self.convolutions = nn.ModuleList(FoldedConv1d(x) for x in source.block if isinstance(x, EncodecConv1d))
+        convolutions = [FoldedConv1d(layer) for layer in source.block if isinstance(layer, EncodecConv1d)]
+        self.convolutions = nn.ModuleList(convolutions)
+        self.paddings = [convolution.padding for convolution in convolutions]
         self.shortcut = FoldedConv1d(source.shortcut) if isinstance(source.shortcut, EncodecConv1d) else None
 
     def forward(self, hidden_states: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        residual = hidden_states if self.shortcut is None else self.shortcut(hidden_states, lengths)
-        for convolution in self.convolutions:
-            hidden_states = convolution(_elu(hidden_states), lengths)
-        return hidden_states.add_(residual)
+        """Apply the block to `hidden_states`, in place.
+
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, num_steps, channels)`): Inputs, overwritten.
+            lengths (`list[int]`): Number of valid steps per clip.
+
+        Returns:
+            `torch.Tensor`: `hidden_states`.
+        """
+        # What the steps before a tile were to each convolution; the first tile reflects the beginning.
+        lefts: list[torch.Tensor | None] = [None] * len(self.convolutions)
+        for tile in _tiles(hidden_states, min_steps=max(self.paddings) + 1):
+            residual = tile if self.shortcut is None else self.shortcut(tile, lengths)
+            states = _elu(tile)
+            for i, (convolution, padding) in enumerate(zip(self.convolutions, self.paddings, strict=True)):
+                inputs = states if i == 0 else _elu(states, out=states)
+                states = convolution(inputs, lengths, lefts[i])
+                lefts[i] = inputs[:, inputs.shape[1] - padding :]
+            torch.add(states, residual, out=tile)
+        return hidden_states
 
 
 class FoldedEncodecEncoder(nn.Module):
@@ -167,8 +198,8 @@ class FoldedEncodecEncoder(nn.Module):
         self.segment_frames = 150
         # Segments per convolution: only on a GPU more than one, and then always as many.
         self.micro_batch_size = 1 if on_cpu else 16
-        # Rows of the LSTM: four cost hardly more than one, since reading the weights takes longest.
-        self.group_size = 4 if on_cpu else 128
+        # Rows of the LSTM: several cost hardly more than one, since reading the weights takes longest.
+        self.group_size = 16 if on_cpu else 128
 
     @staticmethod
     def _fold(layer: nn.Module) -> nn.Module:
@@ -190,7 +221,7 @@ class FoldedEncodecEncoder(nn.Module):
     def device(self) -> torch.device:
         return self.quantizer.embeddings.device
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def encode(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Encode clips of any lengths.
 
@@ -223,18 +254,22 @@ class FoldedEncodecEncoder(nn.Module):
             hidden_states = self._convolve_segment(waveforms[: len(lengths)], first, lengths)
             recurrent, state = self.lstm(hidden_states, lengths, state)
             hidden_states = _elu(recurrent + hidden_states)
+            embeddings: list[torch.Tensor] = []
             for i, length in enumerate(lengths):
-                embeddings, contexts[i] = self._last_convolution(hidden_states[i : i + 1, :length], contexts[i])
-                pieces[i].append(self.quantizer(embeddings[0]).cpu().numpy())
+                clip_embeddings, contexts[i] = self._last_convolution(hidden_states[i : i + 1, :length], contexts[i])
+                embeddings.append(clip_embeddings[0])
+            codes = self.quantizer(torch.cat(embeddings)).cpu()
+            for piece, clip_codes in zip(pieces, codes.split(lengths), strict=False):
+                piece.append(clip_codes.numpy())
         return [np.concatenate(piece) for piece in pieces]
 
     def _convolve_segment(self, waveforms: list[np.ndarray], first: int, lengths: list[int]) -> torch.Tensor:
-        """Features (group_size, num_steps, hidden_size) before the LSTM, of frames from `first` on."""
+        """Features (num_rows, num_steps, hidden_size) before the LSTM, of frames from `first` on."""
         context = min(first, self.context_frames)
         start = (first - context) * self.hop_length
         step = self.micro_batch_size
-        # A single row would be multiplied by another routine than several.
-        num_rows = max(2, self.group_size)
+        # A single row would be multiplied by another routine than several; on a GPU there are always as many.
+        num_rows = max(2, len(waveforms) if self.device.type == "cpu" else self.group_size)
         features: torch.Tensor | None = None
         for i in range(0, len(waveforms), step):
             own_lengths = lengths[i : i + step]
@@ -258,7 +293,8 @@ class FoldedEncodecEncoder(nn.Module):
     def _convolve(self, hidden_states: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         for layer in self.front:
             if isinstance(layer, nn.ELU):
-                hidden_states = _elu(hidden_states)
+                for tile in _tiles(hidden_states):
+                    _elu(tile, out=tile)
                 continue
             hidden_states = layer(hidden_states, lengths)
             if isinstance(layer, FoldedConv1d):

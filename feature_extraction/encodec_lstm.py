@@ -9,9 +9,8 @@ from .matrix_products import add_product
 class EncodecClipLSTM(nn.Module):
     """A unidirectional LSTM whose outputs for a clip have the same bits whatever the other clips are.
 
-    On a CPU the recurrence is a loop over steps, whose products always have `num_rows` rows: `nn.LSTM` multiplies
-    differently for one clip and for several, and arranges the weights anew in each step. On a GPU it is `nn.LSTM`,
-    always with the same shape.
+    On a CPU the recurrence is a loop over steps: `nn.LSTM` multiplies differently for one clip and for several, and
+    arranges the weights anew in each step. On a GPU it is `nn.LSTM`, which is to be called with one shape only.
 
     Args:
         source (`nn.LSTM`): The layers to copy, with biases; it is not changed.
@@ -25,15 +24,15 @@ class EncodecClipLSTM(nn.Module):
         self.fused.requires_grad_(False)
         for layer in range(self.num_layers):
             for name in ("weight_ih", "weight_hh"):
-                weight = getattr(self.fused, f"{name}_l{layer}").detach()
-                self.register_buffer(f"{name}_{layer}", self._reorder(weight).t().contiguous(), persistent=False)
+                weight = self._by_gate(getattr(self.fused, f"{name}_l{layer}")).transpose(1, 2)
+                self.register_buffer(f"{name}_{layer}", weight.contiguous(), persistent=False)
             bias = getattr(self.fused, f"bias_ih_l{layer}") + getattr(self.fused, f"bias_hh_l{layer}")
-            self.register_buffer(f"bias_{layer}", self._reorder(bias.detach()), persistent=False)
+            self.register_buffer(f"bias_{layer}", self._by_gate(bias), persistent=False)
 
-    def _reorder(self, gates: torch.Tensor) -> torch.Tensor:
-        """Gates in the order input, forget, output, cell: those with a sigmoid are then adjacent."""
-        i, f, g, o = gates.chunk(4)
-        return torch.cat([i, f, o, g])
+    def _by_gate(self, parameter: torch.Tensor) -> torch.Tensor:
+        """Parts of `nn.LSTM`'s parameter for the input, forget, output and cell gate: sigmoids first."""
+        i, f, g, o = parameter.detach().chunk(4)
+        return torch.stack([i, f, o, g])
 
     def forward(
         self, inputs: torch.Tensor, lengths: list[int], state: tuple[torch.Tensor, torch.Tensor] | None
@@ -41,10 +40,11 @@ class EncodecClipLSTM(nn.Module):
         """Continue the recurrence.
 
         Args:
-            inputs (`torch.Tensor` of shape `(num_rows, num_steps, hidden_size)`): Steps of each clip.
-            lengths (`list[int]`): Number of valid steps of each clip; there may be fewer clips than rows.
+            inputs (`torch.Tensor` of shape `(num_rows, num_steps, hidden_size)`): Steps of each clip; there
+                are at least two rows, and there may be more rows than clips.
+            lengths (`list[int]`): Number of valid steps of each clip.
             state (tuple of 2 `torch.Tensor` of shape `(num_layers, num_rows, hidden_size)`, *optional*): Where the
-                steps before ended; `None` at the beginning.
+                steps before ended; it may have more rows, for clips that have ended since. `None` at the beginning.
 
         Returns:
             `tuple`: Outputs, of the shape of `inputs`, and the new state.
@@ -54,7 +54,7 @@ class EncodecClipLSTM(nn.Module):
             state = (zeros, zeros.clone())
         if inputs.device.type != "cpu":
             return self.fused(inputs, state)
-        hidden, cell = state[0].clone(), state[1].clone()
+        hidden, cell = (part[:, : len(inputs)].clone() for part in state)
         for layer in range(self.num_layers):
             inputs = self._run_layer(layer, inputs, lengths, hidden[layer], cell[layer])
             hidden[layer] = inputs[:, -1]
@@ -64,17 +64,22 @@ class EncodecClipLSTM(nn.Module):
         self, layer: int, inputs: torch.Tensor, lengths: list[int], hidden: torch.Tensor, cell: torch.Tensor
     ) -> torch.Tensor:
         """Outputs of one layer from its state, `(num_rows, hidden_size)`; `cell` is brought up to date in place."""
-        num_rows, num_steps, _ = inputs.shape
-        size = self.hidden_size
+        num_rows, num_steps, size = inputs.shape
         weight_ih, weight_hh = self.get_buffer(f"weight_ih_{layer}"), self.get_buffer(f"weight_hh_{layer}")
-        gates = self.get_buffer(f"bias_{layer}").repeat(num_steps, num_rows, 1)
+        # With the gates apart, what a step multiplies and changes is contiguous.
+        gates = self.get_buffer(f"bias_{layer}")[:, None].repeat(num_steps, 1, num_rows, 1)
         for row, length in enumerate(lengths):
-            add_product(gates[None, :length, row], inputs[row, None, :length], weight_ih)
+            for gate, weight in enumerate(weight_ih):
+                add_product(gates[None, :length, gate, row], inputs[row, None, :length], weight)
         outputs = inputs.new_empty(num_steps, num_rows, size)
-        for step_gates, output in zip(gates, outputs, strict=True):
-            step_gates.addmm_(hidden, weight_hh)
-            sigmoids, candidate = step_gates[:, : 3 * size].sigmoid_(), step_gates[:, 3 * size :].tanh_()
-            cell.mul_(sigmoids[:, size : 2 * size]).addcmul_(sigmoids[:, :size], candidate)
-            torch.mul(torch.tanh(cell), sigmoids[:, 2 * size :], out=output)
+        # All views at once: making them step by step takes as long as the arithmetic.
+        views = zip(
+            gates, gates[:, :3].unbind(), *(gates[:, gate].unbind() for gate in range(4)), outputs, strict=True
+        )
+        for all_gates, sigmoids, input_gate, forget_gate, output_gate, candidate, output in views:
+            add_product(all_gates, hidden.expand(4, -1, -1), weight_hh)
+            sigmoids.sigmoid_()
+            cell.mul_(forget_gate).addcmul_(input_gate, candidate.tanh_())
+            torch.mul(cell.tanh(), output_gate, out=output)
             hidden = output
         return outputs.transpose(0, 1)

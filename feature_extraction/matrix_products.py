@@ -9,6 +9,10 @@ MAX_INNER_SIZE = 512
 """Terms that are summed in one call. Libraries cut longer sums at places that depend on the number of rows."""
 
 
+MIN_BATCHED_SIZE = 64
+"""Size of matrices from which on torch leaves a batch of products to the library, whatever the number of rows."""
+
+
 def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Add `left` times `right` to `total`, in place.
 
@@ -18,15 +22,20 @@ def add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) ->
     Args:
         total (`torch.Tensor` of shape `(batch_size, num_rows, out_size)`): Changed in place.
         left (`torch.Tensor` of shape `(batch_size, num_rows, in_size)`): Left factors.
-        right (`torch.Tensor` of shape `(in_size, out_size)`): The right factor of all of them.
+        right (`torch.Tensor` of shape `(in_size, out_size)` or `(batch_size, in_size, out_size)`): Right factor of
+            all of them, or of each.
     """
-    if total.device.type != "cpu":
-        total.baddbmm_(left, right.expand(len(left), -1, -1))
+    batch_size, num_rows, out_size = total.shape
+    right = right.expand(batch_size, -1, -1)
+    in_size = right.shape[1]
+    is_regular = num_rows > 1 and MIN_BATCHED_SIZE <= in_size <= MAX_INNER_SIZE and out_size >= MIN_BATCHED_SIZE
+    if total.device.type != "cpu" or (batch_size > 1 and is_regular):
+        total.baddbmm_(left, right)
         return
-    for total_rows, rows in zip(total, left, strict=True):
-        for start in range(0, len(right), MAX_INNER_SIZE):
+    for total_rows, rows, factor in zip(total, left, right, strict=True):
+        for start in range(0, in_size, MAX_INNER_SIZE):
             stop = start + MAX_INNER_SIZE
-            _add_rows(total_rows, rows[:, start:stop], right[start:stop])
+            _add_rows(total_rows, rows[:, start:stop], factor[start:stop])
 
 
 def _add_rows(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:

@@ -18,7 +18,14 @@ class ResidualQuantizer(nn.Module):
     def __init__(self, embeddings: torch.Tensor):
         super().__init__()
         self.embeddings = nn.Buffer(embeddings)
-        self.half_norms = nn.Buffer(embeddings.double().pow(2).sum(-1).div(2).float())
+        half_norms = embeddings.double().pow(2).sum(-1).div(2).float()
+        for entries, norms in zip(embeddings, half_norms, strict=True):
+            # A copy of an earlier entry is never chosen, so it need not be compared: untrained codebooks have many.
+            _, groups = entries.unique(dim=0, return_inverse=True)
+            positions = torch.arange(len(entries), device=groups.device)
+            first = torch.full_like(positions, len(entries)).scatter_reduce(0, groups, positions, "amin")
+            norms[first[groups] != positions] = torch.inf
+        self.half_norms = nn.Buffer(half_norms)
         self.largest_norms = embeddings.double().norm(dim=-1).amax(-1).tolist()
         # Bound of the rounding errors of a sum of `codebook_dim` products, relative to the product of the norms.
         self.rounding = (embeddings.shape[-1] + 4) * torch.finfo(torch.float32).eps / 2
@@ -31,7 +38,12 @@ class ResidualQuantizer(nn.Module):
 
         Returns:
             `torch.Tensor` of shape `(num_vectors, num_codebooks)`: Codes, int64.
+
+        Raises:
+            ValueError: If a vector is not finite, as those of a codec with broken weights are.
         """
+        if not vectors.isfinite().all():
+            raise ValueError("The codec's encoder returned values that are not finite: its weights are broken.")
         codes, residual = [], vectors
         for embedding, half_norm, largest in zip(self.embeddings, self.half_norms, self.largest_norms, strict=True):
             indices = self._nearest(residual, embedding, half_norm, largest)
@@ -48,6 +60,8 @@ class ResidualQuantizer(nn.Module):
         # Each of two scores may be off by this bound.
         bound = self.rounding * largest_norm * (residual.norm(dim=-1, keepdim=True) + largest_norm)
         rows, candidates = (scores >= best - 2 * bound).nonzero().unbind(1)
+        if len(rows) == len(residual):
+            return candidates
         distances = (residual[rows].double() - embedding[candidates].double()).pow(2).sum(-1)
         nearest = distances.new_full((len(residual),), torch.inf).scatter_reduce(0, rows, distances, "amin")
         is_nearest = distances == nearest[rows]

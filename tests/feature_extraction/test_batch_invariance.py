@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction import AudioFormerFeatureExtractor, encodec_encoder
 from audioformer.feature_extraction.encodec_encoder import FoldedEncodecEncoder
 from audioformer.feature_extraction.matrix_products import add_product, full_precision
 from audioformer.feature_extraction.residual_quantizer import ResidualQuantizer
@@ -47,6 +47,26 @@ def test_features_have_the_same_bits_in_every_batch(wide_codec, lengths, seed, g
     # Segments of several clips take turns, so rows are compared as sets.
     batched = torch.cat(quantized)
     assert sorted(map(bytes, batched.numpy())) == sorted(map(bytes, vectors.numpy()))
+
+
+def test_tiles_leave_no_trace(wide_codec, monkeypatch):
+    """A clip that fits into one tile, cut into tiles as short as they get."""
+    clips = [make_clip(length) for length in (9000, 4001, 64)]
+    encoder = FoldedEncodecEncoder(wide_codec, 2)
+    expected = encoder.encode(clips)
+    counts = []
+    tiles = encodec_encoder._tiles
+
+    def count(hidden_states, min_steps=1):
+        found = tiles(hidden_states, min_steps)
+        counts.append(len(found))
+        return found
+
+    monkeypatch.setattr(encodec_encoder, "_tiles", count)
+    monkeypatch.setattr(encodec_encoder, "TILE_ELEMENTS", 1)
+    for codes, clip_codes in zip(encoder.encode(clips), expected, strict=True):
+        np.testing.assert_array_equal(codes, clip_codes)
+    assert max(counts) >= 3000
 
 
 @given(lengths=LENGTHS, size=st.integers(1, 6))
@@ -92,13 +112,33 @@ def test_the_quantizer_finds_the_nearest_entry(seed, offset, size):
     assert codes[0] == 7
 
 
-@pytest.mark.parametrize("inner", [7, 512, 1024, 2048])
-def test_rows_of_a_product_do_not_depend_on_other_rows(inner):
-    left, right = torch.randn(1, 400, inner), torch.randn(inner, 256)
-    whole = torch.zeros(1, 400, 256)
+def test_a_codebook_of_equal_entries_gives_the_first():
+    """As those of a codec that was never trained; comparing all of them exactly would take a hundred times as long."""
+    quantizer = ResidualQuantizer(torch.zeros(2, 16, 4))
+    assert quantizer.half_norms.isinf().sum(-1).tolist() == [15, 15]
+    assert torch.equal(quantizer(torch.randn(5, 4)), torch.zeros(5, 2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_vectors_that_are_not_finite_have_no_codes(value):
+    vectors = torch.zeros(5, 4)
+    vectors[3, 2] = value
+    with pytest.raises(ValueError, match="weights are broken"):
+        ResidualQuantizer(torch.randn(2, 16, 4))(vectors)
+
+
+SIZES = [(7, 256), (8, 8), (64, 64), (512, 256), (512, 512), (1024, 256), (2048, 256)]
+
+
+@pytest.mark.parametrize("inner, outer", SIZES)
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_rows_of_a_product_do_not_depend_on_other_rows(batch_size, inner, outer):
+    left, right = torch.randn(batch_size, 400, inner), torch.randn(batch_size, inner, outer)
+    whole = torch.zeros(batch_size, 400, outer)
     add_product(whole, left, right)
-    for first, last in [(0, 1), (5, 7), (3, 20), (100, 260), (399, 400)]:
-        part = torch.zeros(1, last - first, 256)
+    torch.testing.assert_close(whole, left @ right, rtol=1e-4, atol=1e-3)
+    for first, last in [(0, 1), (5, 7), (8, 16), (3, 20), (100, 260), (399, 400)]:
+        part = torch.zeros(batch_size, last - first, outer)
         add_product(part, left[:, first:last], right)
         assert torch.equal(part, whole[:, first:last])
 
