@@ -1,4 +1,4 @@
-"""The clips that a run was begun with, recorded in its output folder: a run must not be resumed on others."""
+"""The clips that a run was begun with, recorded in the folder of its training: a run must not be resumed on others."""
 
 import json
 import logging
@@ -56,7 +56,7 @@ def check_run_data(arguments: AudioTrainingArguments, splits: ClipSplits) -> Non
                 output,
                 RUN_DATA,
             )
-    output.mkdir(parents=True, exist_ok=True)
+    (output / RUN_DATA).parent.mkdir(parents=True, exist_ok=True)
     write_whole(output / RUN_DATA, lambda path: path.write_text(json.dumps(own, indent=2) + "\n", encoding="utf-8"))
 
 
@@ -87,8 +87,9 @@ def _compare(file: Path, own: dict[str, RecordedClips | None]) -> None:
         raise ValueError(f"{file} is damaged: {error!r}. It records the clips that the run was begun with.") from error
     if changed:
         raise ValueError(
-            f"`resume_from_checkpoint`: the run in {file.parent} was begun with other clips: {', '.join(changed)}. "
-            "Give the data and settings of then, or another --output without --resume-from-checkpoint."
+            f"`resume_from_checkpoint`: the run in {file.parents[1]} was begun with other clips: "
+            f"{', '.join(changed)}. Give the data and settings of then, or another --output without "
+            "--resume-from-checkpoint."
         )
 
 

@@ -130,13 +130,12 @@ def test_results_and_model_are_on_top_and_checkpoints_are_dropped(finetuned):
             "config.json",
             "model.safetensors",
             "preprocessor_config.json",
-            "run_data.json",
             "codec",
             "code",
             "training",
         ),
     }
-    assert names_in(finetuned / "training") == {"curves.png", "trainer_state.json", "teachers"}
+    assert names_in(finetuned / "training") == {"curves.png", "run_data.json", "trainer_state.json", "teachers"}
     assert "(training/curves.png)" in (finetuned / "README.md").read_text()
     code = names_in(finetuned / "code")
     for name in ("config.json", "preprocessor_config.json"):

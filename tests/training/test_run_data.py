@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from audioformer.data.clips import Clips, ClipSplits
 from audioformer.data.codes.encoded import EncodedClips
 from audioformer.data.report import DataReport
+from audioformer.files import RUN_DATA
 from audioformer.training.run_data import check_run_data
 
 ROWS = [("a", ["x"]), ("b", ["y"]), ("c", ["x", "y"])]
@@ -46,16 +47,16 @@ def arguments(output: Path, resume: str | None = None) -> SimpleNamespace:
 def test_a_run_is_not_resumed_on_other_clips(tmp_path, changed):
     begun = ClipSplits(clips_of(), None, clips_of())
     check_run_data(arguments(tmp_path), begun)
-    written = (tmp_path / "run_data.json").read_text()
+    written = (tmp_path / RUN_DATA).read_text()
     check_run_data(arguments(tmp_path, "last"), begun)
     then, now = begun.train.digest[:12], changed.train.digest[:12]
     message = rf"training clips \(then 3 of sounds, SHA-256 {then}, now \d of sounds, SHA-256 {now}\)"
     with pytest.raises(ValueError, match=message):
         check_run_data(arguments(tmp_path, "last"), changed)
-    assert (tmp_path / "run_data.json").read_text() == written
+    assert (tmp_path / RUN_DATA).read_text() == written
     # A run that begins records its own.
     check_run_data(arguments(tmp_path), changed)
-    assert json.loads((tmp_path / "run_data.json").read_text())["train"]["digest"] == changed.train.digest
+    assert json.loads((tmp_path / RUN_DATA).read_text())["train"]["digest"] == changed.train.digest
 
 
 def test_held_out_and_test_clips_count_as_well(tmp_path):
@@ -77,7 +78,7 @@ def test_runs_of_earlier_versions_are_resumed_with_a_warning(tmp_path, caplog):
     (tmp_path / "checkpoint-5").mkdir()
     check_run_data(arguments(tmp_path, "last"), ClipSplits(clips_of(), None, None))
     assert "an earlier version began the run" in caplog.text
-    (tmp_path / "run_data.json").write_text("[1]")
+    (tmp_path / RUN_DATA).write_text("[1]")
     with pytest.raises(ValueError, match=r"run_data.json is damaged"):
         check_run_data(arguments(tmp_path, "last"), ClipSplits(clips_of(), None, None))
 
