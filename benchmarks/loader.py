@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,24 +51,28 @@ CORES_BESIDE_A_GPU = 16
 MEMORY_FRAMES = 10
 
 
+def random_row(generator: np.random.Generator, index: int, num_frames: int) -> dict[str, Any]:
+    """A clip without labels and with random codes."""
+    return {
+        "id": f"{index}",
+        "codes": generator.integers(0, 1024, (NUM_CODEBOOKS, num_frames), dtype=np.uint16),
+        "n_frames": num_frames,
+        "labels": [],
+        "split": None,
+        "fold": None,
+        "group": None,
+        "duration_s": 10.0,
+        "sampling_rate": 24000,
+    }
+
+
 def write_codes(folder: Path, num_clips: int) -> EncodedClips:
     """Random codes in the real format."""
     generator = np.random.default_rng(0)
     codec = describe_codec(AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), NUM_CODEBOOKS)
     for shard, first in enumerate(range(0, num_clips, CLIPS_PER_SHARD)):
         rows = [
-            {
-                "id": f"{index}",
-                "codes": generator.integers(0, 1024, (NUM_CODEBOOKS, FRAMES), dtype=np.uint16),
-                "n_frames": FRAMES,
-                "labels": [],
-                "split": None,
-                "fold": None,
-                "group": None,
-                "duration_s": 10.0,
-                "sampling_rate": 24000,
-            }
-            for index in range(first, min(first + CLIPS_PER_SHARD, num_clips))
+            random_row(generator, index, FRAMES) for index in range(first, min(first + CLIPS_PER_SHARD, num_clips))
         ]
         write_part(part_path(folder, shard, 0), rows, PartMetadata(len(rows), True, codec))
     shards = ClipShards("random", "random", shard + 1, lambda number: iter(()), "", labels=[])
@@ -79,20 +84,7 @@ def write_repeated_codes(folder: Path, num_clips: int) -> None:
     """One file of random codes under the names of as many as `num_clips` need, unpacked."""
     generator = np.random.default_rng(0)
     codec = describe_codec(AudioFormerFeatureExtractor(codec=str(TINY_CODEC)), NUM_CODEBOOKS)
-    rows = [
-        {
-            "id": f"{index}",
-            "codes": generator.integers(0, 1024, (NUM_CODEBOOKS, MEMORY_FRAMES), dtype=np.uint16),
-            "n_frames": MEMORY_FRAMES,
-            "labels": [],
-            "split": None,
-            "fold": None,
-            "group": None,
-            "duration_s": 10.0,
-            "sampling_rate": 24000,
-        }
-        for index in range(CLIPS_PER_SHARD)
-    ]
+    rows = [random_row(generator, index, MEMORY_FRAMES) for index in range(CLIPS_PER_SHARD)]
     write_part(part_path(folder, 0, 0), rows, PartMetadata(len(rows), True, codec))
     num_shards = max(1, num_clips // CLIPS_PER_SHARD)
     for shard in range(1, num_shards):

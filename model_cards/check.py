@@ -1,28 +1,14 @@
 """Finds what must not be published: files that are not what they seem, secrets, paths of this machine, gaps."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from audioformer.files import CODES_MANIFEST, CONFIG, PREPROCESSOR_CONFIG
 
 from .card_check import check_card
-from .contents import WEIGHTS, WEIGHTS_INDEX, files_to_upload, foreign_code, lacks_code, missing_code, read_contents
-from .pickles import is_pickle
+from .contents import WEIGHTS, WEIGHTS_INDEX, foreign_code, missing_code, read_contents, readable_settings
 from .readers import PICTURES, UnreadableError, picture_without_text, read_texts
 from .secret_scan import find_paths, find_paths_in_bytes, find_secrets, find_secrets_in_bytes
-
-__all__ = [
-    "check_files",
-    "check_folder",
-    "file_findings",
-    "files_to_upload",
-    "is_pickle",
-    "lacks_code",
-    "missing_code",
-    "missing_parts",
-]
 
 SHOWN = 3
 """Findings of one kind that are shown of a file."""
@@ -118,7 +104,7 @@ def _check_weights(folder: Path, prefix: str) -> Iterator[str]:
         if not (folder / prefix / WEIGHTS).is_file():
             yield f"{prefix}{WEIGHTS} is missing: there are no weights of the model."
         return
-    weight_map = _read_settings(index).get("weight_map")
+    weight_map = readable_settings(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         yield f"{prefix}{WEIGHTS_INDEX} names no weights."
         return
@@ -139,7 +125,7 @@ def _check_weights(folder: Path, prefix: str) -> Iterator[str]:
 
 
 def _check_codec(folder: Path) -> Iterator[str]:
-    settings = _read_settings(folder / PREPROCESSOR_CONFIG)
+    settings = readable_settings(folder / PREPROCESSOR_CONFIG)
     if settings.get("codec") and not settings.get("codec_revision"):
         yield (
             f"{PREPROCESSOR_CONFIG} refers to the codec {settings['codec']!r} without a revision, so the codes could "
@@ -152,12 +138,3 @@ def _check_codec(folder: Path) -> Iterator[str]:
         yield f"{PREPROCESSOR_CONFIG} refers to a codec in {subfolder}/, which is missing."
     else:
         yield from _check_weights(folder, f"{subfolder}/")
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    """Content of a settings file; empty if there is none, or none that is valid, which is found where it is read."""
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return settings if isinstance(settings, dict) else {}

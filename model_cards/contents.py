@@ -31,7 +31,6 @@ from audioformer.files import (
     PREPROCESSOR_CONFIG,
     PRETRAIN_RESULTS,
     REJECTED,
-    RUN_DATA,
     SUMMARY,
     TEACHER_CACHE,
     TRAINING_FOLDER,
@@ -62,7 +61,6 @@ CODES_FILES = (*ANY_FOLDER, CODES_MANIFEST, CODES_PATTERN, REJECTED, HISTOGRAM_P
 
 LEFTOVERS = (
     TRAINING_FOLDER,
-    RUN_DATA,
     # Where earlier versions put them.
     "checkpoint-*",
     TEACHER_CACHE,
@@ -189,13 +187,34 @@ def lacks_code(folder: Path) -> bool:
     return not references_of(folder / CONFIG) or bool(missing_code(folder) or foreign_code(folder))
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """Content of a settings file, such as `config.json`; empty if there is none.
+
+    Raises:
+        ValueError: If it is not a JSON object.
+    """
+    if not file.is_file():
+        return {}
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is not JSON ({error}).") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{file} must hold a JSON object.")
+    return settings
+
+
+def readable_settings(file: Path) -> dict[str, Any]:
+    """As [`read_settings`], but empty if the file cannot be read; the check of the file itself says why."""
+    try:
+        return read_settings(file)
+    except (OSError, ValueError):
+        return {}
+
+
 def references_of(settings_file: Path) -> list[str]:
     """Classes that `auto_map` of a settings file refers to; none if the file cannot be read."""
-    try:
-        settings = json.loads(settings_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return []
-    entries: Any = settings.get("auto_map") if isinstance(settings, dict) else None
+    entries = readable_settings(settings_file).get("auto_map")
     if not isinstance(entries, dict):
         return []
     # Classes with a slow and a fast implementation come as a list, in which one may be absent.

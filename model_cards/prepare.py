@@ -20,6 +20,7 @@ from audioformer.files import (
 
 from .card_check import load_card
 from .codes_card import read_codes_manifest, render_codes_card, write_codes_card
+from .contents import read_settings
 from .facts import CardFacts, PretrainedFacts, read_facts
 from .render import REPOSITORY, render_card
 
@@ -46,11 +47,7 @@ def prepare_folder(folder: Path, repo_id: str, license: str | None = None, codec
         return
     settings_file = folder / PREPROCESSOR_CONFIG
     if codec_revision is not None and settings_file.is_file():
-        try:
-            settings = json.loads(settings_file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{settings_file} is not JSON ({error}).") from error
-        settings["codec_revision"] = codec_revision
+        settings = {**read_settings(settings_file), "codec_revision": codec_revision}
         settings_file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     _prepare_model_card(folder, repo_id, license, codec_revision)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-from audioformer.model_cards.contents import WEIGHTS, WEIGHTS_SHARDS
+from audioformer.model_cards.contents import WEIGHTS, WEIGHTS_SHARDS, read_settings
 from audioformer.model_cards.push import push_folder
 
 from ..files import CONFIG, PREPROCESSOR_CONFIG
@@ -81,7 +81,7 @@ def save_code(folder: Path) -> None:
             if not (folder / path.name).exists():
                 copyfile(path, folder / path.name)
         for name in (CONFIG, PREPROCESSOR_CONFIG):
-            settings, saved = _read_settings(folder / name), _read_settings(Path(scratch) / name)
+            settings, saved = read_settings(folder / name), read_settings(Path(scratch) / name)
             if settings and saved.get("auto_map") and not _names_own_code(settings):
                 text = json.dumps({**settings, "auto_map": saved["auto_map"]}, indent=2, sort_keys=True)
                 (folder / name).write_text(text + "\n", encoding="utf-8")
@@ -96,7 +96,7 @@ def check_weights(folder: Path) -> Iterator[str]:
     Yields:
         `str`: One sentence if weights are missing or have other shapes.
     """
-    config = _read_settings(folder / CONFIG)
+    config = read_settings(folder / CONFIG)
     heads = {head.__name__: head for family, _, models in _families(config) for head in models.values()}
     head: Any = next((heads[name] for name in config.get("architectures") or [] if name in heads), None)
     if head is None:
@@ -140,7 +140,7 @@ def _names_own_code(settings: dict[str, Any]) -> bool:
 
 def _auto_classes(folder: Path) -> list[str]:
     """Auto classes that load everything in the folder, each part once."""
-    config, settings = _read_settings(folder / CONFIG), _read_settings(folder / PREPROCESSOR_CONFIG)
+    config, settings = read_settings(folder / CONFIG), read_settings(folder / PREPROCESSOR_CONFIG)
     known: dict[str, str] = {}
     for family, _, heads in _families(config):
         known = {"AutoConfig": family.__name__, **{auto.__name__: head.__name__ for auto, head in heads.items()}}
@@ -151,18 +151,6 @@ def _auto_classes(folder: Path) -> list[str]:
     others = [name for name in references if name not in models]
     extractors = settings.get("auto_map") or (["AutoFeatureExtractor"] if known and settings else [])
     return [*others, *(saved or models)[:1], *extractors]
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} is not JSON ({error}).") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{file} must hold a JSON object.")
-    return settings
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -15,7 +15,7 @@ from audioformer.cli import main
 from audioformer.commands.push import save_code
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_ESC10
-from audioformer.model_cards.check import files_to_upload, lacks_code
+from audioformer.model_cards.contents import files_to_upload, lacks_code
 from audioformer.model_cards.push import push_folder
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.model_cards.check import check_folder, files_to_upload, is_pickle, lacks_code, missing_code
-from audioformer.model_cards.contents import read_contents
+from audioformer.model_cards.check import check_folder
+from audioformer.model_cards.contents import files_to_upload, lacks_code, missing_code, read_contents
+from audioformer.model_cards.pickles import is_pickle
 from audioformer.model_cards.prepare import prepare_folder
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
@@ -24,7 +25,9 @@ def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     AudioFormerForAudioClassification(AudioFormerConfig(**sizes)).save_pretrained(folder)
-    AudioFormerFeatureExtractor(codec=make_codec()).save_pretrained(folder)
+    # Every test copies it and reads all of it.
+    codec = make_codec(num_filters=2, hidden_size=16, target_bandwidths=[3.0])
+    AudioFormerFeatureExtractor(codec=codec).save_pretrained(folder)
     write_folder(folder, make_facts(), license="cc-by-4.0")
     assert check_folder(folder) == []
     return folder
