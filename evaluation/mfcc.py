@@ -11,6 +11,7 @@ SAMPLING_RATE = 22050
 FRAME_LENGTH, HOP_LENGTH = 2048, 512
 """Samples of a frame and from one to the next: 93 and 23 ms."""
 NUM_MELS, NUM_COEFFICIENTS = 128, 20
+QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 TOP_DB = 80.0
 """Range in decibels below the loudest value of a clip; quieter values are raised to its lower end."""
 
@@ -61,7 +62,7 @@ def mel_filters(sampling_rate: int) -> np.ndarray:
 
 def mfcc_statistics(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
     """
-    What is left of the coefficients without the order of the frames: mean and deviation of each, and of its changes.
+    What is left of the coefficients without the order of the frames: how each is distributed, and its changes.
 
     Args:
         waveform (`np.ndarray` of shape `(num_samples,)`):
@@ -70,12 +71,14 @@ def mfcc_statistics(waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) ->
             Sampling rate in Hz.
 
     Returns:
-        `np.ndarray` of shape `(80,)`, float64: means and standard deviations over the frames of the 20 coefficients,
-        then those of their differences from frame to frame, zero for a single frame.
+        `np.ndarray` of shape `(180,)`, float64: means and standard deviations over the frames of the 20 coefficients,
+        then those of their differences from frame to frame (zero for a single frame), then the smallest value, the
+        10th, 50th and 90th percentile, and the largest value of each coefficient.
 
     Raises:
         `ValueError`: as [`mfcc`].
     """
     coefficients = mfcc(waveform, sampling_rate)
     changes = np.diff(coefficients, axis=1, prepend=coefficients[:, :1])
-    return np.concatenate([part(values, axis=1) for values in (coefficients, changes) for part in (np.mean, np.std)])
+    moments = [part(values, axis=1) for values in (coefficients, changes) for part in (np.mean, np.std)]
+    return np.concatenate([*moments, *np.quantile(coefficients, QUANTILES, axis=1)])

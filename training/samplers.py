@@ -86,7 +86,7 @@ class ShuffledSampler(EpochSampler):
         return self.num_clips
 
     def __iter__(self) -> Iterator[int]:
-        return iter(np.concatenate(shuffled_buffers(self.num_clips, self.buffer_size, self.rng())).tolist())
+        return map(int, np.concatenate(shuffled_buffers(self.num_clips, self.buffer_size, self.rng())))
 
 
 class LengthGroupedSampler(EpochSampler):
@@ -131,7 +131,7 @@ class LengthGroupedSampler(EpochSampler):
             batches, rest = self._group(np.concatenate([rest, buffer]), rng)
             order += batches
         # An incomplete batch stays last: anywhere else it would shift the boundaries of all later batches.
-        return iter(np.concatenate([*order, rest]).tolist())
+        return map(int, np.concatenate([*order, rest]))
 
     def _group(self, clips: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the complete batches of shuffled clips, in random order, and the clips that are left over."""
@@ -191,11 +191,11 @@ class ClassBalancedSampler(EpochSampler):
         rng = self.rng()
         block = self.distinct_within
         if block is None:
-            return iter(self._draw(rng, self.num_samples).tolist())
+            return map(int, self._draw(rng, self.num_samples))
         blocks = [
             self._distinct(rng, min(block, self.num_samples - start)) for start in range(0, self.num_samples, block)
         ]
-        return iter(np.concatenate(blocks).tolist())
+        return map(int, np.concatenate(blocks))
 
     def _draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         # `Generator.choice` would sum up two million weights in every call.

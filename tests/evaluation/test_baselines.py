@@ -127,7 +127,10 @@ def test_mfccs_are_the_cosine_transform_of_the_mel_spectrogram_of_transformers()
     assert found.shape == (20, decibels.shape[1])
     statistics = mfcc_statistics(waveform)
     np.testing.assert_allclose(statistics[:20], found.mean(axis=1))
-    np.testing.assert_allclose(statistics[60:], np.diff(found, axis=1, prepend=found[:, :1]).std(axis=1))
+    np.testing.assert_allclose(statistics[60:80], np.diff(found, axis=1, prepend=found[:, :1]).std(axis=1))
+    np.testing.assert_allclose(statistics[80:100], found.min(axis=1))
+    np.testing.assert_allclose(statistics[120:140], np.median(found, axis=1))
+    np.testing.assert_allclose(statistics[160:], found.max(axis=1))
     assert np.isfinite(mfcc_statistics(np.zeros(1))).all()
     for wrong in (np.zeros((2, 9)), np.zeros(0), np.array([np.nan])):
         with pytest.raises(ValueError, match="`waveform` must"):
