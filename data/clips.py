@@ -165,6 +165,20 @@ class Clips:
         raise AssertionError("every label is known")
 
 
+def check_multi_label(wanted: bool, found: bool) -> None:
+    """Check that clips can be used as `wanted`.
+
+    Args:
+        wanted (`bool`): Whether the targets are for several labels per clip.
+        found (`bool`): Whether clips of the data have several.
+
+    Raises:
+        ValueError: If one label per clip is asked for and clips have several.
+    """
+    if found and not wanted:
+        raise ValueError("`multi_label` is false, but clips of the data have several labels.")
+
+
 ClipsT = TypeVar("ClipsT", bound=Clips)
 
 
@@ -205,8 +219,7 @@ class ClipSplits(Generic[ClipsT]):
         Raises:
             ValueError: If one label per clip is asked for and clips have several.
         """
-        if self.train.multi_label and not multi_label:
-            raise ValueError("`multi_label` is false, but clips of the data have several labels.")
+        check_multi_label(multi_label, self.train.multi_label)
 
         def change(clips: ClipsT) -> ClipsT:
             return clips.with_labels(self.train.labels, multi_label)

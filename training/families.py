@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 BUILT_IN = ("audioformer_family",)
 """Modules beside this one that hold the record of a family as `FAMILY`."""
 
-CheckLabels = Callable[[Sequence[str]], None]
-"""Raises `ValueError` where a model does not fit the labels of some data; called before any audio is read."""
+CheckLabels = Callable[[Sequence[str], bool], None]
+"""Raises `ValueError` where the settings do not fit the labels of some data, and whether a clip has several of them;
+called before any audio is read."""
 
 
 class ExampleSource(Protocol[ClipsT]):

@@ -1,19 +1,20 @@
 """Fine-tuning a classifier of any model family: select a checkpoint, calibrate, test once, and write the folder."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, set_seed
 
-from audioformer.data.clips import Clips
+from audioformer.data.clips import Clips, check_multi_label
 from audioformer.evaluation import EvaluationSummary, fit_calibration, metric_name
 from audioformer.files import CARD, EVAL_RESULTS, TRAINING_PICTURE
 from audioformer.model_cards.facts import CardFacts
 from audioformer.model_cards.render import render_model_card
 
 from .arguments import AudioTrainingArguments
-from .classifiers import check_head, classifier_to_train, labels_of
+from .classifiers import check_classification_loss, check_head, classifier_to_train, labels_of
 from .clip_splits import open_clip_splits
 from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
@@ -54,14 +55,13 @@ def finetune(settings: Settings) -> EvaluationSummary:
         settings,
         extractor,
         hold_out=not data.select_on_eval,
-        check_labels=lambda labels: check_head(settings, labels),
+        check_labels=lambda labels, multi_label: check_task(settings, labels, multi_label),
     )
     if data.select_on_eval and splits.test is None:
         raise ValueError("`select_on_eval` needs test clips: give `eval_data`, `eval_split` or `eval_folds`.")
     if settings.model.multi_label is not None:
         splits = splits.as_multi_label(settings.model.multi_label)
     multi_label = splits.train.multi_label
-    select_by_metric(arguments, multi_label)
 
     set_seed(arguments.seed)
     classifier = classifier_to_train(settings, splits.train.labels, multi_label, extractor)
@@ -97,6 +97,27 @@ def finetune(settings: Settings) -> EvaluationSummary:
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
+
+
+def check_task(settings: Settings, labels: Sequence[str], multi_label: bool) -> None:
+    """Check that head, loss and metric fit the labels, before any audio is read, and choose the metric.
+
+    Args:
+        settings (`Settings`): Settings of the command `finetune`.
+        labels (sequence of `str`): Classes of the data.
+        multi_label (`bool`): Whether a clip of the data can have several.
+
+    Raises:
+        ValueError: If one of them does not fit.
+    """
+    check_head(settings, labels)
+    chosen = settings.model.multi_label
+    if chosen is not None:
+        check_multi_label(chosen, multi_label)
+    several = multi_label if chosen is None else chosen
+    if settings.model.classification_loss is not None:
+        check_classification_loss(settings.model.classification_loss, several)
+    select_by_metric(settings.training, several)
 
 
 def calibrate(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> None:

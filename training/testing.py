@@ -32,7 +32,9 @@ def evaluate(settings: Settings) -> EvaluationSummary:
     config = read_classifier_config(family, model.model, model.model_revision)
     extractor = family.examples.open_extractor(settings)
     known = labels_of(config)
-    clips = open_test_clips(settings, extractor, lambda labels: check_known(labels, known, f"`model` {model.model}"))
+    clips = open_test_clips(
+        settings, extractor, lambda labels, _: check_known(labels, known, f"`model` {model.model}")
+    )
     if clips.multi_label and config.problem_type == "single_label_classification":
         raise ValueError(f"`model` {model.model!r} gives one label per clip, but clips of the data have several.")
 

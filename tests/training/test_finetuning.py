@@ -63,7 +63,6 @@ def fine_tune(mixtures: Path, name: str, **given: Any) -> Run:
         "tiny_ft1",
         data=mixtures / "list.csv",
         output_dir=mixtures / name,
-        cache_dir=mixtures / "cache",
         held_out_share=0.3,
         learning_rate=2e-3,
         save_total_limit=8,
@@ -71,12 +70,29 @@ def fine_tune(mixtures: Path, name: str, **given: Any) -> Run:
         dataloader_num_workers=0,
         disable_tqdm=True,
         use_cpu=True,
-        **{"num_train_epochs": 6, **SIZES, **given},
+        **{"num_train_epochs": 6, "cache_dir": mixtures / "cache", **SIZES, **given},
     )
     summary = finetune(settings)
     extractor = settings.family.examples.open_extractor(settings)
     splits = open_clip_splits(settings, extractor, hold_out=not settings.data.select_on_eval)
     return Run(mixtures / name, summary, splits)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"classification_loss": "cross_entropy"},
+            "`classification_loss` 'cross_entropy' does not fit data with several",
+        ),
+        ({"classification_loss": "bce", "multi_label": False}, "`multi_label` is false, but clips"),
+        ({"metric_for_best_model": "accuracy"}, "`metric_for_best_model` must be 'mAP' or 'loss'"),
+    ],
+)
+def test_settings_that_do_not_fit_the_labels_are_refused_before_anything_is_encoded(mixtures, given, message):
+    with pytest.raises(ValueError, match=message):
+        fine_tune(mixtures, "refused", cache_dir=mixtures / "unused_cache", **given)
+    assert not (mixtures / "unused_cache").exists()
 
 
 @pytest.fixture(scope="module")

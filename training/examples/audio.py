@@ -112,7 +112,7 @@ class AudioExampleSource:
             max_missing_share=data.max_missing_share,
         )
         if check_labels is not None:
-            check_labels(listing.labels)
+            check_labels(listing.labels, listing.multi_label)
         return list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
 
     def examples(

@@ -56,7 +56,7 @@ class CodeExampleSource:
             clips = load_codes(folder)
             state_reading_of_codes(settings, folder, is_main=not test_source or settings.command == "evaluate")
             if check_labels is not None:
-                check_labels(clips.labels)
+                check_labels(clips.labels, clips.multi_label)
             clips.check_codec(extractor)
             wanted = {*np.atleast_1d(extractor.codebooks).tolist(), *(getattr(options, "codebooks", None) or [])}
             clips.check_codebooks(sorted(wanted))
@@ -70,7 +70,7 @@ class CodeExampleSource:
             max_missing_share=data.max_missing_share,
         )
         if check_labels is not None:
-            check_labels(listing.labels)
+            check_labels(listing.labels, listing.multi_label)
         device = PartialState().device
         return encode_listing(
             listing,
