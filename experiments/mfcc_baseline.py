@@ -15,8 +15,8 @@ from audioformer.evaluation.baselines import cross_validated_accuracies
 from audioformer.evaluation.mfcc import SAMPLING_RATE, mfcc_statistics
 
 REGULARIZATION = 0.1
-"""scikit-learn's `C`. It and the statistics were chosen among about a hundred variants on the very folds that test them
-(1 to 4 of ESC-10), which favours the baseline."""
+"""scikit-learn's `C`. It and the statistics were chosen among about a hundred variants on the very folds that test
+them (1 to 4 of ESC-10), which favours the baseline."""
 
 
 def fold_accuracies(data: str | Path) -> dict[int, float]:
