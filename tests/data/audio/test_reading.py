@@ -100,14 +100,17 @@ def test_pieces_are_read_in_any_order_and_end_where_the_audio_ends(tmp_path):
             np.testing.assert_array_equal(audio.read(start, stop), samples[start:stop])
 
 
-def test_a_file_that_does_not_state_its_length_is_read_to_its_end(tmp_path):
-    samples = (make_clip(5000) / 4).astype(np.float32)
+@pytest.mark.parametrize("num_samples", [5000, 1_500_000])
+def test_a_file_that_does_not_state_its_length_is_read_to_its_end(tmp_path, num_samples):
+    """Also one of minutes, which is decoded in many blocks."""
+    samples = (make_clip(num_samples) / 4).astype(np.float32)
     content = flac_of_unknown_length(samples, 16000)
     (tmp_path / "a.flac").write_bytes(content)
     for source in (tmp_path / "a.flac", {"bytes": content}):
         with open_audio(source) as audio:
-            assert audio.num_samples == 5000
-            np.testing.assert_allclose(audio.read(4000, 5000), samples[4000:], atol=1e-4)
+            assert audio.num_samples == num_samples
+            tail = samples[num_samples - 1000 :]
+            np.testing.assert_allclose(audio.read(num_samples - 1000, num_samples), tail, atol=1e-4)
 
 
 def test_errors_name_the_file(tmp_path):
