@@ -55,6 +55,12 @@ class AudioFormerArguments(FamilyArguments):
     num_hidden_layers: int = size(12, "Layers of a fresh model.", "num_hidden_layers")
     num_attention_heads: int = size(12, "Attention heads of a fresh model.", "num_attention_heads")
     intermediate_size: int = size(3072, "Feed-forward width of a fresh model.", "intermediate_size")
+    embedding_init: Literal["random", "code_vectors"] = setting(
+        "random",
+        "Embedding of a fresh model: random (the paper), or code_vectors: that of the codec, in which "
+        "codes that sound alike are close.",
+        TRAIN,
+    )
     dropout: float | None = setting(
         None,
         "Dropout of the layers (default: 0.1, or that of the checkpoint).",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import PreTrainedModel
 
 from audioformer.export.onnx_export import OnnxReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -15,6 +16,7 @@ from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAu
 
 from .arguments import FINETUNE
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
+from .embedding_init import start_from_code_vectors
 from .examples.code_source import CodeExampleSource
 from .families import CardText, ClipView, Family, Settings
 from .pretraining.masked_lm import pretrain_codebooks
@@ -36,6 +38,12 @@ def check_settings(settings: Settings) -> None:
         check_source_of_positives(arguments)
     if arguments.packed and attention is not None and "flash" not in attention:
         raise ValueError(f'`packed` needs the attention "flash_attention_2", got {attention!r}.')
+
+
+def initialize(settings: Settings, model: PreTrainedModel, extractor: AudioFormerFeatureExtractor) -> None:
+    """Start the embedding of a fresh model where `embedding_init` says."""
+    if settings.options.embedding_init == "code_vectors":
+        start_from_code_vectors(model, extractor, settings.training.seed)
 
 
 def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
@@ -135,6 +143,7 @@ FAMILY = Family(
     pretrain=pretrain_codebooks,
     check_settings=check_settings,
     check_extractor=check_vocabulary,
+    initialize=initialize,
     describe_input=describe_input,
     view=view_codes,
     exporters={"classifier": export_classifier, "codec": export_codec},

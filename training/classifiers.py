@@ -113,6 +113,22 @@ def fresh_config(settings: Settings, extractor: Any, **changes: Any) -> PreTrain
     return settings.family.config(**{**reads, **settings.options.config_values(fresh=True), **changes})
 
 
+def fresh_model(settings: Settings, extractor: Any, model_class: type[PreTrainedModel], **changes: Any) -> Any:
+    """A model with random weights, or with those that the family starts from.
+
+    Args:
+        settings (`Settings`): The requested sizes, attention and seed.
+        extractor: Feature extractor of the run.
+        model_class (type): A class of the family.
+        changes: Fields of its configuration.
+    """
+    config = fresh_config(settings, extractor, **changes)
+    model = model_class._from_config(config, attn_implementation=settings.model.attn_implementation)
+    if settings.family.initialize is not None:
+        settings.family.initialize(settings, model, extractor)
+    return model
+
+
 def classifier_to_train(
     settings: Settings, labels: Sequence[str], multi_label: bool, extractor: Any
 ) -> PreTrainedModel:
@@ -147,7 +163,7 @@ def classifier_to_train(
     }
     attention = {"attn_implementation": model.attn_implementation}
     if model.model is None:
-        return family.classifier._from_config(fresh_config(settings, extractor, **changes), **attention)
+        return fresh_model(settings, extractor, family.classifier, **changes)
 
     config = read_config(family, model.model, model.model_revision)
     if family.check_extractor is not None:

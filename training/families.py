@@ -113,6 +113,8 @@ class Family:
         check_settings (function, *optional*): Raises `ValueError` for settings of different groups that exclude each
             other; called before anything is read.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
+        initialize (function, *optional*): Prepares the weights of a fresh model, with or without a head, in place;
+            gets the settings, the model and its extractor.
         describe_input (function, *optional*): Fields of [`CardFacts`] about the input of a model, from its
             configuration and extractor: `reads`, or `codebook` and `codec`.
         view (function, *optional*): A waveform as a model receives it, for pictures.
@@ -135,6 +137,7 @@ class Family:
     check_settings: Callable[["Settings"], None] | None = None
     # `Any` stands for the family's own configuration, model and extractor: it is given no others.
     check_extractor: Callable[[Any, Any], None] | None = None
+    initialize: Callable[["Settings", Any, Any], None] | None = None
     describe_input: Callable[[Any, Any], Mapping[str, Any]] | None = None
     view: Callable[[Any, Any, np.ndarray], ClipView] | None = None
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)

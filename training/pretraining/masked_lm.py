@@ -15,7 +15,7 @@ from audioformer.model_cards.facts import PretrainedFacts
 from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
-from ..classifiers import fresh_config
+from ..classifiers import fresh_model
 from ..clip_splits import ClipSplits, open_clip_splits
 from ..examples.code_source import open_extractor
 from ..examples.codes import CodeExamples
@@ -123,8 +123,7 @@ def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> Au
     """
     model = settings.model
     if model.model is None:
-        config = fresh_config(settings, extractor)
-        return AudioFormerForMaskedLM._from_config(config, attn_implementation=model.attn_implementation)
+        return fresh_model(settings, extractor, AudioFormerForMaskedLM)
     changes = settings.options.config_values(fresh=False) | {"codebook": extractor.model_config()["codebook"]}
     loaded = AudioFormerForMaskedLM.from_pretrained(model.model, **model.loading_options, **changes)
     if settings.family.check_extractor is not None:
