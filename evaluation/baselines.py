@@ -39,6 +39,30 @@ def code_histogram(codes: Sequence[np.ndarray], codebook_size: int = 1024) -> np
     return np.log1p(histograms)
 
 
+def code_vector_statistics(codes: np.ndarray, vectors: Sequence[np.ndarray]) -> np.ndarray:
+    r"""
+    What is left of a clip's codes without the order of the frames, if it is known what the codes stand for.
+
+    Args:
+        codes (`np.ndarray` of shape `(num_codebooks, num_frames)`):
+            Codes of the clip.
+        vectors (sequence of `np.ndarray` of shape `(codebook_size, hidden_size)`):
+            The codec's vectors for the codes of each codebook; those of a frame are added up, as its decoder does.
+
+    Returns:
+        `np.ndarray` of shape `(2 * hidden_size,)`: mean and standard deviation over the frames.
+
+    Raises:
+        `ValueError`: if there are not as many codebooks as vectors, or no frames.
+    """
+    if len(codes) != len(vectors) or not codes.shape[1]:
+        raise ValueError(
+            f"`codes` must have the shape ({len(vectors)}, num_frames) with at least one frame, got {codes.shape}."
+        )
+    frames = sum(entries[row] for entries, row in zip(vectors, codes, strict=True))
+    return np.concatenate([np.mean(frames, axis=0), np.std(frames, axis=0)])
+
+
 def fit_histogram_classifier(
     histograms: np.ndarray, labels: Sequence[int | str], regularization: float = 0.01
 ) -> Pipeline:
@@ -113,6 +137,33 @@ def cross_validated_accuracies(
     Raises:
         `ValueError`: if the arguments differ in length or there are fewer than two folds.
     """
+    correct = cross_validated_predictions(features, labels, folds, regularization) == np.asarray(labels)
+    fold_of_clip = np.asarray(folds)
+    return {fold: float(correct[fold_of_clip == fold].mean()) for fold in np.unique(fold_of_clip).tolist()}
+
+
+def cross_validated_predictions(
+    features: np.ndarray, labels: Sequence[int | str], folds: Sequence[int], regularization: float = 0.01
+) -> np.ndarray:
+    r"""
+    The class that multinomial logistic regression predicts for each clip, fitted on all folds but the clip's own.
+
+    Args:
+        features (`np.ndarray` of shape `(num_clips, num_features)`):
+            Features of each clip.
+        labels (`Sequence[int | str]`):
+            The class of each clip.
+        folds (`Sequence[int]`):
+            The fold of each clip.
+        regularization (`float`, *optional*, defaults to 0.01):
+            scikit-learn's `C`.
+
+    Returns:
+        `np.ndarray` of shape `(num_clips,)`: predicted classes, of the type of `labels`.
+
+    Raises:
+        `ValueError`: if the arguments differ in length or there are fewer than two folds.
+    """
     if not len(features) == len(labels) == len(folds):
         raise ValueError(
             f"`features`, `labels` and `folds` must be of one length, got {len(features)}, {len(labels)} and "
@@ -122,12 +173,12 @@ def cross_validated_accuracies(
     fold_names = np.unique(fold_of_clip).tolist()
     if len(fold_names) < 2:
         raise ValueError(f"Cross-validation needs at least two folds, got {fold_names}.")
-    accuracies = {}
+    predicted = np.empty_like(classes)
     for fold in fold_names:
         test = fold_of_clip == fold
         classifier = fit_histogram_classifier(features[~test], classes[~test], regularization)
-        accuracies[fold] = float((classifier.predict(features[test]) == classes[test]).mean())
-    return accuracies
+        predicted[test] = classifier.predict(features[test])
+    return predicted
 
 
 def majority_accuracy(train_labels: Sequence[int | str], test_labels: Sequence[int | str]) -> float:

@@ -1,0 +1,329 @@
+"""Runs what an experiment compares, and keeps what is finished."""
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audioformer.data.audio import ReadingSettings, list_audio_clips
+from audioformer.data.clips import Clips
+from audioformer.data.codes.cache import encode_listing
+from audioformer.data.listing import ListedClip, Listing
+from audioformer.data.readers import read_listing
+from audioformer.evaluation.baselines import code_histogram, code_vector_statistics, cross_validated_predictions
+from audioformer.evaluation.mfcc import SAMPLING_RATE, mfcc_statistics
+from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.code_vectors import code_vectors
+from audioformer.files import PREDICTIONS, write_whole
+from audioformer.model_cards import TINY_CODEC
+from audioformer.training.families import recipe_folders
+from audioformer.training.outputs import quiet_loading
+from audioformer.training.recipes import load_recipe
+
+from .definition import Experiment, Row
+from .records import Record, append_record, read_records, recorded_settings
+from .runs import finetune_once, pretrain_once
+
+NUM_CODEBOOKS = 4
+REGULARIZATION = {"mfcc": 0.1, "code_histogram": 0.01, "code_vectors": 0.1}
+"""scikit-learn's `C` of each baseline."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One model to train and test.
+
+    Args:
+        experiment ([`Experiment`]): What it belongs to.
+        row ([`Row`]): Its recipes.
+        seed (`int`): Its seed.
+        fold (`int`): The fold to test on.
+        manifest (`Path`): The clips with their folds.
+        work (`Path`): Folder for models and codes.
+    """
+
+    experiment: Experiment
+    row: Row
+    seed: int
+    fold: int
+    manifest: Path
+    work: Path
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Settings of pre-training and fine-tuning."""
+        return {
+            "data": self.manifest,
+            "train_folds": [fold for fold in self.experiment.folds if fold != self.fold],
+            "cache_dir": self.work / "codes",
+            "codec": codec_of(self.experiment),
+            "seed": self.seed,
+            "progress": False,
+        }
+
+    @property
+    def reads_all_codebooks(self) -> bool:
+        """Whether fine-tuning needs models of all codebooks (FT2)."""
+        recipe = load_recipe(str(self.row.finetune), recipe_folders()).values
+        return {**recipe, **self.row.settings}.get("method") == "ft2"
+
+    @property
+    def pretrained(self) -> Path:
+        """Folder of its pre-trained models, which rows with the same pre-training share."""
+        deciding = (self.row.pretrain, dict(self.row.pretrain_settings), dict(self.experiment.shared))
+        return self.work / "pretrained" / short_digest(deciding) / f"seed-{self.seed}-fold-{self.fold}"
+
+    @property
+    def output(self) -> Path:
+        """Folder of its classifier."""
+        deciding = recorded_settings(self.experiment, self.row)
+        return self.work / "finetuned" / short_digest(deciding) / f"seed-{self.seed}-fold-{self.fold}"
+
+    def pretrain(self) -> None:
+        """Pre-train on all folds but its own, unless that is done."""
+        if self.row.pretrain is not None:
+            settings = {**self.shared, **self.experiment.shared, **self.row.pretrain_settings}
+            num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks else 1
+            pretrain_once(self.row.pretrain, self.pretrained, num_codebooks, **settings)
+
+    def finetune(self) -> Record:
+        """Fine-tune on all folds but its own, and test on it."""
+        start = time.perf_counter()
+        given = {**self.shared, **self.experiment.shared, **self.row.settings, "eval_folds": [self.fold]}
+        if self.row.pretrain is not None:
+            given["model"] = self.pretrained / "C1"
+            if self.reads_all_codebooks:
+                given["teachers"] = [str(self.pretrained / f"C{n + 1}") for n in range(1, NUM_CODEBOOKS)]
+        finetune_once(str(self.row.finetune), self.output, **given)
+        with np.load(self.output / PREDICTIONS) as saved:
+            if saved["targets"].ndim != 1:
+                raise ValueError(f"{self.manifest}: experiments need one label per clip.")
+            correct = saved["scores"].argmax(axis=1) == saved["targets"]
+            ids = saved["ids"].tolist()
+        return record_of(self.experiment, self.row, self.fold, self.seed, ids, correct, time.perf_counter() - start)
+
+
+def run_experiment(
+    experiment: Experiment,
+    data: str | Path,
+    work: Path,
+    records_file: Path,
+    *,
+    rows: Sequence[str] | None = None,
+    jobs: int = 1,
+) -> list[Record]:
+    """Run what is not in the records yet, and add it to them.
+
+    A run that is killed loses nothing that is finished; models resume from their last checkpoint.
+
+    Args:
+        experiment ([`Experiment`]): What to compare.
+        data (`str` or `Path`): Data set with one label per clip.
+        work (`Path`): Folder for models and codes.
+        records_file (`Path`): JSON lines to read and to add to.
+        rows (sequence of `str`, *optional*): Names of the rows to run; by default all.
+        jobs (`int`, defaults to 1): Models that are trained side by side, with one thread each if there are several.
+
+    Returns:
+        `list[Record]`: Everything that is known, see [`read_records`].
+
+    Raises:
+        ValueError: If a row does not exist, or the data lack folds, have several labels per clip, or long files.
+    """
+    unknown = sorted(set(rows or ()) - {row.name for row in experiment.rows})
+    if unknown:
+        names = ", ".join(repr(row.name) for row in experiment.rows)
+        raise ValueError(f"`rows` must be among {names}, got {unknown[0]!r}.")
+    wanted = [row for row in experiment.rows if rows is None or row.name in rows]
+    listing = read_clips(data, experiment)
+    manifest = write_manifest(listing, work / "clips.csv")
+    done = {(record.row, record.seed, record.fold) for record in read_records(records_file, experiment)}
+    for row in wanted:
+        if row.baseline is not None and any((row.name, None, fold) not in done for fold in experiment.folds):
+            for record in baseline_records(experiment, row, listing, work):
+                append_record(records_file, record)
+    tasks = [
+        Task(experiment, row, seed, fold, manifest, work)
+        for row in wanted
+        if row.baseline is None
+        for seed in experiment.seeds
+        for fold in experiment.folds
+        if (row.name, seed, fold) not in done
+    ]
+    for record in run_tasks(tasks, jobs):
+        append_record(records_file, record)
+        print(f"{record.row}, seed {record.seed}, fold {record.fold}: {record.value:.1%}", flush=True)
+    return read_records(records_file, experiment)
+
+
+def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
+    """Run tasks, several of them in processes of their own, and return their records as they finish."""
+    # Codes are made once, before several processes want them.
+    for task in tasks[:1]:
+        encode_listing(
+            read_listing(task.manifest),
+            extractor_of(task.experiment),
+            task.work / "codes",
+            reading_of(task),
+            num_codebooks=NUM_CODEBOOKS,
+        )
+    if jobs == 1:
+        for task in tasks:
+            _quietly(task, "pretrain")
+            yield _quietly(task, "finetune")
+        return
+    # Read when the processes import torch; threads of several would wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("spawn")
+    # Rows that share a pre-training must not begin it at the same time.
+    by_folder = {task.pretrained: task for task in sorted(tasks, key=lambda task: task.reads_all_codebooks)}
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        for future in [pool.submit(_quietly, task, "pretrain") for task in by_folder.values()]:
+            future.result()
+        for future in as_completed([pool.submit(_quietly, task, "finetune") for task in tasks]):
+            yield future.result()
+
+
+def _quietly(task: Task, part: str) -> Any:
+    quiet_loading()
+    return getattr(task, part)()
+
+
+def read_clips(data: str | Path, experiment: Experiment) -> Listing:
+    """The clips of an experiment's folds, with the folds and labels that its patterns find if it has them.
+
+    Raises:
+        ValueError: If a clip has no fold or label or several labels, or the folds are not those of the experiment.
+    """
+    has_labels = experiment.label_pattern is None
+    listing = read_listing(data, "auto" if has_labels else "audio_files")
+    clips = list(listing.clips)
+    if experiment.fold_pattern is not None:
+        texts = _find(experiment.fold_pattern, "fold_pattern", clips)
+        numbers = {text: number for number, text in enumerate(sorted(set(texts)), start=1)}
+        clips = [replace(clip, fold=numbers[text]) for clip, text in zip(clips, texts, strict=True)]
+    if experiment.label_pattern is not None:
+        texts = _find(experiment.label_pattern, "label_pattern", clips)
+        clips = [replace(clip, labels=(text,)) for clip, text in zip(clips, texts, strict=True)]
+    clips = [clip for clip in clips if clip.fold in experiment.folds]
+    there = {clip.fold for clip in clips}
+    if there != set(experiment.folds):
+        raise ValueError(
+            f"`folds` of the experiment {experiment.name} are {list(experiment.folds)}, of which the data have "
+            f"{sorted(fold for fold in there if fold is not None)}."
+        )
+    if any(len(clip.labels) != 1 for clip in clips):
+        raise ValueError(f"{data}: experiments need one label per clip.")
+    labels = listing.labels if has_labels else sorted({clip.labels[0] for clip in clips})
+    return replace(listing, clips=clips, labels=labels, multi_label=False)
+
+
+def _find(pattern: str, key: str, clips: Sequence[ListedClip]) -> list[str]:
+    """What a pattern finds in the path of each clip."""
+    found = [re.search(pattern, Path(str(clip.audio)).as_posix()) for clip in clips]
+    without = [clip.id for clip, match in zip(clips, found, strict=True) if match is None]
+    if without:
+        raise ValueError(f"`{key}` {pattern!r} finds nothing in {without[0]!r}, nor in {len(without) - 1} others.")
+    return [match[1] for match in found if match is not None]
+
+
+def write_manifest(listing: Listing, file: Path) -> Path:
+    """List clips with their folds in a CSV file, which the commands read."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "path", "label", "fold", "group"])
+    for clip in listing.clips:
+        writer.writerow([clip.id, Path(str(clip.audio)).resolve(), clip.labels[0], clip.fold, clip.group or ""])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+    return file
+
+
+def baseline_records(experiment: Experiment, row: Row, listing: Listing, work: Path) -> list[Record]:
+    """Logistic regression on features of the clips, cross-validated over the folds."""
+    start = time.perf_counter()
+    kind = str(row.baseline)
+    clips: Clips
+    if kind == "mfcc":
+        clips = sounds = list_audio_clips(listing, progress=False)
+        features = np.stack([mfcc_statistics(sounds.read(index, SAMPLING_RATE)) for index in range(len(sounds))])
+    else:
+        extractor = extractor_of(experiment)
+        reading = ReadingSettings(keep_silent=True)
+        clips = encoded = encode_listing(listing, extractor, work / "codes", reading, num_codebooks=NUM_CODEBOOKS)
+        codes = [encoded.codes[index] for index in range(len(encoded))]
+        if kind == "code_histogram":
+            features = code_histogram([rows[0] for rows in codes], extractor.codebook_size)
+        else:
+            vectors = [code_vectors(extractor.codec, n, extractor.codebook_size).numpy() for n in range(NUM_CODEBOOKS)]
+            features = np.stack([code_vector_statistics(rows, vectors) for rows in codes])
+    ids, folds = clips.dataset["id"][:], np.asarray(clips.dataset["fold"][:])
+    if sorted(ids) != sorted(clip.id for clip in listing.clips):
+        raise ValueError(f"{listing.source}: experiments need clips of at most 10 s that can all be read.")
+    targets = clips.targets
+    predicted = cross_validated_predictions(features, targets.tolist(), folds.tolist(), REGULARIZATION[kind])
+    correct = predicted == targets
+    seconds = time.perf_counter() - start
+    chosen = [(fold, np.flatnonzero(folds == fold)) for fold in experiment.folds]
+    return [
+        record_of(experiment, row, fold, None, [ids[index] for index in indices], correct[indices], seconds)
+        for fold, indices in chosen
+    ]
+
+
+def record_of(
+    experiment: Experiment,
+    row: Row,
+    fold: int,
+    seed: int | None,
+    ids: Sequence[str],
+    correct: np.ndarray,
+    seconds: float,
+) -> Record:
+    """What is recorded of a test; the clips in the order of their ids."""
+    order = np.argsort(np.asarray(ids))
+    return Record(
+        row=row.name,
+        fold=fold,
+        seed=seed,
+        settings=recorded_settings(experiment, row),
+        metric="accuracy",
+        value=float(np.mean(correct)),
+        clips=hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest(),
+        correct="".join("1" if correct[index] else "0" for index in order),
+        seconds=round(seconds, 1),
+    )
+
+
+def codec_of(experiment: Experiment) -> Path:
+    """Folder or Hub id of the codec: that of the shared settings, else the bundled one."""
+    return Path(experiment.shared.get("codec", TINY_CODEC))
+
+
+def extractor_of(experiment: Experiment) -> AudioFormerFeatureExtractor:
+    """The feature extractor of the baselines."""
+    return AudioFormerFeatureExtractor(codec=str(codec_of(experiment)), codebooks=list(range(NUM_CODEBOOKS)))
+
+
+def reading_of(task: Task) -> ReadingSettings:
+    """How the row's recipe reads audio, so that its codes are found in the cache."""
+    recipe = load_recipe(str(task.row.finetune), recipe_folders()).values
+    settings = {**recipe, **task.experiment.shared, **task.row.settings}
+    names = ("max_length_s", "long_files", "keep_silent")
+    return ReadingSettings(**{name: settings[name] for name in names if name in settings})
+
+
+def short_digest(value: Any) -> str:
+    """Name of a folder for some settings."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
