@@ -19,6 +19,26 @@ _ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
+class GroupCounts:
+    """How many clips have a group; the windows of a clip count as one clip.
+
+    Args:
+        clips (`int`): Number of clips.
+        with_group (`int`): Number of clips with a group that the data or a pattern gave them.
+        groups (`int`): Number of such groups.
+    """
+
+    clips: int
+    with_group: int
+    groups: int
+
+    @property
+    def all_grouped(self) -> bool:
+        """Whether every clip has a group."""
+        return self.with_group == self.clips
+
+
+@dataclass(frozen=True)
 class Clips:
     """Clips with labels, splits, folds and groups: what all model families train on.
 
@@ -140,7 +160,21 @@ class Clips:
     @property
     def group_column(self) -> pa.ChunkedArray:
         """`groups` as an Arrow array of strings, which two million clips have room in."""
-        chunks = [chunk.cast(pa.string()) for batch in self._batches("group") for chunk in batch.chunks]
+        return self._text_column("group")
+
+    def count_groups(self) -> GroupCounts:
+        """Count the clips that have a group. Windows of one clip, which belong together anyway, are no group."""
+        ids, groups = self._text_column("id"), self.group_column
+        stripped = pc.replace_substring_regex(ids, pattern=r"#\d+(\.\d+)?$", replacement="")
+        has_group = pc.is_valid(groups)
+        is_own = pc.and_(pc.not_equal(ids, stripped), pc.fill_null(pc.equal(groups, stripped), False))
+        given = pc.and_(has_group, pc.invert(is_own))
+        names = pc.if_else(has_group, stripped, ids)
+        columns = (names, names.filter(given), groups.filter(given))
+        return GroupCounts(*(pc.count_distinct(column).as_py() for column in columns))
+
+    def _text_column(self, name: str) -> pa.ChunkedArray:
+        chunks = [chunk.cast(pa.string()) for batch in self._batches(name) for chunk in batch.chunks]
         return pa.chunked_array(chunks, type=pa.string())
 
     def _batches(self, column: str) -> Iterator[pa.ChunkedArray]:
@@ -190,11 +224,14 @@ class ClipSplits(Generic[ClipsT]):
         train (`Clips`): They determine the weights.
         held_out (`Clips`, *optional*): They select the checkpoint; without them the test clips do.
         test (`Clips`, *optional*): They are measured once, at the end.
+        drawn ([`GroupCounts`], *optional*): Groups of the held-out clips, where they were drawn at random from the
+            training clips; `None` where the data say which clips are held out, or none are.
     """
 
     train: ClipsT
     held_out: ClipsT | None
     test: ClipsT | None
+    drawn: GroupCounts | None = None
 
     @property
     def selecting(self) -> ClipsT:
@@ -225,4 +262,4 @@ class ClipSplits(Generic[ClipsT]):
             return clips.with_labels(self.train.labels, multi_label)
 
         held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
-        return ClipSplits(change(self.train), held_out, test)
+        return ClipSplits(change(self.train), held_out, test, self.drawn)

@@ -1,10 +1,12 @@
 """What a data set actually contains: printed before a run, and stored with every metric."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,12 @@ class DataReport:
         sampling_rates (`dict[str, int]`): Number of clips of each sampling rate (of the file, in Hz).
         clips_per_label (`dict[str, int]`): Number of clips of each class.
         splits (`dict[str, int]`): Number of clips of each split.
+        grouped (`dict[str, int]`, *optional*): Number of `clips` (the windows of one count once), of those
+            `with_group`, and of `groups`; `None` where it was not counted.
+        group_pattern (`str`, *optional*): The pattern that gave clips their groups.
+        group_pattern_matches (`int`, *optional*): Number of clips that it matches.
+        group_proposal (`dict`, *optional*): A `pattern` for data without groups that keeps `sharing` of the listed
+            `clips` together, in `groups`.
     """
 
     source: str
@@ -59,6 +67,10 @@ class DataReport:
     clips_per_label: dict[str, int] = field(default_factory=dict)
     splits: dict[str, int] = field(default_factory=dict)
     missing_names: list[str] = field(default_factory=list)
+    grouped: dict[str, int] | None = None
+    group_pattern: str | None = None
+    group_pattern_matches: int | None = None
+    group_proposal: dict[str, Any] | None = None
 
     def measure(
         self,
@@ -110,6 +122,7 @@ class DataReport:
         ]
         if self.splits:
             lines.append("  splits      " + ", ".join(f"{name}: {count:,}" for name, count in self.splits.items()))
+        lines += self._groups_lines()
         ranked = sorted(self.clips_per_label.items(), key=lambda entry: -entry[1])
         if len(ranked) <= 2 * SHOWN:
             lines.append("  classes     " + ", ".join(f"{label}: {count:,}" for label, count in ranked))
@@ -139,6 +152,25 @@ class DataReport:
             overlap = "" if self.hop_s in (None, self.max_length_s) else f", one every {self.hop_s:g} s"
             return f"longer clips are divided into windows of {self.max_length_s:g} s{overlap}"
         return f"{self.truncated:,} clips are longer than {self.max_length_s:g} s: only their beginning is used"
+
+    def _groups_lines(self) -> list[str]:
+        if self.grouped is None:
+            return []
+        given = ""
+        if self.group_pattern is not None:
+            matches = f"{self.group_pattern_matches:,}" if self.group_pattern_matches else "none"
+            given = f" (--group-pattern {shlex.quote(self.group_pattern)} matches {matches})"
+        if self.grouped["with_group"]:
+            counts = f"{self.grouped['groups']:,}; {self.grouped['with_group']:,} of {self.grouped['clips']:,} clips"
+            return [f"  groups      {counts} have one{given}"]
+        if given:
+            return [f"  groups      none{given}"]
+        lines = ["  groups      none: clips held out at random may be of recordings and speakers that also train"]
+        if self.group_proposal is not None:
+            shared = "{sharing:,} of {clips:,} clips share a part of their names".format(**self.group_proposal)
+            pattern = shlex.quote(self.group_proposal["pattern"])
+            lines.append(f"              {shared}: --group-pattern {pattern} keeps those together")
+        return lines
 
     def _counts_line(self) -> str:
         counts = {"unreadable": 0, **self.rejected_counts}

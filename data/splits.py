@@ -1,6 +1,7 @@
 """Which clips are used for training, for selecting the checkpoint, and for testing."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +75,10 @@ def held_out_split(
     indices = _group_indices(groups, labels.shape[0])
     num_groups = int(indices.max(initial=-1)) + 1
     if num_groups < num_parts:
+        # Rounded up: a share below 1 / num_groups would need one group more.
+        enough = f" A share of {ceil(100 / num_groups) / 100:g} is enough for them." if num_groups > 1 else ""
         raise ValueError(
-            f"`held_out_share` {share} needs at least {num_parts} clips or groups of clips, got {num_groups}."
+            f"`held_out_share` {share} needs at least {num_parts} clips or groups of clips, got {num_groups}.{enough}"
         )
     is_held_out = stratified_holdout(labels, indices, 1 / num_parts, seed)
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

@@ -30,6 +30,8 @@ class EvaluationSummary:
         tested_on (`str`): What the test clips are, as in "80 test clips".
         selection (`str`, *optional*): The clips that the checkpoint was selected on.
         groups (sequence, *optional*): Recording that each clip comes from, for the interval.
+        grouped (`bool`, *optional*): Of clips that were drawn at random from the training clips, whether all have a
+            group, so that no recording or speaker among them trained; `None` for other clips.
         settings (mapping): Settings of the run.
         data (mapping, *optional*): The data report as a dict.
         data_text (`str`, *optional*): The data report as text.
@@ -47,6 +49,7 @@ class EvaluationSummary:
     tested_on: str
     selection: str | None = None
     groups: Sequence[str | None] | None = None
+    grouped: bool | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] | None = None
     data_text: str | None = None
@@ -102,6 +105,7 @@ class EvaluationSummary:
             "num_classes_without_positives": self.without_positives,
             "tested_on": self.tested_on,
             "selection": self.selection,
+            "grouped": self.grouped,
             "notes": list(self.notes),
             "per_class": self.table,
             "seconds": dict(self.seconds),
@@ -170,6 +174,8 @@ class EvaluationSummary:
             targets=arrays["targets"],
             labels=arrays["labels"].tolist(),
             multi_label=metric_name(True) in saved,
+            # Earlier versions did not record it.
+            grouped=saved.get("grouped"),
             **{name: saved[name] for name in names},
         )
         low, high = saved["interval_95"]

@@ -48,7 +48,8 @@ def command_lines() -> list[str]:
 def write_sounds(folder: Path, num_clips: int = 24) -> None:
     for index in range(num_clips):
         split = "test" if index % 4 == 3 else "train"
-        path = folder / split / ("hum", "hiss")[index // 4 % 2] / f"{index}.wav"
+        # Two clips of each recording, as in the pattern for groups.
+        path = folder / split / ("hum", "hiss")[index // 4 % 2] / f"take{index // 2}_{index}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = 0.1 * np.random.default_rng(index).standard_normal(6000)
         soundfile.write(path, noise if index // 4 % 2 else noise * 0.1 + np.sin(np.arange(6000) * 0.1), 16000)

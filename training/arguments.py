@@ -13,6 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from audioformer.data.audio import ReadingSettings
+from audioformer.data.group_patterns import compile_group_pattern
 
 from .ranges import SHARE, Range, at_least, check_ranges, more_than
 
@@ -71,6 +72,11 @@ class DataArguments:
     audio_column: str = setting("audio", "Column of a `datasets` data set that holds the audio.")
     label_column: str = setting("label", "Column of a `datasets` data set or manifest that holds the labels.")
     label_delimiter: str = setting(";", "Separator between the labels of a clip in a manifest.")
+    group_pattern: str | None = setting(
+        None,
+        "Regular expression, searched in the path of each clip relative to its source: its named group `group`, else "
+        "its first group, is the recording or speaker, whose clips are never divided (default: groups of the data).",
+    )
     max_length_s: float = setting(
         10.0, "Longest clip in seconds; see --long-files for longer ones.", range=more_than(0, "seconds")
     )
@@ -110,6 +116,8 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.group_pattern is not None:
+            compile_group_pattern(self.group_pattern)
         ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files, hop_s=self.hop_s)
 
 

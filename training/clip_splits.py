@@ -10,6 +10,7 @@ from audioformer.data.splits import held_out_split, select_split
 
 from .arguments import DataArguments
 from .classifiers import check_known
+from .examples.listings import find_groups
 from .families import CheckLabels, Settings
 from .processes import on_main_process
 from .run_data import check_run_data
@@ -61,7 +62,8 @@ def _divide(
         return ClipSplits(train, clips.select(select_split(clips.dataset, [VALIDATION])), test)
     share, seed = data.held_out_share, settings.training.seed
     chosen, held_out = on_main_process(lambda: held_out_split(train.strata, share, seed, train.group_column))
-    return ClipSplits(train.select(chosen), train.select(held_out), test)
+    drawn = train.select(held_out)
+    return ClipSplits(train.select(chosen), drawn, test, drawn.count_groups())
 
 
 def open_test_clips(settings: Settings, extractor: object, check_labels: CheckLabels) -> Clips:
@@ -85,6 +87,10 @@ def _open_and_report(
     clips = settings.family.examples.open_clips(
         settings, extractor, test_source=test_source, check_labels=check_labels
     )
+    if clips.report.grouped is None:
+        # Codes that exist already, and families with sources of their own: the names are what is known of the paths.
+        groups = find_groups(settings, clips, test_source=test_source)
+        clips = clips if groups is None else groups.apply(clips)
     if PartialState().is_main_process:
         print(clips.report.to_text())
     return clips

@@ -40,7 +40,11 @@ class ExampleSource(Protocol[ClipsT]):
     def open_clips(
         self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: CheckLabels | None
     ) -> ClipsT:
-        """The clips of the data, or of the separate test data."""
+        """The clips of the data, or of the separate test data.
+
+        `examples.listings.find_groups` finds their groups in the paths of the files. A source that does not apply it
+        leaves that to be done with the names of the clips.
+        """
 
     def examples(
         self, settings: "Settings", clips: ClipsT, extractor: Any, config: PreTrainedConfig, *, labels: bool

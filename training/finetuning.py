@@ -18,7 +18,7 @@ from .classifiers import check_classification_loss, check_head, classifier_to_tr
 from .clip_splits import open_clip_splits
 from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
-from .results import describe_recipe, notes_on_record, predict, published_name, summarize
+from .results import describe_recipe, notes_on_groups, notes_on_record, predict, published_name, summarize
 from .trainers import ClassificationTrainer
 from .trainers.progress import PlanCallback
 
@@ -75,8 +75,12 @@ def finetune(settings: Settings) -> EvaluationSummary:
     if classifier.config.classification_loss == "lsep":
         calibrate(trainer, settings, selecting, extractor)
         notes.append("LSEP logits were calibrated on the clips that selected the checkpoint; no ranking changes.")
+    grouped = None
     if splits.test is None:
         notes.append("There are no test clips: these clips selected the checkpoint, so the metric is optimistic.")
+        if splits.drawn is not None:
+            grouped = splits.drawn.all_grouped
+            notes += notes_on_groups(splits.drawn)
     save_run(trainer, extractor, output)
     summary = summarize(
         trainer,
@@ -86,6 +90,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
         tested_on="held-out training clips" if splits.test is None else "test clips",
         selection=TEST_CLIPS if splits.selects_on_test else HELD_OUT,
         notes=notes,
+        grouped=grouped,
         training=training,
     )
     if trainer.is_world_process_zero():

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from audioformer.data.audio.windows import clip_id_of, window_start_s
-from audioformer.data.clips import Clips
+from audioformer.data.clips import Clips, GroupCounts
 from audioformer.evaluation import EvaluationSummary, merge_windows
 
 from .arguments import READING
@@ -22,6 +22,12 @@ from .trainers import ClassificationTrainer
 
 PLACES = {"output_dir", "cache_dir", "teacher_cache_dir", "resume_from_checkpoint"}
 """Settings that name locations and say nothing about the model."""
+
+FEW_GROUPS = 10
+"""Of fewer groups, a bootstrap over groups gives intervals that are too narrow; of one group, a single value."""
+
+PATTERNS = {"group_pattern"}
+"""Settings that may begin with a slash and are no paths."""
 
 
 def predict(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> np.ndarray:
@@ -49,6 +55,7 @@ def summarize(
     tested_on: str,
     selection: str | None,
     notes: Sequence[str] = (),
+    grouped: bool | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> EvaluationSummary:
     """Test a classifier. The windows of a long file count as one clip, with the mean of their scores over time.
@@ -61,6 +68,7 @@ def summarize(
         tested_on (`str`): Which clips these are, for the summary.
         selection (`str`, *optional*): Which clips selected the checkpoint.
         notes (sequence of `str`): What else a reader of the results should know.
+        grouped (`bool`, *optional*): Of clips drawn at random from the training clips, whether all have a group.
         training (mapping, *optional*): What `trainer.card_facts` collected, over all parts of the run.
 
     Returns:
@@ -88,6 +96,7 @@ def summarize(
         tested_on=tested_on,
         selection=selection,
         groups=[groups[index] for index, _ in merged.rows],
+        grouped=grouped,
         settings=describe_settings(settings),
         data=dataclasses.asdict(clips.report),
         data_text=clips.report.to_text(),
@@ -112,6 +121,26 @@ def notes_on_record(training: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def notes_on_groups(drawn: GroupCounts) -> list[str]:
+    """What a reader has to know about a number of clips that were drawn at random from the training clips.
+
+    Args:
+        drawn ([`GroupCounts`]): Groups of these clips.
+    """
+    notes = []
+    if not drawn.all_grouped:
+        without = drawn.clips - drawn.with_group
+        which = f"{without:,} of these {drawn.clips:,} clips have" if drawn.with_group else "These clips have"
+        notes.append(
+            f"{which} no group and were drawn at random from the training data: the metric holds for the same "
+            "speakers and recordings only."
+        )
+    elif drawn.groups < FEW_GROUPS:
+        groups = "one group" if drawn.groups == 1 else f"{drawn.groups} groups"
+        notes.append(f"These clips are of {groups}: drawn from fewer than {FEW_GROUPS}, the interval is too narrow.")
+    return notes
+
+
 def describe_settings(settings: Settings) -> dict[str, Any]:
     """Settings that differ from their defaults, and versions; absolute paths are reduced to their names."""
     described: dict[str, Any] = {"family": settings.family.name}
@@ -123,7 +152,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
                 default = entry.default_factory()
             value = values.get(entry.name)
             if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
-                described[entry.name] = publishable(value)
+                described[entry.name] = value if entry.name in PATTERNS else publishable(value)
     return described | {
         "audioformer": version("audioformer"),
         "transformers": transformers.__version__,
@@ -134,7 +163,11 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 def describe_recipe(settings: Settings) -> dict[str, Any]:
     """The recipe of a run for its card: its name, its own settings, and those given in addition."""
     recipe = settings.recipe
-    given = {name: publishable(value) for name, value in settings.given.items() if name not in PLACES}
+    given = {
+        name: value if name in PATTERNS else publishable(value)
+        for name, value in settings.given.items()
+        if name not in PLACES
+    }
     return {
         "recipe": None if recipe is None else recipe.name,
         "own": {} if recipe is None else {**recipe.own, **_reading_of_codes(settings)},

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from datasets import (
     Audio,
     ClassLabel,
@@ -36,11 +37,23 @@ class DatasetClips(Sequence[ListedClip]):
     # A `Sequence` also takes slices, which nothing here needs.
     def __getitem__(self, index: int) -> ListedClip:  # type: ignore[override]
         row = self.dataset[int(index)]
+        return self._clip(row, index, row[self.audio_column])
+
+    def without_audio(self) -> Iterator[ListedClip]:
+        """Iterate over the clips with the path of their audio, but none of its bytes, which may be many gigabytes."""
+        audio = self.dataset.select_columns([self.audio_column]).with_format("arrow")
+        batches = (batch[self.audio_column] for batch in audio.iter(batch_size=1000))
+        paths = (path for column in batches for path in pc.struct_field(column, "path").to_pylist())
+        rows = self.dataset.remove_columns([self.audio_column])
+        for index, (row, path) in enumerate(zip(rows, paths, strict=True)):
+            yield self._clip(row, index, {"bytes": None, "path": path})
+
+    def _clip(self, row: dict[str, Any], index: int, audio: dict[str, Any]) -> ListedClip:
         name = row.get("id")
         fold = row.get("fold")
         return ListedClip(
             str(name) if name is not None else f"{row['__split__']}/{index}",
-            row[self.audio_column],
+            audio,
             self._labels(row[self.label_column]),
             split=row["__split__"],
             fold=None if fold is None else whole_number(row, "fold"),

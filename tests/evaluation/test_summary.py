@@ -85,10 +85,15 @@ def test_pictures_of_many_classes_and_of_pre_training(tmp_path):
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_a_saved_summary_is_read_as_it_was(tmp_path, multi_label):
     groups = [f"recording-{index // 4}" for index in range(40)]
-    written = summary(multi_label, groups=groups, notes=["a note"], peak_memory_gb=1.5)
+    written = summary(multi_label, groups=groups, notes=["a note"], peak_memory_gb=1.5, grouped=False)
     written.save(tmp_path)
     read = EvaluationSummary.load(tmp_path)
-    assert read.to_dict() == written.to_dict() and read.to_text() == written.to_text()
+    assert read.to_dict() == written.to_dict() and read.to_text() == written.to_text() and read.grouped is False
+    # Earlier versions did not record whether clips that were drawn at random have groups.
+    results = json.loads((tmp_path / "eval_results.json").read_text())
+    del results["grouped"]
+    (tmp_path / "eval_results.json").write_text(json.dumps(results))
+    assert EvaluationSummary.load(tmp_path).grouped is None
     (tmp_path / "predictions.npz").unlink()
     with pytest.raises(ValueError, match="holds no finished run: predictions.npz is missing"):
         EvaluationSummary.load(tmp_path)

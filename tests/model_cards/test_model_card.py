@@ -89,6 +89,21 @@ def test_what_is_no_id_of_the_hub_is_no_base_model_in_the_metadata(name):
     assert card.data.base_model is None and "base_model" not in str(card)
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (r"(cat|dog)_\d+", r"`(cat\|dog)_\d+`"),
+        ("[`*]", "`` [`*] ``"),
+        ("tiny_codec", "tiny_codec"),
+        (["train", "test"], "['train', 'test']"),
+        (0.1, "0.1"),
+    ],
+)
+def test_settings_that_markdown_would_change_are_shown_as_they_are(value, shown):
+    facts = make_facts(recipe={"recipe": None, "own": {}, "flags": {"group_pattern": value}})
+    assert f"| `group_pattern` | {shown} | command line |\n" in render_model_card(facts).text
+
+
 def test_sections_of_the_caller_come_before_the_limits():
     sections = [{"title": "How it was tested", "text": "By fold.\n"}, {"title": "Data used", "text": "Clips."}]
     text = render_model_card(make_facts(sections=sections)).text

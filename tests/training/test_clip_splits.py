@@ -11,7 +11,7 @@ import pytest
 from accelerate import PartialState
 from datasets import Dataset
 
-from audioformer.data.clips import Clips
+from audioformer.data.clips import Clips, GroupCounts
 from audioformer.data.report import DataReport
 from audioformer.training.arguments import AudioTrainingArguments, DataArguments
 from audioformer.training.clip_splits import ClipSplits, open_clip_splits
@@ -73,6 +73,7 @@ def divide(rows: list[dict], *, hold_out: bool = True, test_rows: list[dict] | N
         return Clips(Dataset.from_list(entries), labels, False, {}, report)
 
     settings = SimpleNamespace(
+        command="finetune",
         data=DataArguments(eval_data=None if test_rows is None else "other", **data),
         family=SimpleNamespace(examples=SimpleNamespace(open_clips=open_clips)),
         options=SimpleNamespace(),
@@ -107,6 +108,30 @@ def test_folds_that_are_tested_train_nothing_and_groups_are_never_divided():
     assert len(set(splits.held_out.groups)) < len(splits.held_out)
     splits = divide(rows, train_folds=[1], eval_folds=[2], held_out_share=0.4)
     assert set(splits.train.dataset["fold"]) | set(splits.held_out.dataset["fold"]) == {1}
+
+
+def test_a_pattern_groups_clips_by_their_names_and_the_groups_of_clips_drawn_at_random_are_counted():
+    rows = [{"labels": ["x" if i % 2 else "y"], "id": f"{'xy'[i % 2]}/take{i // 4}_{i}.wav"} for i in range(80)]
+    splits = divide(rows, held_out_share=0.25, group_pattern=r"/([^/]+)_\d+\.")
+    assert set(splits.held_out.groups) <= {f"take{number}" for number in range(20)}
+    assert not set(splits.train.groups) & set(splits.held_out.groups)
+    assert splits.drawn == GroupCounts(len(splits.held_out), len(splits.held_out), len(set(splits.held_out.groups)))
+    assert splits.as_multi_label(True).drawn == splits.drawn
+    assert divide(rows, held_out_share=0.25).drawn == GroupCounts(20, 0, 0)
+    # The first take alone: 4 of 80 clips.
+    assert divide(rows, held_out_share=0.25, group_pattern="(take0)_").train.report.group_pattern_matches == 4
+    with pytest.raises(ValueError, match="`group_pattern` 'speaker' finds a group in none of the 80 paths of sounds"):
+        divide(rows, group_pattern="speaker")
+    # Another source has other paths.
+    splits = divide(rows, test_rows=[{"labels": ["y"]}] * 3, group_pattern="/([^/]+)_")
+    assert splits.test.groups == [None] * 3
+    with pytest.raises(ValueError, match=r"at least 20 clips or groups.*got 3. A share of 0.34 is enough"):
+        divide(rows, held_out_share=0.05, group_pattern="(take[012])_", max_train_clips=12)
+
+
+def test_clips_that_the_data_hold_out_are_not_drawn():
+    rows = two_classes(20, split="train") + two_classes(4, split="validation")
+    assert divide(rows).drawn is None and divide(rows, hold_out=False).drawn is None
 
 
 def test_the_first_clips_train_and_a_source_of_its_own_is_tested_with_the_indices_of_the_training_data():

@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score
 
 from audioformer.data.clips import Clips, ClipSplits
 from audioformer.evaluation import EvaluationSummary, fit_calibration
+from audioformer.model_cards.card_check import check_card
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training import create_settings, finetune
 from audioformer.training.clip_splits import open_clip_splits
@@ -93,6 +94,30 @@ def test_settings_that_do_not_fit_the_labels_are_refused_before_anything_is_enco
     with pytest.raises(ValueError, match=message):
         fine_tune(mixtures, "refused", cache_dir=mixtures / "unused_cache", **given)
     assert not (mixtures / "unused_cache").exists()
+
+
+def test_a_number_of_clips_without_groups_holds_for_the_same_speakers_only_and_says_so_first(mixtures, capsys):
+    alone = fine_tune(mixtures, "alone", num_train_epochs=1)
+    assert "groups      none: clips held out at random" in capsys.readouterr().out
+    encoded = sorted((mixtures / "cache").iterdir())
+    some = fine_tune(mixtures, "some", num_train_epochs=1, group_pattern=r"(\d)\d\.wav$")
+    whole = fine_tune(mixtures, "whole", num_train_epochs=1, group_pattern=r"(\d)\.wav$")
+    # Groups change no code.
+    assert sorted((mixtures / "cache").iterdir()) == encoded
+    assert [run.summary.grouped for run in (alone, some, whole)] == [False, False, True]
+    assert "matches 50)" in some.summary.data_text and "10; 60 of 60 clips" in whole.summary.data_text
+    holds = "the metric holds for the same speakers and recordings only"
+    for run, note in (
+        (alone, f"These clips have no group and were drawn at random from the training data: {holds}"),
+        (some, f" clips have no group and were drawn at random from the training data: {holds}"),
+        (whole, "These clips are of "),
+    ):
+        for name, number in (("summary.md", "mAP "), ("README.md", " mean average precision.")):
+            text = (run.output / name).read_text()
+            assert text.index(note) < text.index(number)
+        assert all("licence" in finding for finding in check_card(run.output))
+    assert holds not in (whole.output / "README.md").read_text()
+    assert not set(whole.splits.train.groups) & set(whole.splits.held_out.groups)
 
 
 @pytest.fixture(scope="module")

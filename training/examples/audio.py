@@ -15,12 +15,12 @@ from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedMod
 from audioformer.data.audio.clips import AudioClips, list_audio_clips
 from audioformer.data.audio.windows import ReadingSettings
 from audioformer.data.clips import ClipSplits
-from audioformer.data.readers import read_listing
 from audioformer.evaluation import build_compute_metrics
 
 from ..arguments import DataArguments
 from ..families import CheckLabels, Settings
 from ..trainers import ClassificationTrainer
+from .listings import find_groups, open_listing
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
@@ -95,25 +95,20 @@ class AudioExampleSource:
         """List the clips of the data; only the headers of files are read.
 
         Raises:
-            ValueError: If the source is missing or cannot be read, the labels do not fit, or too many clips are
-                unreadable.
+            ValueError: If the source is missing or cannot be read, the labels or the pattern for groups do not fit, or
+                too many clips are unreadable.
         """
         data = settings.data
         name = "eval_data" if test_source else "data"
         source = getattr(data, name)
         if source is None:
             raise ValueError(f"`{name}` must be given: a folder, a manifest, or a data set.")
-        listing = read_listing(
-            source,
-            data.layout,
-            audio_column=data.audio_column,
-            label_column=data.label_column,
-            label_delimiter=data.label_delimiter,
-            max_missing_share=data.max_missing_share,
-        )
+        listing = open_listing(settings, source)
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
-        return list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
+        groups = find_groups(settings, listing, test_source=test_source)
+        clips = list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
+        return clips if groups is None else groups.apply(clips)
 
     def examples(
         self, settings: Settings, clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool

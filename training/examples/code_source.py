@@ -10,7 +10,6 @@ from transformers import PreTrainedConfig
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.encoded import EncodedClips, load_codes, read_codes_info
-from audioformer.data.readers import read_listing
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
@@ -24,6 +23,7 @@ from ..trainers.multi_positive import check_source_of_positives
 from ..trainers.teachers import build_positives, load_teachers
 from .audio import reading_settings
 from .codes import CodeExamples
+from .listings import find_groups, open_listing
 
 
 class CodeExampleSource:
@@ -61,18 +61,14 @@ class CodeExampleSource:
             wanted = {*np.atleast_1d(extractor.codebooks).tolist(), *(getattr(options, "codebooks", None) or [])}
             clips.check_codebooks(sorted(wanted))
             return clips
-        listing = read_listing(
-            source,
-            data.layout,
-            audio_column=data.audio_column,
-            label_column=data.label_column,
-            label_delimiter=data.label_delimiter,
-            max_missing_share=data.max_missing_share,
-        )
+        listing = open_listing(settings, source)
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
+        # Before encoding, so that a wrong pattern costs nothing. Codes do not depend on groups: those in the cache are
+        # used, whatever the pattern is.
+        groups = find_groups(settings, listing, test_source=test_source)
         device = PartialState().device
-        return encode_listing(
+        clips = encode_listing(
             listing,
             extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
             options.cache_dir,
@@ -80,6 +76,7 @@ class CodeExampleSource:
             reading=reading_settings(data),
             max_rejected_share=data.max_rejected_share,
         )
+        return clips if groups is None else groups.apply(clips)
 
     def examples(
         self,

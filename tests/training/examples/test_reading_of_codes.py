@@ -44,3 +44,12 @@ def test_results_and_card_state_how_the_codes_were_made(tmp_path, codes):
     given = create_settings("finetune", output_dir=tmp_path / "run", codes=codes, max_length_s=5)
     state_reading_of_codes(given, codes)
     assert describe_recipe(given)["flags"]["max_length_s"] == 5
+
+
+def test_a_pattern_that_begins_with_a_slash_is_stated_as_it_is(tmp_path, codes):
+    pattern = r"/(speaker\d+)/[^/]+$"
+    (tmp_path / "recipe.yaml").write_text(f"group_pattern: '{pattern}'\n")
+    settings = create_settings("pretrain", tmp_path / "recipe.yaml", output_dir=tmp_path / "run", codes=codes)
+    assert settings.data.group_pattern == pattern and describe_settings(settings)["group_pattern"] == pattern
+    given = create_settings("finetune", output_dir=tmp_path / "run", codes=codes, group_pattern=pattern)
+    assert describe_recipe(given)["flags"]["group_pattern"] == pattern

@@ -1,0 +1,50 @@
+"""The clips of a run as its source lists them, and the groups that their paths tell."""
+
+from audioformer.data.clips import Clips
+from audioformer.data.grouping import PathGroups, groups_of_listing, groups_of_names
+from audioformer.data.listing import Listing
+from audioformer.data.readers import read_listing
+
+from ..arguments import EVALUATE
+from ..families import Settings
+
+
+def open_listing(settings: Settings, source: str) -> Listing:
+    """List the clips of `source` as the settings say, without reading audio.
+
+    Raises:
+        ValueError: As for [`read_listing`].
+    """
+    data = settings.data
+    return read_listing(
+        source,
+        data.layout,
+        audio_column=data.audio_column,
+        label_column=data.label_column,
+        label_delimiter=data.label_delimiter,
+        max_missing_share=data.max_missing_share,
+    )
+
+
+def find_groups(settings: Settings, source: Listing | Clips, *, test_source: bool) -> PathGroups | None:
+    """Find the groups of clips in their paths with the pattern of the settings, or a pattern to propose.
+
+    Args:
+        settings (`Settings`): Settings of the run.
+        source (`Listing` or `Clips`): The listed clips; or, where nothing lists them, the clips by their names.
+        test_source (`bool`): Whether it is a source of its own that is tested on. Its paths may be other ones, so that
+            no clip has to match.
+
+    Returns:
+        `PathGroups`, *optional*: `None` where no pattern is given and nothing of the source is held out.
+
+    Raises:
+        ValueError: If the pattern matches no clip although it must.
+    """
+    pattern, evaluates = settings.data.group_pattern, settings.command == EVALUATE
+    if pattern is None and (test_source or evaluates):
+        return None
+    must_match = not test_source or evaluates
+    if isinstance(source, Listing):
+        return groups_of_listing(source, pattern, must_match=must_match)
+    return groups_of_names(source, pattern, must_match=must_match)
