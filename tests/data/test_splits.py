@@ -163,3 +163,49 @@ def test_memory_does_not_hold_a_dense_matrix_of_labels():
     tracemalloc.stop()
     assert len(held_out) == pytest.approx(1000, rel=0.1)
     assert peak < num_clips * num_labels
+
+
+@pytest.mark.parametrize(
+    ("share", "num_clips", "expected"), [(0.15, 42, 6), (0.3, 30, 10), (0.4, 30, 15), (0.9, 8, 4)]
+)
+def test_the_nearest_part_of_a_whole_number_is_held_out(share, num_clips, expected):
+    """0.15 becomes a seventh, not a sixth; no more than a half is ever held out."""
+    for seed in range(3):
+        assert len(held_out_split(np.zeros(num_clips, dtype=int), share, seed)[1]) == expected
+
+
+def test_as_many_groups_as_parts_are_enough():
+    train, held_out = held_out_split(np.zeros(10, dtype=int), 0.1, seed=0)
+    assert (len(train), len(held_out)) == (9, 1)
+    groups = [f"recording {index // 3}" for index in range(12)]
+    train, held_out = held_out_split(np.zeros(12, dtype=int), 0.25, seed=0, groups=groups)
+    assert (len(train), len(held_out)) == (9, 3)
+    with pytest.raises(ValueError, match="at least 10 clips or groups of clips, got 4"):
+        held_out_split(np.zeros(12, dtype=int), 0.1, seed=0, groups=groups)
+
+
+def test_a_label_of_one_group_trains_though_its_clips_have_rarer_labels():
+    """Label 0 is in two groups, either of which may be held out, but one of them has all clips of label 1."""
+    groups = ["first", "first", "first", "second"] + [f"other {index}" for index in range(20)]
+    targets = np.zeros((24, 3), dtype=np.uint8)
+    targets[[0, 3], 0] = targets[:3, 1] = targets[4:, 2] = 1
+    for seed in range(12):
+        train, _ = held_out_split(targets, 0.5, seed, groups)
+        assert targets[train].any(axis=0).all()
+
+
+def test_the_last_group_of_a_label_trains_though_the_whole_lacks_clips():
+    """Two recordings of 40 clips are too large to be held out; what is missing then must not cost another class."""
+    targets = np.repeat([0, 1, 1, 2], [80, 1, 11, 40])
+    targets[[0, 40]] = 3
+    groups = ["large 0"] * 40 + ["large 1"] * 40 + ["small"] + ["medium"] * 11 + [f"other {n}" for n in range(40)]
+    for seed in range(12):
+        train, _ = held_out_split(targets, 0.1, seed, groups)
+        assert set(targets[train]) == {0, 1, 2, 3}
+
+
+def test_lighter_groups_fill_what_a_heavy_one_leaves():
+    """Four recordings of three clips and eight clips alone: a quarter is five clips, in whatever order they come."""
+    groups = [f"recording {index // 3}" for index in range(12)] + [None] * 8
+    for seed in range(12):
+        assert len(held_out_split(np.zeros(20, dtype=int), 0.25, seed, groups)[1]) == 5

@@ -71,3 +71,24 @@ def test_scores_that_separate_perfectly_have_a_finite_temperature():
 def test_shapes_must_fit():
     with pytest.raises(ValueError, match=r"\(3, 2\).*\(2, 2\)"):
         fit_calibration(np.zeros((3, 2)), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("prior_clips", [None, 0.5, 7.0])
+def test_imaginary_clips_have_the_share_of_positives_of_all_classes(prior_clips):
+    """Scores that are equal in all clips of a class say nothing: its frequency is left, and two imaginary clips."""
+    targets = np.zeros((8, 3))
+    targets[:4, 0] = targets[:1, 1] = 1
+    calibration = fit_calibration(
+        np.tile([3.0, -1.0, 0.5], (8, 1)), targets, **({} if prior_clips is None else {"prior_clips": prior_clips})
+    )
+    prior = 2.0 if prior_clips is None else prior_clips
+    expected = (targets.sum(axis=0) + prior * 5 / 24) / (8 + prior)
+    scores = expit(calibration.apply(np.array([[3.0, -1.0, 0.5]])))[0]
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 5.0])
+def test_scores_that_rank_the_wrong_way_are_flattened_and_not_turned_round(scale):
+    """The temperature has no finite best value either: it ends at 100, whatever the scale of the scores."""
+    logits, targets, _ = ranking_case(400, seed=6)
+    assert fit_calibration(-scale * logits, targets).temperature == pytest.approx(100)

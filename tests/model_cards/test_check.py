@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.model_cards.card_check import foreign_numbers
 from audioformer.model_cards.check import check_folder
 from audioformer.model_cards.contents import files_to_upload, lacks_code, missing_code, read_contents
 from audioformer.model_cards.pickles import is_pickle
@@ -140,6 +141,8 @@ def test_licences(folder):
         ("classes: 71.2%", "classes: 99.9%", "states a number before its first section"),
         ("216 training clips", "2,160,000 training clips", "states a number in the section 'Training'"),
         ("0.45 hours", "4,500 hours", "states a number in the section 'Data'"),
+        # A line that the results give once may stand there once.
+        ("| train | 240 |", "| train | 240 |\n| train | 240 |", "states a number in the section 'Data'"),
         ("## Licences", "## Comparison\n\nTwice the 35 % of others.\n\n## Licences", "in the section 'Comparison'"),
         ("## Licences", "Accuracy on other clips: ½.\n\n## Licences", "in the section 'Intended use and limits'"),
         (
@@ -163,6 +166,14 @@ def test_words_of_ones_own_may_stand_anywhere(folder):
     lines = ["By Ann, on ESC-50, see https://example.org/2026/a1.", "1. First, the dogs."]
     readme.write_text(readme.read_text().replace("## Licences", "\n".join(["## Thanks", *lines, "## Licences"])))
     assert check_folder(folder) == []
+
+
+def test_comments_in_code_open_no_section():
+    """Else a number could stand anywhere below a comment that is called like the section to which it belongs."""
+    generated = "5 dogs.\n\n## Use\n\n```python\n# two\n```\n\n## Results\n\n7 cats.\n"
+    assert list(foreign_numbers(generated, generated)) == []
+    own = "## Use\n\n```python\n# two\n```\n\n5 dogs.\n\n~~~\n## Results\n~~~\n\n7 cats.\n"
+    assert list(foreign_numbers(own, generated)) == [("Use", "5 dogs."), ("Use", "7 cats.")]
 
 
 def test_numbers_without_results_are_somebodys_own(folder):
@@ -244,6 +255,11 @@ def test_leftovers_of_a_run_are_not_uploaded(folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("/home/ann")
     assert files_to_upload(folder) == whole and check_folder(folder) == []
+    assert read_contents(folder).left_out == []
+    named = [".git/config", "codec/.cache/huggingface/x.json"]
+    assert check_folder(folder, named) == [
+        f"{name} is in a folder of another tool and cannot be uploaded." for name in named
+    ]
     assert {"model.safetensors", "config.json", "README.md", "modeling_audioformer.py"} <= {
         path.name for path in whole
     }

@@ -72,6 +72,15 @@ def test_the_text_follows_from_the_facts():
     assert "40: class 0," in many and "class 29, and 10 more" in many and "class 30" not in many
 
 
+def test_clips_that_were_left_out_are_counted_over_all_reasons():
+    results = make_facts().results
+    data = {**results["data"], "rejected_counts": {"unreadable": 1200, "silent": 30, "empty": 4}}
+    text = render_model_card(make_facts(results={**results, "data": data})).text
+    assert "320 of 322 listed clips, 1 missing, 1,234 left out" in text
+    data = {**data, "rejected_counts": {}}
+    assert "1 missing, 0 left out" in render_model_card(make_facts(results={**results, "data": data})).text
+
+
 def test_warnings_come_before_the_number_they_concern():
     changes = {"notes": ["Selected on the same clips."], "num_classes_without_positives": 2, "accuracy": 0.7125}
     text = render_model_card(make_facts(results=make_facts().results | changes)).text

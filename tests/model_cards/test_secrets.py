@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from safetensors.numpy import save_file
 
+from audioformer.model_cards import check
 from audioformer.model_cards.check import file_findings
 from audioformer.model_cards.pickles import is_pickled
 from audioformer.model_cards.readers import picture_without_text
@@ -114,6 +115,16 @@ def test_secrets_are_found_in_every_carrier(write, secret):
 def test_every_kind_is_found_in_a_line(kind, data):
     secret = data.draw(SECRETS[kind])
     assert list(find_secrets(f"one\ntwo\n{secret}")), secret
+
+
+def test_a_secret_is_found_where_two_pieces_of_a_large_file_meet(tmp_path, monkeypatch):
+    secret = "hf_" + "aB3dE6" * 6
+    path = write_tensor_bytes(tmp_path, secret)
+    place = path.read_bytes().index(secret.encode())
+    for before in (1, 12, 38):
+        monkeypatch.setattr(check, "CHUNK", place + before)
+        findings = list(file_findings(path, path.name))
+        assert findings == [f"{path.name} contains what looks like a secret: Hugging Face token."], before
 
 
 def test_a_secret_is_found_on_a_very_long_line():

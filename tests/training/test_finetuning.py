@@ -200,6 +200,16 @@ def test_scores_are_calibrated_on_the_clips_that_selected_and_the_report_names_t
     assert results["tested_on"] == "test clips" and len(results["notes"]) == 1
 
 
+def test_only_scores_that_rank_are_calibrated(mixtures):
+    """Binary cross-entropy gives log-odds already."""
+    run = fine_tune(mixtures, "bce", eval_folds=[5], num_train_epochs=1, classification_loss="bce")
+    config = json.loads((run.output / "config.json").read_text())
+    assert config.get("calibration_temperature") is None and config.get("calibration_bias") is None
+    order = [run.splits.test.ids.index(clip) for clip in run.summary.ids]
+    np.testing.assert_allclose(run.summary.scores, raw_logits(run.output, run.splits.test)[order], atol=1e-3)
+    assert not any("calibrated" in note for note in run.summary.notes)
+
+
 def test_without_test_clips_the_clips_that_selected_are_measured_and_that_is_said(mixtures):
     run = fine_tune(mixtures, "no_test", train_folds=[1, 2, 3, 4], num_train_epochs=1)
     assert run.splits.test is None and sorted(run.summary.ids) == sorted(run.splits.held_out.ids)

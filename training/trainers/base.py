@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import CommitInfo
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments
-from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from audioformer.files import CARD
@@ -60,7 +60,8 @@ class AudioTrainer(Trainer):
         args.check_early_stopping()
         self.epoch_sampler: EpochSampler | None = None
         self._components: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self._step_of_early_stop: int | None = None
+        self._resumed_step = 0
+        self._has_stopped_early = False
         if data_collator is None:
             data_collator = self.default_data_collator(model, args)
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
@@ -123,16 +124,19 @@ class AudioTrainer(Trainer):
         return optimizer
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
-        """Train, see `Trainer.train`. A resumed run that had stopped early only loads its best model."""
+        """Train, see `Trainer.train`. A resumed run that had taken all its steps, or stopped early, takes no more."""
         if resume_from_checkpoint is True:
             # Where there is none, the Trainer says so.
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir) or True
-        self._step_of_early_stop = None
-        patience = self.args.early_stopping_patience
-        if patience is not None and isinstance(resume_from_checkpoint, str | Path):
+        self._resumed_step, self._has_stopped_early = 0, False
+        if (
+            isinstance(resume_from_checkpoint, str | Path)
+            and (Path(resume_from_checkpoint) / TRAINER_STATE_NAME).is_file()
+        ):
             state = read_state(resume_from_checkpoint)
-            if used_patience(state) >= patience:
-                self._step_of_early_stop = state.global_step
+            patience = self.args.early_stopping_patience
+            self._resumed_step = state.global_step
+            self._has_stopped_early = patience is not None and used_patience(state) >= patience
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -141,12 +145,12 @@ class AudioTrainer(Trainer):
         return loss
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple[Any, ...]:
-        num_train_epochs, steps_per_epoch, *values = super().set_initial_training_values(args, dataloader)
-        if self._step_of_early_stop is not None:
+        num_train_epochs, steps_per_epoch, *values, max_steps = super().set_initial_training_values(args, dataloader)
+        if self._has_stopped_early or self._resumed_step >= max_steps:
             # The run was killed between its last checkpoint and the end. With no epoch left to train, the Trainer goes
-            # straight to the end; stopping it by a callback would take one more step.
-            num_train_epochs = self._step_of_early_stop // steps_per_epoch
-        return (num_train_epochs, steps_per_epoch, *values)
+            # straight to the end; otherwise, and if a callback stopped it, it would take one more step.
+            num_train_epochs = self._resumed_step // steps_per_epoch
+        return (num_train_epochs, steps_per_epoch, *values, max_steps)
 
     # Private in transformers. There is no public hook between the random states, which each process saves, and the
     # Trainer's state, which the first process saves last and which marks the checkpoint as complete.

@@ -93,6 +93,14 @@ def test_unreadable_clips_are_reported_and_do_not_stop_the_run(tmp_path, extract
     assert data.report.clips_per_label == {"noise": 5, "tone": 3}
 
 
+def test_clips_without_a_file_are_listed_and_missing(tmp_path, extractor):
+    listing = read_listing(make_folder(tmp_path / "sounds", 4))
+    listing.missing = ["gone.wav", "lost.wav"]
+    report = encode_listing(listing, extractor, tmp_path / "cache").report
+    assert (report.listed, report.found, report.missing) == (6, 4, 2)
+    assert report.missing_names == ["gone.wav", "lost.wav"] and "4 windows and clips of 6 listed" in report.to_text()
+
+
 def test_too_many_unreadable_clips_stop_the_run_with_their_list(tmp_path, extractor):
     folder = make_folder(tmp_path / "sounds", 10)
     for index in (0, 2):
@@ -101,6 +109,21 @@ def test_too_many_unreadable_clips_stop_the_run_with_their_list(tmp_path, extrac
         encode_listing(read_listing(folder), extractor, tmp_path / "cache", max_rejected_share=0.1)
     (listed,) = (tmp_path / "cache").glob("*/rejected.jsonl")
     assert len(listed.read_text().splitlines()) == 2
+
+
+def test_what_an_earlier_run_rejected_counts_in_the_next(tmp_path, extractor):
+    """One unreadable clip in each of the first two shards is one too many: the second run stops at once."""
+    folder, codes = make_folder(tmp_path / "sounds", 8), tmp_path / "codes"
+    for name in ("01", "05"):
+        (folder / "noise" / f"{name}.wav").write_text("no audio")
+    shards = shards_of_listing(read_listing(folder), 2)
+    many, few = (EncodingSettings(clips_per_shard=2, max_rejected_share=share) for share in (0.5, 0.2))
+    assert encode_shards(shards, extractor, codes, many, progress=False) == 0
+    for file in (codes / "codes.json", *codes.glob("codes-0000[123]-*")):
+        file.unlink()
+    with pytest.raises(ValueError, match="2 of 8 clips cannot be read"):
+        encode_shards(shards, extractor, codes, few, progress=False)
+    assert [path.name for path in codes.glob("codes-*")] == ["codes-00000-0000.parquet"]
 
 
 def test_a_folder_that_was_not_finished_is_refused(tmp_path):

@@ -120,7 +120,10 @@ def test_flipped_bytes_are_named_by_verify_and_when_the_codes_are_unpacked(codes
 
 
 def test_a_file_that_does_not_belong_is_refused_and_set_aside(codes, whole, sounds, extractor, caplog):
-    for name in ("codes-00000-0001.parquet", "codes-00009-0000.parquet", "codes-copy.parquet"):
+    for name in (
+        *("codes-00000-0001.parquet", "codes-00004-0000.parquet", "codes-00009-0000.parquet"),
+        "codes-copy.parquet",
+    ):
         shutil.copy(codes / FILES[1], codes / name)
         with pytest.raises(ValueError, match=f"{name} does not belong there"):
             load_codes(codes)
@@ -193,6 +196,15 @@ def test_encode_leaves_a_whole_folder_of_an_earlier_version_as_it_is(codes, soun
     before = {path.name: path.stat().st_mtime_ns for path in codes.iterdir()}
     assert encode(sounds, codes, extractor) == 0
     assert {path.name: path.stat().st_mtime_ns for path in codes.iterdir()} == before
+
+
+def test_a_part_without_rows_is_missed_where_it_was_written(codes, whole, sounds, extractor):
+    """It says which clips were rejected; only a download may lack it."""
+    delete(codes, FILES[-1])
+    with pytest.raises(ValueError, match=f"damaged: {FILES[-1]} is missing"):
+        load_codes(codes)
+    assert encode(sounds, codes, extractor, checksums=False) == 0
+    assert_same(codes, whole)
 
 
 def test_a_download_lacks_the_parts_without_rows(codes):
@@ -270,3 +282,10 @@ def test_the_digest_of_codes_follows_their_content_alone(codes, whole):
     assert counted == load_codes(codes).contents
     shutil.copy(codes / FILES[0], codes / FILES[1])
     assert load_codes(codes).contents != counted
+
+
+def test_the_digest_of_a_download_is_that_of_the_folder(codes, whole):
+    """A download lacks the parts without rows; a run on it continues what was begun on the folder."""
+    for name in (FILES[-1], "encoding.json"):
+        (codes / name).unlink()
+    assert load_codes(codes).contents == load_codes(whole).contents

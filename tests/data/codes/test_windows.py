@@ -4,6 +4,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -48,6 +49,40 @@ def test_windows_have_the_codes_of_what_was_cut_out(tmp_path):
         ids = np.asarray(extractor(waveform, sampling_rate=RATE)["input_ids"][0])
         # Neighbours in a batch may turn a tie of two entries, no more.
         assert (ids[1:-1] == codes.T + 3).mean() > 0.99
+
+
+def test_windows_of_a_clip_stay_in_its_group(tmp_path):
+    """A speaker or a recording is never divided, and so are its windows; a clip without a group is one of its own."""
+    listing = Listing(
+        name="takes",
+        layout="samples",
+        source=str(tmp_path),
+        clips=[
+            ListedClip(name, str(tmp_path / f"{name}.wav"), group=group)
+            for name, group in (("long", "speaker 1"), ("short", "speaker 1"), ("alone", None))
+        ],
+        labels=[],
+        multi_label=False,
+    )
+    for name, seconds in (("long", 2.0), ("short", 0.5), ("alone", 2.0)):
+        write_noise(tmp_path / f"{name}.wav", seconds)
+    shards = shards_of_listing(listing, WINDOWS.clips_per_shard)
+    extractor = AudioFormerFeatureExtractor(codec=str(TINY_CODEC))
+    assert encode_shards(shards, extractor, tmp_path / "codes", WINDOWS, progress=False) == 0
+    data = load_codes(tmp_path / "codes").dataset
+    assert dict(zip(data["id"][:], data["group"][:], strict=True)) == {
+        **dict.fromkeys(("long#0", "long#1", "short"), "speaker 1"),
+        **dict.fromkeys(("alone#0", "alone#1"), "alone"),
+    }
+
+
+def test_a_file_of_codes_ends_when_it_has_as_many_windows_as_a_shard_has_clips(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    for name, seconds in (("a", 2.0), ("b", 2.0), ("c", 3.0), ("d", 3.0)):
+        write_noise(tmp_path / "sounds" / f"{name}.wav", seconds)
+    encode_folder(tmp_path / "sounds", tmp_path / "codes")
+    rows = [pq.read_metadata(path).num_rows for path in sorted((tmp_path / "codes").glob("codes-*"))]
+    assert rows == [4, 6]
 
 
 @pytest.mark.parametrize("seconds, expected", [(2.05, ["a#0", "a#1"]), (2.4, ["a#0", "a#1", "a#1.4"]), (1.0, ["a"])])

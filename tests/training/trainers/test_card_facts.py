@@ -7,7 +7,7 @@ from accelerate.state import AcceleratorState, PartialState
 from audioformer.model_cards.callback import known_facts
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForMaskedLM
 from audioformer.training import AudioFormerTrainingArguments, CodeExamples
-from audioformer.training.trainers import AudioFormerMLMTrainer
+from audioformer.training.trainers import AudioFormerMLMTrainer, base
 
 
 def make_trainer(folder, **settings) -> AudioFormerMLMTrainer:
@@ -61,3 +61,52 @@ def test_an_evaluation_tells_whether_its_clips_selected_the_checkpoint(tmp_path)
     trainer.evaluate(CodeExamples([np.arange(20)] * 3))
     known = known_facts(trainer.card_facts.collected)
     assert known["evaluated on"] == "3 clips" and "eval loss" in known and "eval runtime" not in known
+
+
+def test_peak_memory_is_the_largest_of_all_parts(tmp_path):
+    first = make_trainer(tmp_path)
+    first.card_facts.measure_memory = lambda: 3.0
+    first.train()
+    resumed = make_trainer(tmp_path)
+    resumed.card_facts.measure_memory = lambda: 1.0
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert [part["peak_memory_gb"] for part in resumed.card_facts.collected["parts"]] == [3.0, 1.0]
+    assert resumed.card_facts.collected["peak_memory_gb"] == 3.0
+
+
+def test_what_only_loads_a_finished_training_is_no_part_of_it(tmp_path):
+    """The run was killed after its last step; what finishes it took no step, on whatever machine."""
+    whole = make_trainer(tmp_path)
+    whole.card_facts.measure_memory = lambda: 3.0
+    whole.train()
+    finished = make_trainer(tmp_path)
+    finished.card_facts.measure_memory = lambda: 99.0
+    finished.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    collected = finished.card_facts.collected
+    assert [part["steps"] for part in collected["parts"]] == [6]
+    assert collected["peak_memory_gb"] == 3.0
+    assert collected["train_loss"] == pytest.approx(whole.card_facts.collected["train_loss"])
+
+
+def test_the_loss_of_an_epoch_that_was_resumed_is_that_of_its_own_steps(tmp_path):
+    """An epoch has four steps; the steps before the checkpoint belong to another part."""
+    make_trainer(tmp_path, max_steps=4, logging_steps=1).train()
+    resumed = make_trainer(tmp_path, max_steps=4, logging_steps=1)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    losses = {record["step"]: record["loss"] for record in resumed.state.log_history if "loss" in record}
+    assert resumed.card_facts.epoch_loss == pytest.approx((losses[3] + losses[4]) / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "expected"),
+    [({}, None, False), ({}, True, True), ({"hub_private_repo": True}, None, True)],
+)
+def test_a_repository_is_private_if_the_settings_or_the_caller_say_so(
+    tmp_path, monkeypatch, settings, given, expected
+):
+    asked = {}
+    monkeypatch.setattr(base, "push_folder", lambda folder, repo_id, **options: asked.update(options, repo_id=repo_id))
+    trainer = make_trainer(tmp_path, hub_model_id="user/name", **settings)
+    trainer.hub_model_id = "user/name"
+    trainer.push_to_hub(license="mit", private=given)
+    assert asked["private"] is expected and (asked["repo_id"], asked["license"]) == ("user/name", "mit")

@@ -318,6 +318,21 @@ def test_packed_training_equals_padded_training(tmp_path, monkeypatch):
         torch.testing.assert_close(other[name], weight, atol=1e-5, rtol=1e-4, msg=name)
 
 
+def test_evaluations_have_one_row_for_each_clip_though_training_packs_them(tmp_path, monkeypatch):
+    """The first dimension of a batch is the number of its clips, by which the last batch, a smaller one, counts."""
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "flash_attention_2", attention_by_clip)
+    model = make_model()
+    model.config._attn_implementation = "flash_attention_2"
+    trainer = make_trainer(tmp_path, model=model, packed=True, per_device_eval_batch_size=5)
+    assert {len(batch["input_ids"]) for batch in trainer.get_train_dataloader()} == {1}
+    clips = trainer.eval_dataset
+    whole, rest = divmod(len(clips), 5)
+    assert rest
+    for loader in (trainer.get_eval_dataloader(), trainer.get_test_dataloader(clips)):
+        assert [len(batch["input_ids"]) for batch in loader] == [5] * whole + [rest]
+    assert trainer.data_collator.packed
+
+
 @pytest.mark.parametrize("kind", ["list", "datasets"])
 @pytest.mark.parametrize("options", [{}, {"class_balanced_sampling": True}, {"group_by_length": False}])
 def test_other_data_sets_of_ids_train(tmp_path, kind, options):

@@ -135,13 +135,14 @@ def test_training_removes_a_calibration_and_adds_no_field(tmp_path):
     assert model.config.calibration_bias is None and not hasattr(model.config, "calibration_temperature")
 
 
-def test_clips_of_similar_length_share_a_batch(tmp_path):
+@pytest.mark.parametrize("settings", [{"per_device_train_batch_size": 3}, {"gradient_accumulation_steps": 3}])
+def test_clips_of_similar_length_share_a_step(tmp_path, settings):
     class OfUnequalLength(Spectrograms):
         def __getitem__(self, index):
             item = super().__getitem__(index)
             return item | {"input_values": item["input_values"][: 1 + index % 4]}
 
-    trainer = make_trainer(tmp_path, per_device_train_batch_size=3)
+    trainer = make_trainer(tmp_path, **{"per_device_train_batch_size": 1, **settings})
     trainer.train_dataset = OfUnequalLength()
     trainer.get_train_dataloader()
     lengths = [
