@@ -210,6 +210,58 @@ def test_codes_that_were_encoded_before_are_enough(sounds, finetuned, tmp_path):
     assert second["accuracy"] == first["accuracy"]
 
 
+def test_gains_print_and_record_what_is_lost(sounds, finetuned, tmp_path, capsys):
+    command = ["evaluate", "--model", str(finetuned), "--data", str(sounds / "one"), "--gains", "-40", "10", "-6.5"]
+    assert main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")]) == 0
+    said = capsys.readouterr().out
+    # Codes of every gain are kept, each in its folder; the report of the data is printed once.
+    assert len(list((tmp_path / "cache").glob("one-*/codes.json"))) == 4 and said.count("42 windows and clips of") == 1
+    results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
+    before = json.loads((finetuned / "eval_results.json").read_text())
+    assert results["accuracy"] == before["accuracy"] and results["settings"]["gains"] == [-40.0, 10.0, -6.5]
+    assert [row["gain_db"] for row in results["gains"]] == [-40.0, -6.5, 0.0, 10.0]
+    assert results["gains"][2] == {
+        "gain_db": 0.0,
+        "accuracy": results["accuracy"],
+        "interval_95": results["interval_95"],
+        "difference": 0.0,
+    }
+    for row in results["gains"]:
+        assert row["difference"] == pytest.approx(row["accuracy"] - results["accuracy"])
+        low, high = row["interval_95"]
+        assert f"{row['accuracy']:.1%}{f'{low:.1%} to {high:.1%}':>20}" in said
+    assert said.count("points") == 3 and "-6.5 dB" in said and "against 0 dB" in said
+    # What is measured are the same clips, made softer beforehand.
+    for path in (sounds / "one").rglob("*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        softer = tmp_path / "softer" / path.relative_to(sounds / "one")
+        softer.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(softer, (samples * np.float64(0.01)).astype(np.float32), rate, subtype="FLOAT")
+    command = ["evaluate", "--model", str(finetuned), "--data", str(tmp_path / "softer"), "--keep-silent"]
+    assert main([*command, "--output", str(tmp_path / "f"), "--cache-dir", str(tmp_path / "cache")]) == 0
+    by_hand = json.loads((tmp_path / "f" / "eval_results.json").read_text())
+    assert by_hand["accuracy"] == results["gains"][0]["accuracy"] and "gains" not in by_hand
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data", "{sounds}/one", "--gains", "200"], "`gains` must be in [-120.0, 120.0] dB, got 200.0"),
+        (["--data", "{sounds}/one", "--gains", "0", "nan"], "`gains` must be in [-120.0, 120.0] dB, got nan"),
+        (["--data", "{sounds}/one", "--gains", "soft"], "must be a number"),
+        (["--data", "{sounds}/one", "--gains"], "expected at least one argument"),
+        (["--codes", "{sounds}", "--gains", "3"], "`gains` changes the waveforms of the test clips, but '{sounds}'"),
+        (["--data", "{sounds}/one", "--eval-codes", "{sounds}", "--gains", "3"], "but '{sounds}' holds codes"),
+    ],
+)
+def test_gains_that_cannot_be_measured_are_told_first(sounds, finetuned, tmp_path, capsys, flags, message):
+    command = ["evaluate", "--model", str(finetuned), *(flag.format(sounds=sounds) for flag in flags)]
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")])
+    assert stopped.value.code == 2 and message.format(sounds=sounds) in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.fixture(scope="module")
 def tagged(sounds, pretrained) -> Path:
     output = sounds / "tags"

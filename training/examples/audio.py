@@ -18,7 +18,6 @@ from audioformer.data.clips import ClipSplits
 from audioformer.data.readers import read_listing
 from audioformer.evaluation import build_compute_metrics
 
-from ..arguments import DataArguments
 from ..families import CheckLabels, Settings
 from ..trainers import ClassificationTrainer
 
@@ -113,7 +112,7 @@ class AudioExampleSource:
         )
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
-        return list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
+        return list_audio_clips(listing, reading_settings(settings), max_rejected_share=data.max_rejected_share)
 
     def examples(
         self, settings: Settings, clips: AudioClips, extractor: Any, config: PreTrainedConfig, *, labels: bool
@@ -137,11 +136,13 @@ class AudioExampleSource:
         )
 
 
-def reading_settings(data: DataArguments) -> ReadingSettings:
+def reading_settings(settings: Settings) -> ReadingSettings:
     """How the clips of a run are read."""
+    data = settings.data
     return ReadingSettings(
         max_length_s=data.max_length_s,
         long_files=data.long_files,
         hop_s=data.hop_s,
         keep_silent=data.keep_silent,
+        gain_db=settings.gain_db,
     )

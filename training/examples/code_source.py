@@ -77,7 +77,7 @@ class CodeExampleSource:
             extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
             options.cache_dir,
             num_codebooks=options.num_codebooks,
-            reading=reading_settings(data),
+            reading=reading_settings(settings),
             max_rejected_share=data.max_rejected_share,
         )
 
