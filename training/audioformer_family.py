@@ -68,6 +68,7 @@ def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtra
         "sampling_rate": extractor.sampling_rate,
         "frame_rate": extractor.frame_rate,
         "codebook_size": extractor.codebook_size,
+        **extractor.normalization,
     }
     return {"codebook": config.codebook, "codec": codec}
 

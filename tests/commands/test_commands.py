@@ -262,6 +262,50 @@ def test_gains_that_cannot_be_measured_are_told_first(sounds, finetuned, tmp_pat
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_model_is_trained_saved_and_used_at_one_level(sounds, pretrained, tmp_path, capsys):
+    data = ["--data", str(sounds / "one")]
+    command = ["pretrain", "--recipe", "tiny_pretrain", *data, "--codebooks", "0", *SIZES, *common(sounds)]
+    assert main([*command, "--normalize", "rms", "--output", str(tmp_path / "pre")]) == 0
+    model = tmp_path / "pre" / "C1"
+    assert json.loads((model / "preprocessor_config.json").read_text())["normalize"] == "rms"
+    assert "| level | each clip is scaled to a root mean square of 0.1" in (model / "README.md").read_text()
+    # The setting is that of the model from then on, also with another codec.
+    for name, codec in (("a", []), ("b", ["--codec", str(model / "codec")])):
+        command = ["finetune", "--recipe", "tiny_ft1", "--model", str(model), *data, *codec, *common(sounds)]
+        assert main([*command, "--output", str(tmp_path / name)]) == 0
+        assert json.loads((tmp_path / name / "preprocessor_config.json").read_text())["normalize"] == "rms"
+    assert "| level | each clip is scaled" in (tmp_path / "a" / "README.md").read_text()
+    command = [
+        "evaluate",
+        "--model",
+        str(tmp_path / "a"),
+        *data,
+        "--gains",
+        "-12.041199826559248",
+        "12.041199826559248",
+    ]
+    assert main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")]) == 0
+    results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
+    assert [row["difference"] for row in results["gains"]] == [0, 0, 0]
+    classifier = pipeline("audio-classification", model=str(tmp_path / "a"))
+    waveform, rate = load_audio(next((sounds / "one" / "test" / "low").glob("*.wav")), sampling_rate=24000)
+    for gain in (2.0**-5, 2.0**3):
+        assert classifier(waveform * np.float32(gain)) == classifier(waveform)
+    capsys.readouterr()
+    # Neither its codes nor its frozen models are mixed with those of another level.
+    wrong = ["finetune", "--recipe", "tiny_ft1", *data, "--output", str(tmp_path / "x"), *common(sounds)]
+    assert main([*wrong, "--model", str(pretrained / "C1"), "--normalize", "rms"]) == 1
+    assert "`normalize` 'rms' does not fit `model`" in capsys.readouterr().err
+    assert main([*wrong, "--model", str(model), "--method", "ft2", "--teachers", str(pretrained / "C2")]) == 1
+    said = capsys.readouterr()
+    assert "was pre-trained with `normalize` None, but the feature extractor has `normalize` 'rms'" in said.err
+    assert "clips  " not in said.out, "nothing was encoded"
+    (codes,) = {path.parent for path in (sounds / "cache").glob("one-*/codes.json") if '"rms"' in path.read_text()}
+    command = ["finetune", "--recipe", "tiny_ft1", "--codes", str(codes), "--output", str(tmp_path / "y"), *SHORT]
+    assert main([*command, "--model", str(pretrained / "C1")]) == 1
+    assert "were made with `normalize` 'rms'" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def tagged(sounds, pretrained) -> Path:
     output = sounds / "tags"
