@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from .mean_average_precision.average_precision import compute_mean_average_precision
     from .mean_average_precision.mean_average_precision import MeanAveragePrecision
     from .metrics import bootstrap_interval, build_compute_metrics, metric_name, per_class_table
-    from .summary import EvaluationSummary
+    from .summary import EvaluationSummary, GainResult
     from .windows import MergedScores, merge_windows, scores_over_time, window_weights
 
 _MODULES = {
     "Accuracy": "accuracy.accuracy",
     "Calibration": "calibration",
     "EvaluationSummary": "summary",
+    "GainResult": "summary",
     "MeanAveragePrecision": "mean_average_precision.mean_average_precision",
     "MergedScores": "windows",
     "bootstrap_interval": "metrics",
@@ -35,6 +36,7 @@ __all__ = [
     "Accuracy",
     "Calibration",
     "EvaluationSummary",
+    "GainResult",
     "MeanAveragePrecision",
     "MergedScores",
     "bootstrap_interval",

@@ -17,6 +17,23 @@ NUM_SHOWN = 15
 """Best and worst classes that are listed where there are too many to list all."""
 
 
+@dataclass(frozen=True)
+class GainResult:
+    """The metric of the test clips after their waveforms were amplified.
+
+    Args:
+        gain_db (`float`): By how many dB; less than 0 for softer clips.
+        value (`float`): The metric.
+        interval (`tuple[float, float]`): Its 95 % bootstrap interval.
+        difference (`float`): The metric less that of 0 dB.
+    """
+
+    gain_db: float
+    value: float
+    interval: tuple[float, float]
+    difference: float
+
+
 @dataclass
 class EvaluationSummary:
     """A metric and everything needed to interpret it.
@@ -39,6 +56,7 @@ class EvaluationSummary:
         log_history (sequence of mappings): Log of the training, for its curves.
         seconds (mapping): Duration of each part of the run in seconds.
         peak_memory_gb (`float`, *optional*): Peak memory of the process in GB.
+        gains (sequence of [`GainResult`]): The metric of the same clips at other levels, if they were measured.
     """
 
     ids: Sequence[str]
@@ -57,6 +75,7 @@ class EvaluationSummary:
     log_history: Sequence[Mapping[str, float]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory_gb: float | None = None
+    gains: Sequence[GainResult] = ()
 
     def __post_init__(self) -> None:
         self.metric = metric_name(self.multi_label)
@@ -82,6 +101,8 @@ class EvaluationSummary:
         if self.selection is not None:
             lines.append(f"checkpoint selected on: {self.selection}")
         lines += ["", *_columns(self._shown_rows())]
+        if self.gains:
+            lines += ["", *self._gain_table()]
         if self.seconds or self.peak_memory_gb is not None:
             lines.append("")
         lines += [f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items()]
@@ -96,9 +117,18 @@ class EvaluationSummary:
         left_out = {"label": f"... {len(rows) - 2 * NUM_SHOWN} more in {EVAL_RESULTS}"}
         return [*rows[:NUM_SHOWN], left_out, *rows[-NUM_SHOWN:]]
 
+    def _gain_table(self) -> list[str]:
+        lines = [f"{'gain':>9}{self.metric:>12}{'95 % interval':>20}{'against 0 dB':>16}"]
+        for result in self.gains:
+            interval = f"{result.interval[0]:.1%} to {result.interval[1]:.1%}"
+            difference = f"{100 * result.difference:+.1f} points" if result.gain_db else ""
+            gain = f"{result.gain_db:+g} dB" if result.gain_db else "0 dB"
+            lines.append(f"{gain:>9}{result.value:>12.1%}{interval:>20}{difference:>16}".rstrip())
+        return lines
+
     def to_dict(self) -> dict[str, Any]:
         """The summary as plain values, for programs."""
-        return {
+        results = {
             self.metric: self.value,
             "interval_95": list(self.interval),
             "num_clips": len(self.ids),
@@ -113,6 +143,17 @@ class EvaluationSummary:
             "settings": dict(self.settings),
             "data": self.data,
         }
+        if self.gains:
+            results["gains"] = [
+                {
+                    "gain_db": result.gain_db,
+                    self.metric: result.value,
+                    "interval_95": list(result.interval),
+                    "difference": result.difference,
+                }
+                for result in self.gains
+            ]
+        return results
 
     def save(self, folder: str | Path) -> None:
         """
@@ -180,6 +221,10 @@ class EvaluationSummary:
         )
         low, high = saved["interval_95"]
         summary.interval = (low, high)
+        summary.gains = [
+            GainResult(entry["gain_db"], entry[summary.metric], tuple(entry["interval_95"]), entry["difference"])
+            for entry in saved.get("gains", [])
+        ]
         return summary
 
     def _markdown(self, pictures: Sequence[str]) -> str:
@@ -188,6 +233,8 @@ class EvaluationSummary:
             blocks.append(f"Checkpoint selected on: {self.selection}.")
         blocks += [f"![{Path(name).stem}]({name})" for name in pictures]
         blocks.append("## Classes\n\n```\n" + "\n".join(_columns(self._shown_rows())) + "\n```")
+        if self.gains:
+            blocks.append("## Level\n\n```\n" + "\n".join(self._gain_table()) + "\n```")
         if self.data_text:
             blocks.append(f"## Data\n\n```\n{self.data_text}\n```")
         listing = "\n".join(f"{name}: {value}" for name, value in self.settings.items())

@@ -12,6 +12,7 @@ import torch
 from transformers import EncodecModel
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.level import normalize_rms
 from audioformer.feature_extraction.token_ids import CODE_OFFSET
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
@@ -81,6 +82,9 @@ def check_logits(session: "InferenceSession", model: AudioFormerForAudioClassifi
 def check_codes(session: "InferenceSession", extractor: AudioFormerFeatureExtractor) -> OnnxCheck:
     """Compare the codes of synthetic sounds with those of `EncodecModel.encode`, from one sample to 1,000 frames.
 
+    Where the extractor normalizes the level, `EncodecModel` gets the waveforms that the extractor gives it, and the
+    file those that the extractor gets.
+
     Args:
         session (`InferenceSession`): The exported encoder.
         extractor (`AudioFormerFeatureExtractor`): Its codec is an `EncodecModel`; its codebooks are compared.
@@ -92,7 +96,8 @@ def check_codes(session: "InferenceSession", extractor: AudioFormerFeatureExtrac
     frames = different = 0
     for batch_size, num_frames in _FRAMES:
         waveform = some_sound(batch_size, max(1, round(num_frames * extractor.hop_length)))
-        expected = reference_codes(extractor.codec, waveform, extractor.bandwidth)[:, :, codebooks]
+        expected = reference_codes(extractor.codec, at_level_of(extractor, waveform), extractor.bandwidth)
+        expected = expected[:, :, codebooks]
         (got,) = session.run(["codes"], {"waveform": waveform})
         if got.shape != expected.shape:
             return OnnxCheck(False, f"codes have the shape {got.shape}, PyTorch's have {expected.shape}")
@@ -103,6 +108,13 @@ def check_codes(session: "InferenceSession", extractor: AudioFormerFeatureExtrac
         f"{MAX_SHARE_OF_FRAMES:.1%} different)"
     )
     return OnnxCheck(different <= frames * MAX_SHARE_OF_FRAMES, finding)
+
+
+def at_level_of(extractor: AudioFormerFeatureExtractor, waveforms: np.ndarray) -> np.ndarray:
+    """Waveforms of shape `(batch_size, num_samples)` at the level that an extractor gives each of them."""
+    if extractor.normalize is None:
+        return waveforms
+    return np.stack([normalize_rms(waveform, extractor.target_rms, extractor.min_rms) for waveform in waveforms])
 
 
 def reference_codes(codec: EncodecModel, waveform: np.ndarray, bandwidth: float) -> np.ndarray:

@@ -106,10 +106,16 @@ class ExportableEncodecEncoder(nn.Module):
     Args:
         model (`EncodecModel`): The codec, already checked by an extractor. It is copied, not changed.
         codebooks (sequence of `int`): Indices of the codebooks to return, in this order.
+        target_rms (`float`, *optional*): Root mean square that each waveform is scaled to first, as by an extractor
+            with `normalize="rms"`; by default waveforms are encoded as they are.
+        min_rms (`float`, defaults to 0.001): Waveforms below it are amplified by `target_rms / min_rms`.
     """
 
-    def __init__(self, model: EncodecModel, codebooks: Sequence[int]):
+    def __init__(
+        self, model: EncodecModel, codebooks: Sequence[int], target_rms: float | None = None, min_rms: float = 0.001
+    ):
         super().__init__()
+        self.target_rms, self.min_rms = target_rms, min_rms
         self.codebooks = list(codebooks)
         self.encoder = copy.deepcopy(model.encoder).float()
         replacements = {EncodecConv1d: _LookupPaddedConv1d, EncodecLSTM: _OnnxLSTM}
@@ -130,6 +136,11 @@ class ExportableEncodecEncoder(nn.Module):
             `torch.LongTensor` of shape `(batch_size, num_frames, num_codebooks)`, with `num_frames = ceil(num_samples
             / hop_length)`.
         """
+        if self.target_rms is not None:
+            # In float64, as the extractor computes it.
+            exact = waveform.double()
+            rms = exact.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=self.min_rms)
+            waveform = (exact * (self.target_rms / rms)).float()
         residual = self.encoder(waveform[:, None])
         codes = []
         for layer in self.quantizer_layers:

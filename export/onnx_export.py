@@ -133,7 +133,7 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
 
     The file maps `waveform`, float32 of shape `(batch_size, num_samples)` at the codec's rate, to `codes`, int64 of
     shape `(batch_size, num_frames, num_codebooks)`, for the extractor's codebooks. All clips of a batch have the same
-    length.
+    length. If the extractor normalizes the level, so does the file.
 
     Args:
         extractor (`AudioFormerFeatureExtractor`): Its codec must be an `EncodecModel`.
@@ -154,7 +154,8 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
             f"The codec must be an `EncodecModel`, got {type(codec).__name__}: only its encoder can be exported."
         )
     codebooks = [extractor.codebooks] if isinstance(extractor.codebooks, int) else extractor.codebooks
-    module = ExportableEncodecEncoder(codec, codebooks)
+    target_rms = None if extractor.normalize is None else extractor.target_rms
+    module = ExportableEncodecEncoder(codec, codebooks, target_rms, extractor.min_rms)
     axes = {0: "batch", 1: "samples"}
     with _kept_if_checked(file) as draft:
         example = {"waveform": torch.from_numpy(some_sound(2, 16 * extractor.hop_length + 1))}
@@ -170,6 +171,8 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
         }
     )
     signature = f"waveform (batch, samples) at {extractor.sampling_rate} Hz -> codes (batch, frames, {len(codebooks)})"
+    if target_rms is not None:
+        signature += f", scaled to an RMS of {target_rms:g}"
     return OnnxReport(file, signature, check, seconds)
 
 

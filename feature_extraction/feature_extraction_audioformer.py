@@ -21,6 +21,7 @@ from .codec import (
 )
 from .convert_encodec_checkpoint import convert_encodec_state_dict
 from .encodec_package import is_encodec_package_model
+from .level import NORMALIZATION_SETTINGS, check_normalization, normalize_rms
 from .sequences import TokenIdFeatureExtractor, check_max_length, round_up
 from .token_ids import CODE_OFFSET, PAD_TOKEN_ID, codes_to_ids
 from .waveforms import prepare_waveforms
@@ -77,10 +78,22 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
         codec_backend (`str`, *optional*, defaults to `"transformers"`):
             `"encodec"` runs an original checkpoint (`codec` is its `.th` file) in the package `encodec`. It is saved
             as an `EncodecModel`, which does not need that package.
+        normalize (`str`, *optional*):
+            `"rms"` multiplies each clip, after resampling, so that its root mean square is `target_rms`: codes then
+            do not depend on how loud a recording is. The whole clip counts, also where `max_length` cuts it; what is
+            passed as a clip of its own, such as a window of a longer file, has a level of its own. Samples beyond 1
+            are not clipped. By default waveforms are encoded as they are, as in the paper. A model must be used with
+            the setting that it was trained with.
+        target_rms (`float`, *optional*, defaults to 0.1):
+            Root mean square after `normalize="rms"`, in amplitude, where 1 is full scale; 0.1 is -20 dBFS.
+        min_rms (`float`, *optional*, defaults to 0.001):
+            A clip whose root mean square is lower is amplified as one of this level, by `target_rms / min_rms`, so
+            that silence stays silence; 0.001 is -60 dBFS.
 
     Raises:
-        ValueError: If `codebooks` or `codec` is invalid, or, when the codec is loaded, if its sampling rate, codebook
-            size, bandwidths, number of codebooks or architecture do not fit, or its codebooks were never trained.
+        ValueError: If `codebooks`, `codec`, `normalize` or a level is invalid, or, when the codec is loaded, if its
+            sampling rate, codebook size, bandwidths, number of codebooks or architecture do not fit, or its codebooks
+            were never trained.
 
     Example:
 
@@ -107,6 +120,9 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
         padding_side: str = "right",
         codec_type: str | None = None,
         codec_backend: str = "transformers",
+        normalize: str | None = None,
+        target_rms: float = 0.1,
+        min_rms: float = 0.001,
         **kwargs: Any,
     ):
         kwargs.pop("feature_size", None)
@@ -127,6 +143,7 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
         self.bandwidth = float(bandwidth)
         self.codebook_size = codebook_size
         self.codec_subfolder = codec_subfolder
+        self.normalize, self.target_rms, self.min_rms = check_normalization(normalize, target_rms, min_rms)
         self._device = "cpu"
         self._codec: Codec | None = None
         self._codec_settings: tuple | None = None
@@ -160,6 +177,11 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
     def device(self) -> str:
         """Device that the codec runs on."""
         return self._device
+
+    @property
+    def normalization(self) -> dict[str, Any]:
+        """The settings that decide the level of what is encoded; empty if waveforms are encoded as they are."""
+        return {} if self.normalize is None else {name: getattr(self, name) for name in NORMALIZATION_SETTINGS}
 
     def model_config(self) -> dict[str, int]:
         """Arguments of an `AudioFormerConfig` that fits these ids: vocabulary, rates and codebook."""
@@ -296,6 +318,9 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
     def _encode(self, clips: Any, sampling_rate: float | None, max_frames: int | None = None) -> list[np.ndarray]:
         codec = self._load_codec()
         waveforms = prepare_waveforms(clips, sampling_rate, self.sampling_rate)
+        if self.normalize == "rms":
+            # Before clips are cut: the remaining codes are those of the uncut clip.
+            waveforms = [normalize_rms(waveform, self.target_rms, self.min_rms) for waveform in waveforms]
         if max_frames is not None and codec.is_causal:
             max_samples = max(max_frames, _MIN_FRAMES_TO_ENCODE) * codec.hop_length
             waveforms = [waveform[:max_samples] for waveform in waveforms]

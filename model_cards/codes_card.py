@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from audioformer.files import CARD, CODES_MANIFEST, CODES_PATTERN, HISTOGRAM_PICTURE, REJECTED, write_whole
 
+from .facts import describe_level
 from .templating import fill_template
 
 TEMPLATE = "codes_card.md"
@@ -92,6 +93,7 @@ def render_codes_card(manifest: Mapping[str, Any], *, license: str | None = None
         left_out={kind: number for kind, number in left_out.items() if number},
         codec=_codec(manifest),
         codec_fingerprint=manifest["codec_fingerprint"],
+        level=describe_level(manifest),
         num_codebooks=manifest["num_codebooks"],
         codebook_size=manifest["codebook_size"],
         frame_rate=manifest["frame_rate"],

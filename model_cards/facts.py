@@ -1,6 +1,8 @@
 """What the card of a model says, as plain values that are kept beside the weights."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,8 @@ class CardFacts(ModelFacts):
             reads no codes.
         codec (`dict[str, Any]`, *optional*): `codec` (id on the Hub, or `None` if it is in the folder of the model),
             `codec_revision`, `codec_fingerprint`, `sampling_rate` in Hz, `frame_rate` in frames per second and
-            `codebook_size`; `None` for a model that reads no codes.
+            `codebook_size`, and `normalize`, `target_rms` and `min_rms` if waveforms are normalized; `None` for a
+            model that reads no codes.
         reads (`str`, *optional*): What the input of the model is; by default described from `codebook`.
         sampling_rate (`int`, *optional*): Sampling rate of the input in Hz; by default that of the codec.
         has_curves (`bool`, defaults to `False`): Whether the folder holds a picture of the training.
@@ -104,6 +107,29 @@ class CardFacts(ModelFacts):
             if self.codec is None:
                 raise ValueError("`sampling_rate` is needed for a model that has no `codec`.")
             self.sampling_rate = self.codec["sampling_rate"]
+
+    @property
+    def level(self) -> str | None:
+        """How the level of waveforms is normalized, in words; `None` if they are encoded as they are."""
+        return describe_level(self.codec or {})
+
+
+def describe_level(settings: Mapping[str, Any]) -> str | None:
+    """Say in words how the level of waveforms was normalized before they were encoded.
+
+    Args:
+        settings (mapping): Has `normalize`, `target_rms` and `min_rms` if it was.
+
+    Returns:
+        `str` or `None`: `None` if waveforms were encoded as they are.
+    """
+    if settings.get("normalize") is None:
+        return None
+    target_db, min_db = (20 * math.log10(settings[name]) for name in ("target_rms", "min_rms"))
+    return (
+        f"each clip is scaled to a root mean square of {settings['target_rms']:g} ({target_db:.0f} dBFS); softer than "
+        f"{min_db:.0f} dBFS, it is amplified by {target_db - min_db:.0f} dB"
+    )
 
 
 @dataclass(kw_only=True)

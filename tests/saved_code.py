@@ -16,6 +16,7 @@ CODE: dict[str, Path] = {
             "encodec_lstm.py",
             "encodec_package.py",
             "feature_extraction_audioformer.py",
+            "level.py",
             "matrix_products.py",
             "residual_quantizer.py",
             "sequences.py",

@@ -13,6 +13,7 @@ import torch
 from transformers import TrainingArguments
 
 from audioformer.data.audio import ReadingSettings
+from audioformer.data.audio.windows import MAX_GAIN_DB
 from audioformer.data.group_patterns import compile_group_pattern
 
 from .ranges import SHARE, Range, at_least, check_ranges, more_than
@@ -110,6 +111,13 @@ class DataArguments:
         "Select the checkpoint on the test clips, as the paper does; the reported metric is then optimistic.",
         (FINETUNE,),
     )
+    gains: list[float] | None = setting(
+        None,
+        "Measure the test clips again with their waveforms amplified by each of these gains in dB, and print what is "
+        "lost against 0 dB; needs audio, not codes.",
+        (EVALUATE,),
+        range=Range(-MAX_GAIN_DB, MAX_GAIN_DB, note="dB"),
+    )
     max_train_clips: int | None = setting(
         None, "Train on the first N clips only, to try a recipe.", TRAIN, range=at_least(1)
     )
@@ -119,6 +127,8 @@ class DataArguments:
         if self.group_pattern is not None:
             compile_group_pattern(self.group_pattern)
         ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files, hop_s=self.hop_s)
+        if self.gains is not None and not self.gains:
+            raise ValueError("`gains` must name at least one gain in dB.")
 
 
 @dataclass

@@ -37,6 +37,12 @@ class AudioFormerArguments(FamilyArguments):
     codec_backend: str = setting(
         "transformers", "encodec: --codec is an original checkpoint, run by that package.", ALL
     )
+    normalize: Literal["rms"] | None = setting(
+        None,
+        "rms: the codec reads every clip at one level, so that codes do not depend on loudness; for a fresh feature "
+        "extractor, that is, without --model or with --codec (default: that of the model, or none, as in the paper).",
+        TRAIN,
+    )
     num_codebooks: int = setting(4, "Codebooks to encode and keep, beginning with C1.", range=at_least(1))
     cache_dir: str | None = setting(
         None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."

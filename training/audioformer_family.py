@@ -30,9 +30,16 @@ def check_settings(settings: Settings) -> None:
     """Check what the settings of different groups say together.
 
     Raises:
-        ValueError: If clips change whose vectors FT2 reads from a file, or clips are packed for an attention that
-            would mix them.
+        ValueError: If clips change whose vectors FT2 reads from a file, clips are packed for an attention that
+            would mix them, or the level of codes is to be changed.
     """
+    data, options = settings.data, settings.options
+    codes = options.codes if data.eval_data is None and options.eval_codes is None else options.eval_codes
+    if data.gains is not None and codes is not None:
+        raise ValueError(
+            f"`gains` changes the waveforms of the test clips, but {codes!r} holds codes: give their audio with "
+            "--data or --eval-data."
+        )
     arguments, attention = settings.training, settings.model.attn_implementation
     if settings.command == FINETUNE and settings.options.method == "ft2":
         check_source_of_positives(arguments)
@@ -69,6 +76,7 @@ def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtra
         "sampling_rate": extractor.sampling_rate,
         "frame_rate": extractor.frame_rate,
         "codebook_size": extractor.codebook_size,
+        **extractor.normalization,
     }
     return {"codebook": config.codebook, "codec": codec}
 

@@ -66,11 +66,15 @@ def _divide(
     return ClipSplits(train.select(chosen), drawn, test, drawn.count_groups())
 
 
-def open_test_clips(settings: Settings, extractor: object, check_labels: CheckLabels) -> Clips:
+def open_test_clips(
+    settings: Settings, extractor: object, check_labels: CheckLabels, *, show_report: bool = True
+) -> Clips:
     """The clips to measure a finished model on: the test split of the data, or all of them if there is none."""
     if has_test_source(settings):
-        return _open_and_report(settings, extractor, test_source=True, check_labels=check_labels)
-    clips = _open_and_report(settings, extractor, check_labels=check_labels)
+        return _open_and_report(
+            settings, extractor, test_source=True, check_labels=check_labels, show_report=show_report
+        )
+    clips = _open_and_report(settings, extractor, check_labels=check_labels, show_report=show_report)
     test = _test_split(settings.data, clips)
     return clips if test is None else test
 
@@ -82,7 +86,12 @@ def has_test_source(settings: Settings) -> bool:
 
 
 def _open_and_report(
-    settings: Settings, extractor: object, *, test_source: bool = False, check_labels: CheckLabels | None = None
+    settings: Settings,
+    extractor: object,
+    *,
+    test_source: bool = False,
+    check_labels: CheckLabels | None = None,
+    show_report: bool = True,
 ) -> Clips:
     clips = settings.family.examples.open_clips(
         settings, extractor, test_source=test_source, check_labels=check_labels
@@ -91,7 +100,7 @@ def _open_and_report(
         # Codes that exist already, and families with sources of their own: the names are what is known of the paths.
         groups = find_groups(settings, clips, test_source=test_source)
         clips = clips if groups is None else groups.apply(clips)
-    if PartialState().is_main_process:
+    if show_report and PartialState().is_main_process:
         print(clips.report.to_text())
     return clips
 

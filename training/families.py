@@ -40,7 +40,7 @@ class ExampleSource(Protocol[ClipsT]):
     def open_clips(
         self, settings: "Settings", extractor: Any, *, test_source: bool, check_labels: CheckLabels | None
     ) -> ClipsT:
-        """The clips of the data, or of the separate test data.
+        """The clips of the data, or of the separate test data, amplified by `settings.gain_db`.
 
         `examples.listings.find_groups` finds their groups in the paths of the files. A source that does not apply it
         leaves that to be done with the names of the clips.
@@ -170,6 +170,8 @@ class Settings:
         training (`AudioTrainingArguments`): Trainer settings, in the family's own dataclass.
         recipe (`Recipe`, *optional*): The recipe that the run began with.
         given (mapping): Settings given in addition to the recipe, by name.
+        gain_db (`float`, defaults to 0): By how many dB waveforms are amplified before the feature extractor, while
+            `evaluate` measures one of its `gains`.
     """
 
     command: str
@@ -180,6 +182,7 @@ class Settings:
     training: Any
     recipe: Recipe | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
+    gain_db: float = 0.0
 
     @property
     def groups(self) -> tuple[Any, ...]:

@@ -97,7 +97,7 @@ def range_of(entry: dataclasses.Field) -> Range | None:
 
 
 def check_ranges(settings: Any) -> None:
-    """Check every number in a dataclass of settings that has a range; `None` passes.
+    """Check every number, alone or in a list, in a dataclass of settings that has a range; `None` passes.
 
     Args:
         settings: Instance of a dataclass.
@@ -107,7 +107,10 @@ def check_ranges(settings: Any) -> None:
     """
     for entry in dataclasses.fields(settings):
         allowed, value = range_of(entry), getattr(settings, entry.name, None)
-        if allowed is None or value is None or isinstance(value, bool) or not isinstance(value, Real):
+        if allowed is None:
             continue
-        if float(value) not in allowed:
-            raise ValueError(f"`{entry.name}` must be {allowed}, got {value}.")
+        for number in value if isinstance(value, list) else [value]:
+            if number is None or isinstance(number, bool) or not isinstance(number, Real):
+                continue
+            if float(number) not in allowed:
+                raise ValueError(f"`{entry.name}` must be {allowed}, got {number}.")

@@ -1,8 +1,12 @@
 """Tests of a finished classifier of any model family on labelled audio."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from audioformer.evaluation import EvaluationSummary
+from audioformer.data.clips import Clips
+from audioformer.evaluation import EvaluationSummary, GainResult
 from audioformer.files import EVAL_RESULTS
 
 from .classifiers import check_known, labels_of, read_classifier_config
@@ -10,10 +14,14 @@ from .clip_splits import open_test_clips
 from .families import Settings
 from .outputs import check_output
 from .results import summarize
+from .trainers import ClassificationTrainer
 
 
 def evaluate(settings: Settings) -> EvaluationSummary:
     """Measure a classifier on the test clips of the data and write the results to `output_dir`.
+
+    With `gains`, the same clips are measured again with their waveforms amplified by each gain, and the summary has a
+    table of what is lost.
 
     Args:
         settings (`Settings`): Settings of the command `evaluate`.
@@ -40,9 +48,32 @@ def evaluate(settings: Settings) -> EvaluationSummary:
 
     classifier = family.classifier.from_pretrained(model.model, **model.loading_options)
     trainer = family.examples.trainer(settings, classifier, extractor, None)
-    summary = summarize(trainer, settings, clips.with_labels(known), extractor, tested_on="clips", selection=None)
+    clips = clips.with_labels(known)
+    summary = summarize(trainer, settings, clips, extractor, tested_on="clips", selection=None)
+    if settings.data.gains is not None:
+        started = time.perf_counter()
+        summary.gains = _measure_gains(trainer, settings, clips, extractor, summary)
+        summary.seconds = {**summary.seconds, "gains": time.perf_counter() - started}
     if trainer.is_world_process_zero():
         summary.save(output)
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
+
+
+def _measure_gains(
+    trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any, summary: EvaluationSummary
+) -> list[GainResult]:
+    """The metric of the test clips at each gain, from the lowest to the highest, with that of 0 dB among them."""
+    results = []
+    for gain_db in sorted({0.0, *(settings.data.gains or ())}):
+        measured = summary
+        if gain_db:
+            changed = replace(settings, gain_db=gain_db)
+            louder = open_test_clips(changed, extractor, lambda labels, _: None, show_report=False)
+            if louder.ids != clips.ids:
+                raise ValueError(f"The test clips at {gain_db:g} dB are not those at 0 dB: the data have changed.")
+            louder = louder.with_labels(clips.labels)
+            measured = summarize(trainer, changed, louder, extractor, tested_on="clips", selection=None)
+        results.append(GainResult(gain_db, measured.value, measured.interval, measured.value - summary.value))
+    return results

@@ -17,6 +17,7 @@ from audioformer.data.readers.streams import is_tar_source, read_stream
 from audioformer.data.report import DataReport
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.audio_tokenizers import CODEC_CLASSES
+from audioformer.feature_extraction.level import NORMALIZATIONS
 from audioformer.model_cards import TINY_CODEC
 from audioformer.model_cards.codes_card import write_codes_card
 from audioformer.training.outputs import quiet_loading
@@ -124,6 +125,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="encodec: --codec is an original checkpoint (.th), run by the encodec package",
     )
     codec.add_argument(
+        "--normalize",
+        choices=NORMALIZATIONS,
+        help="rms: encode every clip or window at one level, so that codes do not depend on loudness; for models that "
+        "are trained with the same setting (default: as it is)",
+    )
+    codec.add_argument(
         "--num-codebooks", type=int, default=4, metavar="N", help="number of codebooks to keep (default: %(default)s)"
     )
     run = parser.add_argument_group("the run")
@@ -198,6 +205,7 @@ def encode(arguments: argparse.Namespace) -> int:
         codec_revision=arguments.codec_revision,
         codec_type=arguments.codec_type,
         codec_backend=arguments.codec_backend,
+        normalize=arguments.normalize,
     ).to(choose_device(arguments.device, default=default))
     return encode_shards(
         open_source(arguments),

@@ -74,7 +74,7 @@ def read_clip(
             following = first_window + WINDOWS_AT_ONCE
             chosen = planned[first_window:following]
             overlapping = OverlapReader(audio)
-            read = [_read(window, overlapping, sampling_rate, settings.keep_silent) for window in chosen]
+            read = [_read(window, overlapping, sampling_rate, settings) for window in chosen]
             shortfall = None if first_window else find_shortfall(clip, audio)
             if shortfall is not None:
                 read.append(ReadClip(clip.id, clip, rejection=shortfall))
@@ -83,19 +83,19 @@ def read_clip(
         return [ReadClip(clip.id, clip, rejection=make_rejection(clip, clip.id, UNREADABLE, str(error)))], None
 
 
-def _read(window: Window, audio: OpenAudio, sampling_rate: int, keep_silent: bool) -> ReadClip:
+def _read(window: Window, audio: OpenAudio, sampling_rate: int, settings: ReadingSettings) -> ReadClip:
     clip = window.clip
     try:
         samples = read_samples(window, audio)
     except ValueError as error:
         return ReadClip(window.id, clip, rejection=make_rejection(clip, window.id, UNREADABLE, str(error)))
-    if not keep_silent and np.abs(samples).max() < SILENCE:
+    if not settings.keep_silent and np.abs(samples).max() < SILENCE:
         reason = "no sample reaches one step of 16-bit audio"
         return ReadClip(window.id, clip, rejection=make_rejection(clip, window.id, SILENT, reason))
     return ReadClip(
         id=window.id,
         listed=clip,
-        waveform=to_waveform(samples, audio.sampling_rate, sampling_rate),
+        waveform=to_waveform(samples, audio.sampling_rate, sampling_rate, settings.gain_db),
         # A file that ends before the length that it states has a shorter last window.
         duration_s=len(samples) / audio.sampling_rate if window.is_part else window.duration_s,
         sampling_rate=window.sampling_rate,

@@ -53,9 +53,11 @@ class AudioClips(Clips):
         dataset (`datasets.Dataset` of `num_clips` rows): Has, in addition to the columns of [`Clips`], `clip`
             (position in `listed`) and the part of the file that is read, `start_s` and `end_s` (seconds).
         listed (sequence of [`ListedClip`]): The clips that the data set lists, with their audio.
+        gain_db (`float`, defaults to 0): By how many dB waveforms are amplified.
     """
 
     listed: Sequence[ListedClip]
+    gain_db: float = 0.0
 
     def read(self, index: int, sampling_rate: int) -> np.ndarray:
         """Decode a clip.
@@ -80,7 +82,7 @@ class AudioClips(Clips):
             duration_s=row["duration_s"],
             sampling_rate=row["sampling_rate"],
         )
-        return read_window(window, sampling_rate)
+        return read_window(window, sampling_rate, self.gain_db)
 
 
 def list_audio_clips(
@@ -154,6 +156,7 @@ def list_audio_clips(
         label_ids=listing.label_ids,
         report=report,
         listed=listing.clips,
+        gain_db=settings.gain_db,
     )
 
 

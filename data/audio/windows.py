@@ -25,6 +25,9 @@ READING_ERRORS = (ValueError, OSError, RuntimeError, OverflowError, MemoryError)
 MIN_LENGTH_S = 0.1
 """Shortest window in seconds: shorter ones hold a few frames at most, and a file would become thousands of them."""
 
+MAX_GAIN_DB = 120.0
+"""Largest gain or attenuation: from the softest step of 20-bit audio to full scale."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingSettings:
@@ -38,6 +41,8 @@ class ReadingSettings:
             `max_length_s`, which is the default; windows overlap if it is less.
         max_duration_s (`float`, *optional*): Clips longer than this, in seconds, are rejected.
         keep_silent (`bool`, defaults to `False`): Whether clips and windows without any sound are kept.
+        gain_db (`float`, defaults to 0): By how many dB waveforms are amplified after reading, in [-120, 120]; samples
+            beyond 1 are not clipped. Whether a clip is silent is decided before.
 
     Raises:
         ValueError: If a value is not allowed.
@@ -48,6 +53,7 @@ class ReadingSettings:
     hop_s: float | None = None
     max_duration_s: float | None = None
     keep_silent: bool = False
+    gain_db: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_length_s", "max_duration_s"):
@@ -61,6 +67,8 @@ class ReadingSettings:
         check_hop(self.hop_s, self.max_length_s)
         if self.hop_s is not None and self.long_files == "cut":
             raise ValueError(f"`hop_s` {self.hop_s:g} needs windows, but `long_files` is 'cut'.")
+        if not -MAX_GAIN_DB <= self.gain_db <= MAX_GAIN_DB:
+            raise ValueError(f"`gain_db` must be in [-{MAX_GAIN_DB:g}, {MAX_GAIN_DB:g}], got {self.gain_db:g}.")
 
     @property
     def window_hop_s(self) -> float | None:
@@ -212,12 +220,13 @@ def _sample(time_s: float | None, audio: OpenAudio) -> int:
     return round(time_s * audio.sampling_rate)
 
 
-def read_window(window: Window, sampling_rate: int) -> np.ndarray:
+def read_window(window: Window, sampling_rate: int, gain_db: float = 0.0) -> np.ndarray:
     """Decode a window.
 
     Args:
         window ([`Window`]): From [`plan_windows`].
         sampling_rate (`int`): Sampling rate of the result in Hz.
+        gain_db (`float`, defaults to 0): By how many dB the result is amplified.
 
     Returns:
         `np.ndarray` of shape `(num_samples,)`: Mono float32 waveform.
@@ -234,7 +243,7 @@ def read_window(window: Window, sampling_rate: int) -> np.ndarray:
         raise
     except READING_ERRORS as error:
         raise ValueError(f"{window.id}: {error}") from error
-    return to_waveform(samples, audio.sampling_rate, sampling_rate)
+    return to_waveform(samples, audio.sampling_rate, sampling_rate, gain_db)
 
 
 def read_samples(window: Window, audio: OpenAudio) -> np.ndarray:
@@ -283,9 +292,14 @@ class OverlapReader:
         return self._read
 
 
-def to_waveform(samples: np.ndarray, sampling_rate: int, target_sampling_rate: int) -> np.ndarray:
-    """Resample mono samples of shape `(num_samples,)`; the result is float32."""
-    return resample(samples, sampling_rate, target_sampling_rate).astype(np.float32, copy=False)
+def to_waveform(
+    samples: np.ndarray, sampling_rate: int, target_sampling_rate: int, gain_db: float = 0.0
+) -> np.ndarray:
+    """Resample mono samples of shape `(num_samples,)`, and amplify them by a gain in dB; the result is float32."""
+    waveform = resample(samples, sampling_rate, target_sampling_rate).astype(np.float32, copy=False)
+    if not gain_db:
+        return waveform
+    return (waveform * np.float64(10 ** (gain_db / 20))).astype(np.float32)
 
 
 def make_rejection(clip: ListedClip, name: str, kind: str, reason: str) -> Rejection:

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import accepted_fingerprints
+from audioformer.feature_extraction.codes_fingerprint import accepted_codes_fingerprints
 
 from ..audio.windows import ReadingSettings
 from ..listing import Listing
@@ -39,9 +39,10 @@ def encode_listing(
     """Encode every clip of a data set, or open what was encoded before.
 
     Codes are kept in a folder of `cache_dir` whose name depends on the clips (names, labels, sizes and times of the
-    files), the weights of the codec, and the settings; if any of them changes, the data set is encoded again. A run
-    that is killed loses only the shard that is open, see [`encode_shards`]. Several processes (`accelerate launch`)
-    divide the shards among themselves; all of them must see `cache_dir`.
+    files), the weights of the codec, the level that the extractor gives waveforms, and the settings; if any of them
+    changes, the data set is encoded again. A run that is killed loses only the shard that is open, see
+    [`encode_shards`]. Several processes (`accelerate launch`) divide the shards among themselves; all of them must see
+    `cache_dir`.
 
     A clip that cannot be read is left out, counted, and reported with the reason.
 
@@ -71,10 +72,11 @@ def encode_listing(
     )
     shards = shards_of_listing(listing, clips_per_shard)
     root = Path(cache_dir or default_cache_dir())
-    folders = [root / cache_folder_name(shards, settings, name) for name in accepted_fingerprints(extractor.codec)]
+    fingerprints = accepted_codes_fingerprints(extractor)
+    folders = [root / cache_folder_name(shards, settings, name) for name in fingerprints]
     # What an earlier version encoded lies under the codec's earlier fingerprint.
     folder = next((folder for folder in folders if folder.is_dir()), folders[0])
-    for name in accepted_fingerprints(extractor.codec):
+    for name in fingerprints:
         earlier = _earlier_folder(folder, shards, settings, name)
         if earlier is not None:
             return load_codes(earlier)
@@ -92,7 +94,7 @@ def cache_folder_name(shards: ClipShards, settings: EncodingSettings, fingerprin
     Args:
         shards ([`ClipShards`]): What to encode.
         settings ([`EncodingSettings`]): All of them count, apart from `max_rejected_share`.
-        fingerprint (`str`): SHA-256 of the codec.
+        fingerprint (`str`): SHA-256 of the codec and the level, see [`codes_fingerprint`].
     """
     return _folder_name(shards, settings.to_stored(), fingerprint)
 

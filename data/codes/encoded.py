@@ -1,7 +1,7 @@
 """Clips that were encoded before: a `datasets.Dataset` with what is needed to train on it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from datasets.exceptions import DatasetGenerationError
 from pyarrow.dataset import ParquetFragmentScanOptions
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import accepted_fingerprints
+from audioformer.feature_extraction.codes_fingerprint import accepted_codes_fingerprints
+from audioformer.feature_extraction.level import NORMALIZATION_SETTINGS
 from audioformer.files import ARROW_CACHE, CODES_MANIFEST, CODES_PATTERN
 
 from ..audio.windows import clip_id_of
@@ -80,17 +81,20 @@ class EncodedClips(Clips):
     Args:
         dataset (`datasets.Dataset` of `num_clips` rows): Has, in addition to the columns of [`Clips`], `codes`
             (`num_codebooks` lists of `num_frames` codes, uint16) and `n_frames`.
-        codec_fingerprint (`str`): SHA-256 of the codec that made the codes.
+        codec_fingerprint (`str`): SHA-256 of the codec that made the codes, and of the level if it was normalized.
         num_codebooks (`int`): Codebooks that were kept, starting with the first.
         source (`str`): Folder of the codes.
         contents (`str`): SHA-256 of what the footers of the files record of the codes. It does not
             depend on the place or the times of the files.
+        normalization (mapping): Settings of the extractor that decided the level; empty if waveforms were encoded as
+            they are.
     """
 
     codec_fingerprint: str
     num_codebooks: int
     source: str
     contents: str
+    normalization: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:
@@ -128,13 +132,26 @@ class EncodedClips(Clips):
         """Check that an extractor would make the same codes.
 
         Raises:
-            ValueError: If it has another codec.
+            ValueError: If it has another codec, or gives waveforms another level.
         """
-        if self.codec_fingerprint not in accepted_fingerprints(extractor.codec):
+        if self.normalization != extractor.normalization:
+            raise ValueError(
+                f"The codes in {self.source!r} were made with {describe_normalization(self.normalization)}, but the "
+                f"feature extractor has {describe_normalization(extractor.normalization)}. Give codes that were made "
+                "with the same setting (--normalize of encode, pretrain and finetune), or the audio with --data."
+            )
+        if self.codec_fingerprint not in accepted_codes_fingerprints(extractor):
             raise ValueError(
                 "The codes were made by another codec than the model's (fingerprints differ): give the codec that "
                 "made them with --codec, or encode the audio again with --data."
             )
+
+
+def describe_normalization(normalization: Mapping[str, Any]) -> str:
+    """The settings that decide the level, for messages."""
+    if not normalization:
+        return "`normalize` None"
+    return ", ".join(f"`{name}` {value!r}" for name, value in normalization.items())
 
 
 def read_codes_info(folder: str | Path) -> dict[str, Any]:
@@ -208,6 +225,7 @@ def load_codes(folder: str | Path) -> EncodedClips:
         num_codebooks=info["num_codebooks"],
         source=str(folder),
         contents=digest_of_codes(folder),
+        normalization={name: info[name] for name in NORMALIZATION_SETTINGS if name in info},
         report=DataReport(**info["report"]),
     )
 

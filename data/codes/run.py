@@ -11,7 +11,9 @@ import torch
 from tqdm.auto import tqdm
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
-from audioformer.feature_extraction.codec import accepted_fingerprints, codec_fingerprint, is_encodec_package_model
+from audioformer.feature_extraction.codec import is_encodec_package_model
+from audioformer.feature_extraction.codes_fingerprint import accepted_codes_fingerprints, codes_fingerprint
+from audioformer.feature_extraction.level import NORMALIZATION_SETTINGS
 from audioformer.files import CODES_MANIFEST, ENCODING_SETTINGS, write_whole
 
 from ..progress import hides_bars
@@ -21,7 +23,7 @@ from .finish import finish_folder, missing_shards
 from .integrity import FILES_KEY, find_damage, read_manifest
 from .parquet_parts import all_parts
 from .repair import remove_damaged, set_aside_beyond, set_aside_foreign
-from .settings import HOP, EncodingSettings
+from .settings import GAIN, HOP, EncodingSettings
 from .shard_writer import ShardWriter
 
 logger = logging.getLogger(__name__)
@@ -146,7 +148,8 @@ def describe_codec(extractor: AudioFormerFeatureExtractor, num_codebooks: int) -
         "codec": saved["codec"],
         "codec_revision": saved["codec_revision"],
         "codec_backend": "encodec" if is_encodec_package_model(extractor.codec) else "transformers",
-        "codec_fingerprint": codec_fingerprint(extractor.codec),
+        "codec_fingerprint": codes_fingerprint(extractor),
+        **extractor.normalization,
         "num_codebooks": num_codebooks,
         "codebook_size": extractor.codebook_size,
         "sampling_rate": extractor.sampling_rate,
@@ -164,7 +167,8 @@ def check_begun(
     """
     own = {
         "clips": shards.fingerprint,
-        "codec": codec_fingerprint(extractor.codec),
+        "codec": codes_fingerprint(extractor),
+        **extractor.normalization,
         **{name: value for name, value in settings.to_stored().items() if name != "max_rejected"},
     }
     file = folder / ENCODING_SETTINGS
@@ -181,10 +185,14 @@ def check_begun(
         raise ValueError(f"{file} is damaged, it is no JSON: {error}. Choose another folder.") from error
     if HOP in own and HOP not in begun and own[HOP] == own["max_length_s"] and has_no_windows(folder):
         del own[HOP]
-    if begun.get("codec") in accepted_fingerprints(extractor.codec):
+    if begun.get("codec") in accepted_codes_fingerprints(extractor):
         own["codec"] = begun["codec"]
+    # Recorded only where they change the codes: what is not there is the default.
+    optional = [name for name in (*NORMALIZATION_SETTINGS, GAIN) if name in begun and name not in own]
     changed = [
-        f"{name} (then {begun.get(name)!r}, now {value!r})" for name, value in own.items() if begun.get(name) != value
+        f"{name} (then {begun.get(name)!r}, now {own.get(name)!r})"
+        for name in (*own, *optional)
+        if begun.get(name) != own.get(name)
     ]
     if changed:
         raise ValueError(f"{folder} was begun with other settings: {', '.join(changed)}. Choose another folder.")

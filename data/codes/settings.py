@@ -8,6 +8,9 @@ from ..audio.windows import ReadingSettings
 HOP = "hop_s"
 """Stored setting that only windows have. Where it is missing, an earlier rule made them: the last one is shorter."""
 
+GAIN = "gain_db"
+"""Stored setting that only changed waveforms have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingSettings(ReadingSettings):
@@ -37,9 +40,10 @@ class EncodingSettings(ReadingSettings):
     def to_stored(self) -> dict[str, Any]:
         """Settings under the names and in the order that files of codes have used since the first version.
 
-        Names of cache folders and the check of a folder that was started depend on both. Only windows have a `hop_s`.
+        Names of cache folders and the check of a folder that was started depend on both. Only windows have a `hop_s`,
+        and only changed waveforms a `gain_db`.
         """
-        stored = {
+        stored: dict[str, Any] = {
             "num_codebooks": self.num_codebooks,
             "max_length_s": self.max_length_s,
             "long_files": self.long_files,
@@ -48,4 +52,8 @@ class EncodingSettings(ReadingSettings):
             "max_rejected": self.max_rejected_share,
             "clips_per_shard": self.clips_per_shard,
         }
-        return stored if self.window_hop_s is None else {**stored, HOP: self.window_hop_s}
+        if self.window_hop_s is not None:
+            stored[HOP] = self.window_hop_s
+        if self.gain_db:
+            stored[GAIN] = self.gain_db
+        return stored

@@ -210,6 +210,102 @@ def test_codes_that_were_encoded_before_are_enough(sounds, finetuned, tmp_path):
     assert second["accuracy"] == first["accuracy"]
 
 
+def test_gains_print_and_record_what_is_lost(sounds, finetuned, tmp_path, capsys):
+    command = ["evaluate", "--model", str(finetuned), "--data", str(sounds / "one"), "--gains", "-40", "10", "-6.5"]
+    assert main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")]) == 0
+    said = capsys.readouterr().out
+    # Codes of every gain are kept, each in its folder; the report of the data is printed once.
+    assert len(list((tmp_path / "cache").glob("one-*/codes.json"))) == 4 and said.count("42 windows and clips of") == 1
+    results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
+    before = json.loads((finetuned / "eval_results.json").read_text())
+    assert results["accuracy"] == before["accuracy"] and results["settings"]["gains"] == [-40.0, 10.0, -6.5]
+    assert [row["gain_db"] for row in results["gains"]] == [-40.0, -6.5, 0.0, 10.0]
+    assert results["gains"][2] == {
+        "gain_db": 0.0,
+        "accuracy": results["accuracy"],
+        "interval_95": results["interval_95"],
+        "difference": 0.0,
+    }
+    for row in results["gains"]:
+        assert row["difference"] == pytest.approx(row["accuracy"] - results["accuracy"])
+        low, high = row["interval_95"]
+        assert f"{row['accuracy']:.1%}{f'{low:.1%} to {high:.1%}':>20}" in said
+    assert said.count("points") == 3 and "-6.5 dB" in said and "against 0 dB" in said
+    # What is measured are the same clips, made softer beforehand.
+    for path in (sounds / "one").rglob("*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        softer = tmp_path / "softer" / path.relative_to(sounds / "one")
+        softer.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(softer, (samples * np.float64(0.01)).astype(np.float32), rate, subtype="FLOAT")
+    command = ["evaluate", "--model", str(finetuned), "--data", str(tmp_path / "softer"), "--keep-silent"]
+    assert main([*command, "--output", str(tmp_path / "f"), "--cache-dir", str(tmp_path / "cache")]) == 0
+    by_hand = json.loads((tmp_path / "f" / "eval_results.json").read_text())
+    assert by_hand["accuracy"] == results["gains"][0]["accuracy"] and "gains" not in by_hand
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data", "{sounds}/one", "--gains", "200"], "`gains` must be in [-120.0, 120.0] dB, got 200.0"),
+        (["--data", "{sounds}/one", "--gains", "0", "nan"], "`gains` must be in [-120.0, 120.0] dB, got nan"),
+        (["--data", "{sounds}/one", "--gains", "soft"], "must be a number"),
+        (["--data", "{sounds}/one", "--gains"], "expected at least one argument"),
+        (["--codes", "{sounds}", "--gains", "3"], "`gains` changes the waveforms of the test clips, but '{sounds}'"),
+        (["--data", "{sounds}/one", "--eval-codes", "{sounds}", "--gains", "3"], "but '{sounds}' holds codes"),
+    ],
+)
+def test_gains_that_cannot_be_measured_are_told_first(sounds, finetuned, tmp_path, capsys, flags, message):
+    command = ["evaluate", "--model", str(finetuned), *(flag.format(sounds=sounds) for flag in flags)]
+    with pytest.raises(SystemExit) as stopped:
+        main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")])
+    assert stopped.value.code == 2 and message.format(sounds=sounds) in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_model_is_trained_saved_and_used_at_one_level(sounds, pretrained, tmp_path, capsys):
+    data = ["--data", str(sounds / "one")]
+    command = ["pretrain", "--recipe", "tiny_pretrain", *data, "--codebooks", "0", *SIZES, *common(sounds)]
+    assert main([*command, "--normalize", "rms", "--output", str(tmp_path / "pre")]) == 0
+    model = tmp_path / "pre" / "C1"
+    assert json.loads((model / "preprocessor_config.json").read_text())["normalize"] == "rms"
+    assert "| level | each clip is scaled to a root mean square of 0.1" in (model / "README.md").read_text()
+    # The setting is that of the model from then on, also with another codec.
+    for name, codec in (("a", []), ("b", ["--codec", str(model / "codec")])):
+        command = ["finetune", "--recipe", "tiny_ft1", "--model", str(model), *data, *codec, *common(sounds)]
+        assert main([*command, "--output", str(tmp_path / name)]) == 0
+        assert json.loads((tmp_path / name / "preprocessor_config.json").read_text())["normalize"] == "rms"
+    assert "| level | each clip is scaled" in (tmp_path / "a" / "README.md").read_text()
+    command = [
+        "evaluate",
+        "--model",
+        str(tmp_path / "a"),
+        *data,
+        "--gains",
+        "-12.041199826559248",
+        "12.041199826559248",
+    ]
+    assert main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")]) == 0
+    results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
+    assert [row["difference"] for row in results["gains"]] == [0, 0, 0]
+    classifier = pipeline("audio-classification", model=str(tmp_path / "a"))
+    waveform, rate = load_audio(next((sounds / "one" / "test" / "low").glob("*.wav")), sampling_rate=24000)
+    for gain in (2.0**-5, 2.0**3):
+        assert classifier(waveform * np.float32(gain)) == classifier(waveform)
+    capsys.readouterr()
+    # Neither its codes nor its frozen models are mixed with those of another level.
+    wrong = ["finetune", "--recipe", "tiny_ft1", *data, "--output", str(tmp_path / "x"), *common(sounds)]
+    assert main([*wrong, "--model", str(pretrained / "C1"), "--normalize", "rms"]) == 1
+    assert "`normalize` 'rms' does not fit `model`" in capsys.readouterr().err
+    assert main([*wrong, "--model", str(model), "--method", "ft2", "--teachers", str(pretrained / "C2")]) == 1
+    said = capsys.readouterr()
+    assert "was pre-trained with `normalize` None, but the feature extractor has `normalize` 'rms'" in said.err
+    assert "clips  " not in said.out, "nothing was encoded"
+    (codes,) = {path.parent for path in (sounds / "cache").glob("one-*/codes.json") if '"rms"' in path.read_text()}
+    command = ["finetune", "--recipe", "tiny_ft1", "--codes", str(codes), "--output", str(tmp_path / "y"), *SHORT]
+    assert main([*command, "--model", str(pretrained / "C1")]) == 1
+    assert "were made with `normalize` 'rms'" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def tagged(sounds, pretrained) -> Path:
     output = sounds / "tags"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from audioformer.evaluation import EvaluationSummary, compute_mean_average_precision
+from audioformer.evaluation import EvaluationSummary, GainResult, compute_mean_average_precision
 from audioformer.evaluation.figures import save_average_precisions, save_training_curves
 
 PNG = b"\x89PNG"
@@ -61,6 +61,22 @@ def test_text_says_what_selected_and_what_was_left_out():
     assert "1 of 3 classes have no positive" in text
     assert text.index("note: a note") < text.index("mAP ")
     assert "owl" in text and "training 12.0 s" in text
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_gains_are_a_table_and_are_read_back(tmp_path, multi_label):
+    plain = summary(multi_label)
+    plain.save(tmp_path)
+    assert "gains" not in json.loads((tmp_path / "eval_results.json").read_text())
+    assert EvaluationSummary.load(tmp_path).gains == [] and "against 0 dB" not in plain.to_text()
+    gains = [GainResult(-20.0, 0.25, (0.1, 0.4), -0.25), GainResult(0.0, 0.5, (0.3, 0.7), 0.0)]
+    result = summary(multi_label, gains=gains)
+    result.save(tmp_path)
+    assert EvaluationSummary.load(tmp_path).gains == gains
+    for text in (result.to_text(), (tmp_path / "summary.md").read_text()):
+        softer, same = (line for line in text.splitlines() if " dB  " in line and "%" in line)
+        assert softer.split() == ["-20", "dB", "25.0%", "10.0%", "to", "40.0%", "-25.0", "points"]
+        assert same.split() == ["0", "dB", "50.0%", "30.0%", "to", "70.0%"]
 
 
 def test_many_classes_show_the_best_and_the_worst():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from audioformer.export.onnx_encoder import ExportableEncodecEncoder
+from audioformer.feature_extraction.level import normalize_rms
 
 from ..feature_extraction.common import assert_same_codes, make_clip, make_codec, reference_codes
 
@@ -41,3 +42,13 @@ def test_the_codec_is_not_changed():
             tensor.zero_()
     assert all(torch.equal(before[name], tensor) for name, tensor in codec.state_dict().items())
     assert np.array_equal(reference_codes(codec, clip), expected)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-6, 0.003, 0.5, 1000.0])
+def test_waveforms_are_scaled_as_by_the_extractor(level):
+    codec = make_codec()
+    encoder = ExportableEncodecEncoder(codec, range(3), target_rms=0.1, min_rms=0.001)
+    for length in (1, 319, 7000):
+        clips = [np.float32(level) * make_clip(length, seed) for seed in range(2)]
+        codes = encoder(torch.from_numpy(np.stack(clips)))
+        assert_same_codes(codec, [normalize_rms(clip, 0.1, 0.001) for clip in clips], list(codes.numpy()))

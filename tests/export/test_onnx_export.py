@@ -105,6 +105,21 @@ def test_codes_are_those_of_encodec(codec, encoder, length):
     assert_same_codes(codec, clips[:1], list(alone))
 
 
+def test_the_encoder_scales_waveforms_as_the_extractor_does(codec, tmp_path):
+    extractor = AudioFormerFeatureExtractor(codec=codec, codebooks=[0, 1], normalize="rms")
+    file = tmp_path / "codec_encoder.onnx"
+    report = onnx_export.export_codec_encoder(extractor, file)
+    assert report.signature.endswith("-> codes (batch, frames, 2), scaled to an RMS of 0.1")
+    session = open_session(file)
+    same = frames = 0
+    for level in (0.0, 1e-5, 0.01, 4.0):
+        clips = [np.float32(level) * make_clip(30011, seed) for seed in range(2)]
+        (codes,) = session.run(None, {"waveform": np.stack(clips)})
+        for got, expected in zip(codes, extractor.encode(clips, 24000), strict=True):
+            same, frames = same + int((got == expected).all(axis=-1).sum()), frames + len(expected)
+    assert same >= 0.999 * frames
+
+
 def test_files_are_plain_onnx_and_name_no_folder_of_this_machine(classifier, encoder):
     import onnx
 

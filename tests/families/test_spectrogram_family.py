@@ -42,6 +42,15 @@ def test_evaluate_gives_the_same_metric(finetuned, sounds, tmp_path):
     assert again["accuracy"] == first["accuracy"] and again["interval_95"] == first["interval_95"]
 
 
+def test_gains_reach_its_waveforms(finetuned, sounds, tmp_path):
+    command = ["evaluate", "--model", str(finetuned), "--data", str(sounds), "--output", str(tmp_path / "e")]
+    assert main([*command, "--gains", "-60", "0"]) == 0
+    results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
+    metric = "mAP" if "mAP" in results else "accuracy"
+    assert [row["gain_db"] for row in results["gains"]] == [-60, 0]
+    assert results["gains"][0][metric] < results["gains"][1][metric] == results[metric]
+
+
 def test_windows_of_a_long_file_are_one_tested_clip(finetuned, sounds, tmp_path):
     command = ["evaluate", "--model", str(finetuned), "--data", str(sounds), "--output", str(tmp_path / "e")]
     assert main([*command, "--use-cpu", "--max-length-s", "0.5"]) == 0

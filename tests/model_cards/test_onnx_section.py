@@ -50,6 +50,15 @@ def test_several_labels_have_sigmoids():
     assert "1 / (1 + np.exp(-logits[0]))" in several and "scores.sum()" not in several
 
 
+def test_it_says_that_the_encoder_sets_the_level():
+    said = "# The encoder scales each waveform to one level by itself."
+    level = {"normalize": "rms", "target_rms": 0.1, "min_rms": 0.001}
+    plain = make_facts(has_onnx=True)
+    assert said not in render_model_card(plain).text and "| level |" not in render_model_card(plain).text
+    text = render_model_card(make_facts(has_onnx=True, codec={**plain.codec, **level})).text
+    assert said in text and "| level | each clip is scaled to a root mean square of 0.1 (-20 dBFS);" in text
+
+
 def test_it_is_there_for_models_that_read_codes_and_are_exported():
     assert "onnxruntime" not in render_model_card(make_facts()).text
     waveforms = make_facts(

@@ -17,7 +17,6 @@ from audioformer.data.audio.windows import ReadingSettings
 from audioformer.data.clips import ClipSplits
 from audioformer.evaluation import build_compute_metrics
 
-from ..arguments import DataArguments
 from ..families import CheckLabels, Settings
 from ..trainers import ClassificationTrainer
 from .listings import find_groups, open_listing
@@ -107,7 +106,7 @@ class AudioExampleSource:
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
         groups = find_groups(settings, listing, test_source=test_source)
-        clips = list_audio_clips(listing, reading_settings(data), max_rejected_share=data.max_rejected_share)
+        clips = list_audio_clips(listing, reading_settings(settings), max_rejected_share=data.max_rejected_share)
         return clips if groups is None else groups.apply(clips)
 
     def examples(
@@ -132,11 +131,13 @@ class AudioExampleSource:
         )
 
 
-def reading_settings(data: DataArguments) -> ReadingSettings:
+def reading_settings(settings: Settings) -> ReadingSettings:
     """How the clips of a run are read."""
+    data = settings.data
     return ReadingSettings(
         max_length_s=data.max_length_s,
         long_files=data.long_files,
         hop_s=data.hop_s,
         keep_silent=data.keep_silent,
+        gain_db=settings.gain_db,
     )

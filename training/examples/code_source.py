@@ -1,5 +1,6 @@
 """The examples of AudioFormer: codes from shards, encoded on first use."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
-from audioformer.data.codes.encoded import EncodedClips, load_codes, read_codes_info
+from audioformer.data.codes.encoded import EncodedClips, describe_normalization, load_codes, read_codes_info
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
+from audioformer.feature_extraction.level import NORMALIZATION_SETTINGS
 from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
@@ -30,8 +32,15 @@ class CodeExampleSource:
     """How listed clips become sequences of codes: encoded once, all codebooks, into shards that every run reads."""
 
     def open_extractor(self, settings: Settings) -> AudioFormerFeatureExtractor:
-        """The extractor of the codebook that the settings name, else of the model's own, else of codebook 0."""
-        return open_extractor(settings, settings.options.codebook)
+        """The extractor of the codebook that the settings name, else of the model's own, else of codebook 0.
+
+        Raises:
+            ValueError: As for [`open_extractor`], or if teachers of FT2 read codes of another level.
+        """
+        extractor = open_extractor(settings, settings.options.codebook)
+        if settings.options.method == "ft2":
+            check_level_of_teachers(settings.options.teachers, extractor)
+        return extractor
 
     def open_clips(
         self,
@@ -73,7 +82,7 @@ class CodeExampleSource:
             extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
             options.cache_dir,
             num_codebooks=options.num_codebooks,
-            reading=reading_settings(data),
+            reading=reading_settings(settings),
             max_rejected_share=data.max_rejected_share,
         )
         return clips if groups is None else groups.apply(clips)
@@ -159,32 +168,82 @@ def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True
 def open_extractor(settings: Settings, codebook: int | None = None) -> AudioFormerFeatureExtractor:
     """The extractor of one codebook, with the requested codec, else the model's own, else the bundled tiny one.
 
+    With `codec`, the extractor is a fresh one, with the level that `normalize` states, else with that of the model's.
+
     Args:
-        settings (`Settings`): Those of the codec, and `num_codebooks`, are read.
+        settings (`Settings`): Those of the codec, `normalize` and `num_codebooks` are read.
         codebook (`int`, *optional*): Codebook that the model reads, from 0; by default that of the model to start
             from, else 0.
 
     Raises:
-        ValueError: If the codebook is not among those that are encoded.
+        ValueError: If the codebook is not among those that are encoded, or `normalize` is not that of the model's own
+            extractor.
     """
     options, model = settings.options, settings.model
     if codebook is None:
         codebook = 0 if model.model is None else _config_of(model.model, model.model_revision).codebook
     if codebook >= options.num_codebooks:
         raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
-    if options.codec is None and model.model is not None:
-        folder = Path(model.model)
-        if not folder.is_dir() or (folder / PREPROCESSOR_CONFIG).is_file():
-            return AudioFormerFeatureExtractor.from_pretrained(
-                model.model, revision=model.model_revision or "main", codebooks=codebook
+    if options.codec is None and model.model is not None and _has_extractor(model.model):
+        own = AudioFormerFeatureExtractor.from_pretrained(
+            model.model, revision=model.model_revision or "main", codebooks=codebook
+        )
+        if options.normalize not in (None, own.normalize):
+            raise ValueError(
+                f"`normalize` {options.normalize!r} does not fit `model` {model.model!r}, whose feature extractor has "
+                f"{own.normalize!r}: leave it out, or add --codec for a fresh feature extractor."
             )
+        return own
+    normalization: dict[str, Any] = {"normalize": options.normalize}
+    if options.normalize is None and model.model is not None:
+        # Another codec does not change the level that the model was trained with.
+        normalization = _normalization_of(model.model, model.model_revision) or {}
     return AudioFormerFeatureExtractor(
         codec=options.codec or str(TINY_CODEC),
         codec_revision=options.codec_revision,
         codec_type=options.codec_type,
         codec_backend=options.codec_backend,
         codebooks=codebook,
+        **normalization,
     )
+
+
+def _has_extractor(model: str) -> bool:
+    """Whether a folder holds a feature extractor; of a model on the Hub it is expected."""
+    folder = Path(model)
+    return not folder.is_dir() or (folder / PREPROCESSOR_CONFIG).is_file()
+
+
+def _normalization_of(model: str, revision: str | None = None) -> dict[str, Any] | None:
+    """The level that the feature extractor of a model gives waveforms; `None` without a feature extractor."""
+    if not _has_extractor(model):
+        return None
+    try:
+        saved, _ = AudioFormerFeatureExtractor.get_feature_extractor_dict(model, revision=revision or "main")
+    except OSError:
+        return None
+    if saved.get("normalize") is None:
+        return {}
+    return {name: saved[name] for name in NORMALIZATION_SETTINGS}
+
+
+def check_level_of_teachers(teachers: Sequence[str], extractor: AudioFormerFeatureExtractor) -> None:
+    """Check that the frozen models of FT2 were pre-trained on codes of the level that they are to read.
+
+    Args:
+        teachers (sequence of `str`): Folders or Hub ids; models without a feature extractor pass.
+        extractor (`AudioFormerFeatureExtractor`): Makes the codes that they are to read.
+
+    Raises:
+        ValueError: If a model was pre-trained with another `normalize`.
+    """
+    for teacher in teachers:
+        own = _normalization_of(teacher)
+        if own is not None and own != extractor.normalization:
+            raise ValueError(
+                f"Teacher {teacher!r} was pre-trained with {describe_normalization(own)}, but the feature extractor "
+                f"has {describe_normalization(extractor.normalization)}: teachers must have the setting of the model."
+            )
 
 
 def _config_of(model: str, revision: str | None) -> AudioFormerConfig:

@@ -11,7 +11,7 @@ from audioformer.data.codes.encoded import EncodedClips
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
 from audioformer.files import CARD, PRETRAIN_RESULTS, write_whole
-from audioformer.model_cards.facts import PretrainedFacts
+from audioformer.model_cards.facts import PretrainedFacts, describe_level
 from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
@@ -155,10 +155,11 @@ def summary(results: Sequence[Mapping[str, Any]], output: Path) -> str:
 
 def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -> dict[str, str]:
     """What the card of a pre-trained model says."""
-    codebook = results["codebook"]
+    codebook, level = results["codebook"], describe_level(extractor.normalization)
     facts = {
         "reads": f"codebook {codebook} (C{codebook + 1}) of the codes, {extractor.frame_rate:g} frames per second",
         "SHA-256 of the codec": f"`{codec_fingerprint(extractor.codec)}`",
+        **({} if level is None else {"level": level}),
         "parameters": f"{results['num_parameters']:,}",
         "pre-trained on": f"{results['train_clips']:,} clips, masked-language modelling",
         "mean training loss": f"{results['train_loss']:.3f} nats per masked code",
