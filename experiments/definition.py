@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from audioformer.feature_extraction.level import NORMALIZATIONS
 from audioformer.training.families import recipe_folders
 from audioformer.training.recipes import available_recipes
 
@@ -17,7 +18,7 @@ BASELINES = ("mfcc", "code_histogram", "code_vectors")
 
 _REQUIRED = {"title": str, "rows": dict, "reference": str, "seeds": list, "folds": list}
 _OPTIONAL = {"fold_pattern": str, "label_pattern": str, "shared": dict}
-_ROW_KEYS = {"baseline", "finetune", "settings", "pretrain", "pretrain_settings"}
+_ROW_KEYS = {"baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings"}
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Row:
     Args:
         name (`str`): What the table calls it.
         baseline (`str`, *optional*): One of `BASELINES`.
+        normalize (`str`, *optional*): `"rms"` for a baseline of codes that hears every clip at one level.
         finetune (`str`, *optional*): Recipe of fine-tuning.
         settings (mapping): Settings that take precedence over that recipe.
         pretrain (`str`, *optional*): Recipe of pre-training; without one, the model is fine-tuned from scratch.
@@ -35,6 +37,7 @@ class Row:
 
     name: str
     baseline: str | None = None
+    normalize: str | None = None
     finetune: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     pretrain: str | None = None
@@ -43,7 +46,7 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """What determines its results, without its name: recorded with each of them."""
         if self.baseline is not None:
-            return {"baseline": self.baseline}
+            return {"baseline": self.baseline, **({"normalize": self.normalize} if self.normalize else {})}
         own = {"finetune": self.finetune, "settings": dict(self.settings)}
         if self.pretrain is None:
             return own
@@ -136,8 +139,17 @@ def _read_row(file: Path, name: str, row: Any) -> Row:
             f"{file}: row {name!r} must have `baseline`, or `finetune` with `settings`, `pretrain` and "
             f"`pretrain_settings`, got {row!r}."
         )
-    if "baseline" in row and (len(row) > 1 or row["baseline"] not in BASELINES):
-        raise ValueError(f"{file}: `baseline` of row {name!r} must be one of {', '.join(BASELINES)} alone, got {row}.")
+    if "baseline" in row and (not set(row) <= {"baseline", "normalize"} or row["baseline"] not in BASELINES):
+        raise ValueError(
+            f"{file}: `baseline` of row {name!r} must be one of {', '.join(BASELINES)}, with `normalize` at most, got "
+            f"{row}."
+        )
+    if "normalize" in row and (row.get("baseline") in (None, "mfcc") or row["normalize"] not in NORMALIZATIONS):
+        known = " or ".join(map(repr, NORMALIZATIONS))
+        raise ValueError(
+            f"{file}: `normalize` of row {name!r} must be {known}, and is for baselines of codes (recipes have it in "
+            f"their settings), got {row}."
+        )
     recipes = available_recipes(recipe_folders())
     for key in ("finetune", "pretrain"):
         if key in row and row[key] not in recipes:

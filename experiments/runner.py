@@ -27,6 +27,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.code_vectors import code_vectors
 from audioformer.files import PREDICTIONS, write_whole
 from audioformer.model_cards import TINY_CODEC
+from audioformer.training.arguments import READING
 from audioformer.training.families import recipe_folders
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.recipes import load_recipe
@@ -75,8 +76,13 @@ class Task:
     @property
     def reads_all_codebooks(self) -> bool:
         """Whether fine-tuning needs models of all codebooks (FT2)."""
+        return self.finetune_settings.get("method") == "ft2"
+
+    @property
+    def finetune_settings(self) -> dict[str, Any]:
+        """Settings of fine-tuning: those of the recipe, of all rows, and of its own."""
         recipe = load_recipe(str(self.row.finetune), recipe_folders()).values
-        return {**recipe, **self.row.settings}.get("method") == "ft2"
+        return {**recipe, **self.experiment.shared, **self.row.settings}
 
     @property
     def pretrained(self) -> Path:
@@ -170,12 +176,13 @@ def run_experiment(
 def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
     """Run tasks, several of them in processes of their own, and return their records as they finish."""
     # Codes are made once, before several processes want them.
-    for task in tasks[:1]:
+    for task in {task.row.name: task for task in tasks}.values():
+        settings = task.finetune_settings
         encode_listing(
             read_listing(task.manifest),
-            extractor_of(task.experiment),
+            extractor_of(task.experiment, settings.get("normalize")),
             task.work / "codes",
-            reading_of(task),
+            ReadingSettings(**{name: settings[name] for name in READING if name in settings}),
             num_codebooks=NUM_CODEBOOKS,
         )
     if jobs == 1:
@@ -259,7 +266,7 @@ def baseline_records(experiment: Experiment, row: Row, listing: Listing, work: P
         clips = sounds = list_audio_clips(listing, progress=False)
         features = np.stack([mfcc_statistics(sounds.read(index, SAMPLING_RATE)) for index in range(len(sounds))])
     else:
-        extractor = extractor_of(experiment)
+        extractor = extractor_of(experiment, row.normalize)
         reading = ReadingSettings(keep_silent=True)
         clips = encoded = encode_listing(listing, extractor, work / "codes", reading, num_codebooks=NUM_CODEBOOKS)
         codes = [encoded.codes[index] for index in range(len(encoded))]
@@ -311,17 +318,10 @@ def codec_of(experiment: Experiment) -> Path:
     return Path(experiment.shared.get("codec", TINY_CODEC))
 
 
-def extractor_of(experiment: Experiment) -> AudioFormerFeatureExtractor:
-    """The feature extractor of the baselines."""
-    return AudioFormerFeatureExtractor(codec=str(codec_of(experiment)), codebooks=list(range(NUM_CODEBOOKS)))
-
-
-def reading_of(task: Task) -> ReadingSettings:
-    """How the row's recipe reads audio, so that its codes are found in the cache."""
-    recipe = load_recipe(str(task.row.finetune), recipe_folders()).values
-    settings = {**recipe, **task.experiment.shared, **task.row.settings}
-    names = ("max_length_s", "long_files", "keep_silent")
-    return ReadingSettings(**{name: settings[name] for name in names if name in settings})
+def extractor_of(experiment: Experiment, normalize: str | None = None) -> AudioFormerFeatureExtractor:
+    """The feature extractor that makes the codes of a row."""
+    codec = str(codec_of(experiment))
+    return AudioFormerFeatureExtractor(codec=codec, codebooks=list(range(NUM_CODEBOOKS)), normalize=normalize)
 
 
 def short_digest(value: Any) -> str:

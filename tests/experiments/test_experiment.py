@@ -28,7 +28,7 @@ DEFINITION = {
     "rows": {
         "MFCC": {"baseline": "mfcc"},
         "C1 counts": {"baseline": "code_histogram"},
-        "code vectors": {"baseline": "code_vectors"},
+        "code vectors": {"baseline": "code_vectors", "normalize": "rms"},
         "FT1": {"pretrain": "tiny_pretrain", "finetune": "tiny_ft1"},
     },
 }
@@ -114,6 +114,10 @@ def test_the_experiments_of_the_package_can_be_read():
     [
         ({"rows": {}}, "`rows` must be a dict that is not empty"),
         ({"rows": {"a": {"baseline": "mfccs"}}}, "`baseline` of row 'a' must be one of mfcc,"),
+        (
+            {"rows": {"a": {"baseline": "mfcc", "normalize": "rms"}}},
+            "`normalize` of row 'a' must be 'rms', and is for",
+        ),
         ({"rows": {"a": {"baseline": "mfcc", "finetune": "tiny_ft1"}}}, "row 'a' must have `baseline`, or `finetune`"),
         ({"rows": {"a": {"finetune": "tiny"}}}, "`finetune` of row 'a' must be a recipe, got 'tiny'"),
         ({"reference": "nothing"}, "`reference` must be the name of a row, got 'nothing'"),

@@ -1,5 +1,6 @@
 """Damage in a folder of codes: readers refuse it, `verify` names it, and `encode` makes the same files again."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from audioformer.cli import main
 from audioformer.data.codes import EncodingSettings, encode_shards, shards_of_listing
 from audioformer.data.codes.encoded import load_codes
+from audioformer.data.codes.integrity import FOREIGN, unrecorded_damage
+from audioformer.data.codes.parquet_parts import read_part_metadata, write_part
 from audioformer.data.codes.verify import verify_codes
 from audioformer.data.readers import read_listing
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -156,6 +159,14 @@ def test_what_needs_no_reading_is_repaired_without_checksums_too(codes, whole, s
     delete(codes, FILES[-1])
     assert encode(sounds, codes, extractor, checksums=False) == 0
     assert_same(codes, whole)
+
+
+def test_files_that_record_no_origin_are_of_an_earlier_version_and_not_foreign(codes):
+    path = codes / FILES[0]
+    assert unrecorded_damage(path, contents=True, origin="of other clips") == FOREIGN
+    rows = [{**row, "codes": np.array(row["codes"], dtype=np.uint16)} for row in pq.read_table(path).to_pylist()]
+    write_part(path, rows, dataclasses.replace(read_part_metadata(path), origin=""))
+    assert unrecorded_damage(path, contents=True, origin="of other clips") is None
 
 
 def test_the_rest_of_a_shard_is_made_again_behind_a_damaged_part(tmp_path, sounds, extractor):
