@@ -119,17 +119,7 @@ def cross_validated_accuracies(
     features: np.ndarray, labels: Sequence[int | str], folds: Sequence[int], regularization: float = 0.01
 ) -> dict[int, float]:
     r"""
-    Accuracy of multinomial logistic regression in each fold, fitted on all others, see [`fit_histogram_classifier`].
-
-    Args:
-        features (`np.ndarray` of shape `(num_clips, num_features)`):
-            Features of each clip.
-        labels (`Sequence[int | str]`):
-            The class of each clip.
-        folds (`Sequence[int]`):
-            The fold of each clip.
-        regularization (`float`, *optional*, defaults to 0.01):
-            scikit-learn's `C`.
+    Accuracy in each fold of multinomial logistic regression, see [`cross_validated_predictions`] for the arguments.
 
     Returns:
         `dict[int, float]`: accuracy by fold, in the order of their numbers.
