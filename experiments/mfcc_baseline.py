@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from audioformer.data.audio import list_audio_clips
+from audioformer.data.audio.clips import AudioClips
 from audioformer.data.readers import read_listing
 from audioformer.evaluation.baselines import cross_validated_accuracies
 from audioformer.evaluation.mfcc import SAMPLING_RATE, mfcc_statistics
@@ -17,6 +18,11 @@ from audioformer.evaluation.mfcc import SAMPLING_RATE, mfcc_statistics
 REGULARIZATION = 0.1
 """scikit-learn's `C`. It and the statistics were chosen among about a hundred variants on the very folds that test
 them (1 to 4 of ESC-10), which favours the baseline."""
+
+
+def features_of(clips: AudioClips) -> np.ndarray:
+    """Statistics of the MFCCs of each clip, of shape `(num_clips, num_features)`."""
+    return np.stack([mfcc_statistics(clips.read(index, SAMPLING_RATE)) for index in range(len(clips))])
 
 
 def fold_accuracies(data: str | Path) -> dict[int, float]:
@@ -36,7 +42,7 @@ def fold_accuracies(data: str | Path) -> dict[int, float]:
     if clips.multi_label or any(fold is None for fold in folds):
         kind = "several labels per clip" if clips.multi_label else "clips without a fold"
         raise ValueError(f"`data` {str(data)!r} has {kind}: the baseline needs one label and one fold per clip.")
-    features = np.stack([mfcc_statistics(clips.read(index, SAMPLING_RATE)) for index in range(len(clips))])
+    features = features_of(clips)
     return cross_validated_accuracies(features, clips.targets.tolist(), [int(fold) for fold in folds], REGULARIZATION)
 
 

@@ -22,7 +22,6 @@ from audioformer.data.codes.cache import encode_listing
 from audioformer.data.listing import ListedClip, Listing
 from audioformer.data.readers import read_listing
 from audioformer.evaluation.baselines import code_histogram, code_vector_statistics, cross_validated_predictions
-from audioformer.evaluation.mfcc import SAMPLING_RATE, mfcc_statistics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.code_vectors import code_vectors
 from audioformer.files import PREDICTIONS, write_whole
@@ -32,12 +31,13 @@ from audioformer.training.families import recipe_folders
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.recipes import load_recipe
 
+from . import mfcc_baseline
 from .definition import Experiment, Row
 from .records import Record, append_record, read_records, recorded_settings
 from .runs import finetune_once, pretrain_once
 
 NUM_CODEBOOKS = 4
-REGULARIZATION = {"mfcc": 0.1, "code_histogram": 0.01, "code_vectors": 0.1}
+REGULARIZATION = {"mfcc": mfcc_baseline.REGULARIZATION, "code_histogram": 0.01, "code_vectors": 0.1}
 """scikit-learn's `C` of each baseline."""
 
 
@@ -264,7 +264,7 @@ def baseline_records(experiment: Experiment, row: Row, listing: Listing, work: P
     clips: Clips
     if kind == "mfcc":
         clips = sounds = list_audio_clips(listing, progress=False)
-        features = np.stack([mfcc_statistics(sounds.read(index, SAMPLING_RATE)) for index in range(len(sounds))])
+        features = mfcc_baseline.features_of(sounds)
     else:
         extractor = extractor_of(experiment, row.normalize)
         reading = ReadingSettings(keep_silent=True)
