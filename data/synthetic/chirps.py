@@ -71,7 +71,9 @@ def insects(rng: np.random.Generator, duration_s: float, sampling_rate: int) -> 
         carrier = shaped_noise(rng, num_samples, sampling_rate, band(0.8 * carrier_hz, 1.15 * carrier_hz, 4))
     pulses_hz, groups_hz, share = log_uniform(rng, 12, 120), log_uniform(rng, 0.4, 5), rng.uniform(0.15, 1)
     pulses = arch((times * pulses_hz) % 1) ** rng.uniform(1, 4)
-    group = (times * groups_hz + rng.random()) % 1 / share
+    # The first group is not missed where there is only room for one.
+    start = rng.random() if duration_s * groups_hz > 1 else 0.0
+    group = (times * groups_hz + start) % 1 / share
     in_group = np.where(group < 1, arch(np.minimum(group, 1)) ** 0.5, 0) if share < 0.85 else 1
     return normalized(carrier * pulses * in_group)
 

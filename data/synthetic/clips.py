@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class SyntheticClips(Sequence[np.ndarray]):
     Args:
         num_clips (`int`): Number of clips.
         seed (`int`): Determines all of them.
-        duration_s (`float`): Length of each clip in seconds, at least 0.1.
+        duration_s (`float`): Length of each clip in seconds, at least 0.25.
         sampling_rate (`int`, defaults to 24000): In Hz, at least 8,000.
         kinds (sequence of `str`, *optional*): Some of `KINDS`, which take turns. By default `"scenes"`: mixes of all
             kinds at peaks of -40 to 0 dBFS. The other kinds are sources alone, with a peak of 0 dBFS.
@@ -71,7 +72,13 @@ class SyntheticClips(Sequence[np.ndarray]):
         """Name of each clip."""
         return [self.id(index) for index in range(len(self))]
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | list[np.ndarray]:
         """Generate clip `index`: float32 of shape `(num_samples,)` in [-1, 1]; a list of clips for a slice."""
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]

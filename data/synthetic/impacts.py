@@ -87,7 +87,7 @@ def strike(rng: np.random.Generator, sampling_rate: int, material: str | None = 
     for ratio, decay_s, amplitude in zip(ratios, decays_s, amplitudes, strict=True):
         # What is below a thousandth needs no samples.
         part = times[: count_samples(7 * float(decay_s), sampling_rate)]
-        cycles = np.float32(ratio * lowest) * part
+        cycles: np.ndarray = np.float32(ratio * lowest) * part
         if bend:
             cycles = cycles + np.float32(ratio * lowest * bend * 0.03) * (1 - np.exp(part / -np.float32(0.03)))
         ring[: len(part)] += np.float32(amplitude) * sine(cycles) * np.exp(part / -np.float32(decay_s))
@@ -96,7 +96,7 @@ def strike(rng: np.random.Generator, sampling_rate: int, material: str | None = 
     blow = shaped_noise(rng, contact, sampling_rate, band(lowest, max(4000.0, 3 * lowest), 1))
     blow *= np.exp(-5 * np.arange(contact, dtype=np.float32) / contact)
     place(ring, blow, 0, 0.4 * rng.uniform(*made_of.blow))
-    return fade(normalized(ring), sampling_rate, 0.0003, 0.01)
+    return fade(normalized(ring), sampling_rate, 0.0003, 0.25 * num_samples / sampling_rate)
 
 
 def blows(rng: np.random.Generator, duration_s: float, sampling_rate: int, material: str | None = None) -> np.ndarray:
@@ -163,11 +163,12 @@ def bouncing(rng: np.random.Generator, duration_s: float, sampling_rate: int) ->
 def scraping(rng: np.random.Generator, duration_s: float, sampling_rate: int) -> np.ndarray:
     """Scraping or rolling: a body that is excited by many small contacts, in strokes."""
     num_samples = count_samples(duration_s, sampling_rate)
+    body = strike(rng, sampling_rate)[: count_samples(0.5, sampling_rate)]
     contacts = np.zeros(num_samples, dtype=np.float32)
     onsets = (poisson_times(rng, duration_s, log_uniform(rng, 60, 2000)) * sampling_rate).astype(int)
     np.add.at(contacts, np.minimum(onsets, num_samples - 1), rng.standard_normal(len(onsets)).astype(np.float32))
     contacts *= random_curve(rng, num_samples, sampling_rate, log_uniform(rng, 0.5, 5), 0, 1) ** 2
-    return normalized(echo(contacts, strike(rng, sampling_rate)[: count_samples(0.5, sampling_rate)]))
+    return normalized(echo(contacts, fade(body, sampling_rate, 0, 0.1)))
 
 
 IMPACTS = (blows, blows, footsteps, shatter, bouncing, scraping)

@@ -9,6 +9,7 @@ from .shaping import (
     count_samples,
     draw_from,
     echo,
+    fade,
     harmonic_tone,
     log_uniform,
     normalized,
@@ -96,9 +97,9 @@ def clock(rng: np.random.Generator, duration_s: float, sampling_rate: int, rate_
     waveform = np.zeros(count_samples(duration_s, sampling_rate), dtype=np.float32)
     rate_hz = log_uniform(rng, 1, 25) if rate_hz is None else rate_hz
     clicks = [strike(rng, sampling_rate, str(rng.choice(["plastic", "wood", "glass", "metal"]))) for _ in range(2)]
-    clicks = [click[: count_samples(0.08, sampling_rate)] for click in clicks]
+    clicks = [fade(click[: count_samples(0.08, sampling_rate)], sampling_rate, 0, 0.02) for click in clicks]
     second = rng.uniform(0.3, 1)
-    onsets_s = np.arange(rng.uniform(0, 0.5 / rate_hz), duration_s, 1 / rate_hz)
+    onsets_s = np.arange(rng.uniform(0, min(0.5 / rate_hz, 0.3 * duration_s)), duration_s, 1 / rate_hz)
     for index, onset_s in enumerate(onsets_s):
         gain = (second if index % 2 else 1) * rng.uniform(0.9, 1)
         place(waveform, clicks[index % 2], int(onset_s * sampling_rate), gain)

@@ -53,7 +53,7 @@ def short_sound(rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
     """Any sound of less than a second."""
     kind = rng.integers(6)
     if kind < 2:
-        return strike(rng, sampling_rate)[: count_samples(0.8, sampling_rate)]
+        return fade(strike(rng, sampling_rate)[: count_samples(0.8, sampling_rate)], sampling_rate, 0, 0.1)
     if kind == 2:
         return hiss(rng, sampling_rate)
     if kind == 3:
@@ -66,32 +66,21 @@ def short_sound(rng: np.random.Generator, sampling_rate: int) -> np.ndarray:
     return normalized(note(rng, log_uniform(rng, 80, 1500), rng.uniform(0.1, 0.6), amplitudes, True, sampling_rate))
 
 
-def pattern(
-    rng: np.random.Generator, duration_s: float, sampling_rate: int, step_s: float | None = None
-) -> np.ndarray:
-    """One to four sounds, each in a pattern of its own that repeats, at a tempo that is steady or changes.
-
-    Args:
-        rng (`np.random.Generator`): Draws sounds, patterns and timing.
-        duration_s (`float`): Length in seconds.
-        sampling_rate (`int`): In Hz.
-        step_s (`float`, *optional*): Seconds per step, steady; by default 0.08 to 0.5, with a random drift.
-    """
+def pattern(rng: np.random.Generator, duration_s: float, sampling_rate: int) -> np.ndarray:
+    """One to four sounds, each in a pattern of its own that repeats, at a tempo that is steady or changes."""
     waveform = np.zeros(count_samples(duration_s, sampling_rate), dtype=np.float32)
-    steady = step_s is not None
-    first_s = step_s if step_s is not None else log_uniform(rng, 0.08, 0.5)
-    drift = 1.0 if steady or rng.random() < 0.6 else rng.uniform(0.93, 1.07)
-    num_steps = min(1000, int(4 * duration_s / first_s) + 2)
-    gaps_s = np.clip(first_s * drift ** np.arange(num_steps), 0.03, 2)
+    step_s, drift = log_uniform(rng, 0.08, 0.5), 1.0 if rng.random() < 0.6 else rng.uniform(0.93, 1.07)
+    num_steps = int(duration_s / 0.03) + 1
+    gaps_s = np.clip(step_s * drift ** np.arange(num_steps), 0.03, 2)
     onsets_s = np.concatenate([[0.0], np.cumsum(gaps_s)])
-    period, jitter = int(rng.choice([2, 3, 4, 6, 8, 12, 16])), 0.0 if steady else rng.choice([0, 0.02, 0.1]) * first_s
+    period, jitter_s = int(rng.choice([2, 3, 4, 6, 8, 12, 16])), step_s * rng.choice([0, 0.02, 0.1])
     for _ in range(rng.integers(1, 5)):
         sound, level = short_sound(rng, sampling_rate), rng.uniform(0.3, 1)
         hits = rng.random(period) < rng.uniform(0.15, 0.8)
-        hits[int(rng.integers(period)) if len(onsets_s) > period else 0] = True
+        hits[int(rng.integers(period))] = True
         accents = rng.uniform(0.5, 1, period)
         for index in np.flatnonzero((onsets_s < duration_s) & np.resize(hits, len(onsets_s))):
-            start = int(max(0.0, onsets_s[index] + jitter * rng.standard_normal()) * sampling_rate)
+            start = int(max(0.0, onsets_s[index] + jitter_s * rng.standard_normal()) * sampling_rate)
             place(waveform, sound, start, level * accents[index % period])
     if not waveform.any():
         place(waveform, sound, 0)

@@ -28,7 +28,7 @@ SOURCES: dict[str, Generator] = {
 LEVELS_DBFS = (-40.0, 0.0)
 """Bounds of the peak of a scene."""
 
-MIN_DURATION_S = 0.1
+MIN_DURATION_S = 0.25
 """Shortest sound that is generated."""
 
 
@@ -68,21 +68,21 @@ def scene(
     sources = list(SOURCES.values()) if sources is None else sources
     num_samples = count_samples(duration_s, sampling_rate)
     waveform = np.zeros(num_samples, dtype=np.float32)
-    # Silence at the ends, of a digital kind: nothing sounds there.
-    lead_s, rest_s = (rng.uniform(0, 0.3) * duration_s if rng.random() < 0.25 else 0.0 for _ in range(2))
+    # Silence at the ends, of a digital kind: nothing sounds there. What is very short has no room for it.
+    share = 0.3 if duration_s > 0.5 else 0.0
+    lead_s, rest_s = (rng.uniform(0, share) * duration_s if rng.random() < 0.25 else 0.0 for _ in range(2))
     for _ in range(int(rng.choice(3, p=[0.55, 0.3, 0.15])) + 1):
         open_s = duration_s - lead_s - rest_s
         length_s = max(MIN_DURATION_S, open_s * (1.0 if rng.random() < 0.5 else rng.uniform(0.3, 1)))
         sound = sources[int(rng.integers(len(sources)))](rng, length_s, sampling_rate)
         start_s = lead_s + rng.uniform(0, max(0.0, open_s - length_s))
-        place(
-            waveform, fade(sound, sampling_rate, 0.005, 0.02), int(start_s * sampling_rate), 10 ** rng.uniform(-1, 0)
-        )
+        sound = fade(sound, sampling_rate, log_uniform(rng, 0.002, 0.2), log_uniform(rng, 0.02, 0.3))
+        place(waveform, sound, int(start_s * sampling_rate), 10 ** rng.uniform(-1, 0))
     waveform = normalized(waveform)
     if rng.random() < 0.5:
         waveform = normalized(place_in_room(rng, waveform, sampling_rate))
     if rng.random() < 0.6:
         background = shaped_noise(rng, num_samples, sampling_rate, random_spectrum(rng, sampling_rate))
         first, last = int(lead_s * sampling_rate), num_samples - int(rest_s * sampling_rate)
-        place(waveform, fade(background[first:last], sampling_rate, 0.02, 0.02), first, 10 ** rng.uniform(-3.5, -1))
+        place(waveform, fade(background[first:last], sampling_rate, 0.02, 0.05), first, 10 ** rng.uniform(-3.5, -1))
     return normalized(waveform) * np.float32(10 ** (rng.uniform(*LEVELS_DBFS) / 20))

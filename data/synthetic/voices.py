@@ -62,7 +62,7 @@ def _consonant(rng: np.random.Generator, score: Score, time_s: float, tract: flo
     if kind == "none":
         return time_s
     if kind == "fricative":
-        length_s, level = rng.uniform(0.06, 0.16), rng.uniform(0.03, 0.25)
+        length_s, level = rng.uniform(0.06, 0.16), log_uniform(rng, 0.01, 0.12)
         noise_hz = FRICATIVES_HZ[int(rng.integers(len(FRICATIVES_HZ)))]
         noise = _mouth_noise(rng, (noise_hz[0] * tract, noise_hz[1] * tract), length_s, sampling_rate, 0.4 * length_s)
         score.noises.append((time_s, level * noise))
@@ -72,7 +72,7 @@ def _consonant(rng: np.random.Generator, score: Score, time_s: float, tract: flo
         noise = _mouth_noise(
             rng, (burst_hz[0] * tract, burst_hz[1] * tract), rng.uniform(0.006, 0.025), sampling_rate, 0
         )
-        score.noises.append((time_s + closure_s, rng.uniform(0.05, 0.3) * noise))
+        score.noises.append((time_s + closure_s, log_uniform(rng, 0.02, 0.15) * noise))
         score.voicing.append((time_s + closure_s, 0.1 if kind == "voiced_plosive" else 0.0))
         length_s = closure_s + (0.01 if kind == "voiced_plosive" else rng.uniform(0.02, 0.08))
         if kind == "plosive":
