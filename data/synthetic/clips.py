@@ -13,6 +13,8 @@ KINDS = (*SOURCES, SCENES)
 """Kinds of clips: sources alone, and scenes, which mix them."""
 
 _LOWEST_RATE = 8000
+_STREAM = 0x50554E44
+"""Sets these random numbers apart from others that begin with a seed and a number."""
 
 
 class SyntheticClips(Sequence[np.ndarray]):
@@ -86,7 +88,7 @@ class SyntheticClips(Sequence[np.ndarray]):
         position += len(self) if position < 0 else 0
         if not 0 <= position < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        rng = np.random.default_rng([self.seed, position])
+        rng = np.random.default_rng([_STREAM, self.seed, position])
         make = SOURCES.get(self.kind(position), scene)
         return make(rng, self.duration_s, self.sampling_rate)
 
