@@ -9,6 +9,7 @@ from accelerate import PartialState
 
 from audioformer.data.clips import Clips, ClipSplits
 from audioformer.data.splits import held_out_split, select_split
+from audioformer.data.synthetic.listing import LAYOUT as SYNTHETIC
 
 from .arguments import DataArguments
 from .classifiers import check_known
@@ -109,7 +110,7 @@ def _open_and_report(
     clips = settings.family.examples.open_clips(
         settings, extractor, test_source=test_source, check_labels=check_labels
     )
-    if clips.report.grouped is None:
+    if clips.report.grouped is None and clips.report.layout != SYNTHETIC:
         # Codes that exist already, and families with sources of their own: the names are what is known of the paths.
         groups = find_groups(settings, clips, test_source=test_source)
         clips = clips if groups is None else groups.apply(clips)

@@ -8,7 +8,6 @@ from accelerate import PartialState
 
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.encoded import EncodedClips
-from audioformer.data.grouping import PathGroups
 from audioformer.data.synthetic import SyntheticClips
 from audioformer.data.synthetic.listing import list_synthetic_clips
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -70,7 +69,7 @@ def encode_synthetic_clips(settings: Settings, extractor: AudioFormerFeatureExtr
     clips = synthetic_clips(settings, extractor.sampling_rate)
     if clips is None:
         return None
-    encoded = encode_listing(
+    return encode_listing(
         list_synthetic_clips(clips),
         on_device_of_process(extractor),
         settings.options.cache_dir,
@@ -78,8 +77,6 @@ def encode_synthetic_clips(settings: Settings, extractor: AudioFormerFeatureExtr
         reading=reading_settings(settings),
         max_rejected_share=settings.data.max_rejected_share,
     )
-    # Names that are counted through are no sign of groups.
-    return PathGroups().apply(encoded)
 
 
 def encode_beside_data(settings: Settings, extractor: AudioFormerFeatureExtractor) -> EncodedClips | None:
