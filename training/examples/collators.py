@@ -23,12 +23,14 @@ def pad_input_ids(
     """Pad sequences of ids to the length of the longest.
 
     Args:
-        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`.
+        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`, or of
+            shape `(sequence_length, num_codebooks)` for several codebooks.
         pad_token_id (`int`, *optional*, defaults to 1): Id of PAD. It is not 0, which is BOA.
         pad_to_multiple_of (`int`, *optional*, defaults to 1): Round the common length up to a multiple of this.
 
     Returns:
-        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`.
+        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`; `input_ids` of
+        shape `(batch_size, sequence_length, num_codebooks)` for several codebooks.
 
     Raises:
         ValueError: If `pad_to_multiple_of` is below 1.
@@ -36,8 +38,8 @@ def pad_input_ids(
     check_multiple(pad_to_multiple_of)
     longest = max(len(sequence) for sequence in sequences)
     length = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
-    input_ids = torch.full((len(sequences), length), pad_token_id)
-    attention_mask = torch.zeros_like(input_ids)
+    input_ids = torch.full((len(sequences), length, *np.shape(sequences[0])[1:]), pad_token_id)
+    attention_mask = torch.zeros(len(sequences), length, dtype=torch.int64)
     for row, sequence in enumerate(sequences):
         input_ids[row, : len(sequence)] = torch.as_tensor(sequence)
         attention_mask[row, : len(sequence)] = 1
@@ -54,12 +56,14 @@ def pack_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Pack sequences of ids into one row without padding, in the form that flash attention takes.
 
     Args:
-        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`.
+        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`, or of
+            shape `(sequence_length, num_codebooks)` for several codebooks.
 
     Returns:
         `dict`: `input_ids` and `position_ids` (0, 1, 2, ... from the beginning of each sequence), int64 of shape
-        `(1, sequence_length)`; `cu_seq_lens_q` and `cu_seq_lens_k`, the boundaries 0, ..., `sequence_length`, int32 of
-        shape `(batch_size + 1,)`; `max_length_q` and `max_length_k`, the length of the longest.
+        `(1, sequence_length)`, or `(1, sequence_length, num_codebooks)` for the ids of several codebooks;
+        `cu_seq_lens_q` and `cu_seq_lens_k`, the boundaries 0, ..., `sequence_length`, int32 of shape
+        `(batch_size + 1,)`; `max_length_q` and `max_length_k`, the length of the longest.
     """
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     boundaries = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).to(torch.int32)
