@@ -150,6 +150,12 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         (PRETRAIN,),
         range=at_least(1),
     )
+    mask_whole_frames: bool = setting(
+        True,
+        "With --joint-codebooks, mask all codes of a frame together, since they tell a lot about each other; "
+        "otherwise the share of each codebook is drawn by itself.",
+        (PRETRAIN,),
+    )
     crop_frames: int | None = setting(
         None,
         "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
