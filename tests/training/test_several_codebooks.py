@@ -18,6 +18,7 @@ from audioformer.modeling_audioformer import (
 )
 from audioformer.training import CodeExamples, Settings, create_settings
 from audioformer.training.audioformer_arguments import AudioFormerTrainingArguments
+from audioformer.training.audioformer_family import view_codes
 from audioformer.training.classifiers import classifier_to_train
 from audioformer.training.codebooks import describe_codebooks, name_codebooks
 from audioformer.training.embedding_init import start_from_code_vectors
@@ -247,3 +248,10 @@ def test_an_anchor_of_several_codebooks_has_the_positives_of_single_ones(tmp_pat
         load_teachers([AudioFormerModel(AudioFormerConfig(**SIZES, codebooks=ROWS))], anchor.config)
     with pytest.raises(ValueError, match="reads codebook 1"):
         load_teachers([models[1], models[1]], anchor.config)
+
+
+def test_pictures_say_which_codebooks_are_read():
+    extractor = AudioFormerFeatureExtractor(codec=str(TINY_CODEC), codebooks=ROWS)
+    model = AudioFormerForAudioClassification(AudioFormerConfig(**SIZES, codebooks=ROWS))
+    view = view_codes(model, extractor, np.zeros(4800, dtype=np.float32))
+    assert view.title == "Codes; the model reads C1, C3, C4" and view.values.shape[0] == 4
