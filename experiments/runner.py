@@ -27,6 +27,7 @@ from audioformer.feature_extraction.code_vectors import code_vectors
 from audioformer.files import PREDICTIONS, write_whole
 from audioformer.model_cards import TINY_CODEC
 from audioformer.training.arguments import READING
+from audioformer.training.codebooks import name_codebooks
 from audioformer.training.families import recipe_folders
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.recipes import load_recipe
@@ -79,6 +80,11 @@ class Task:
         return self.finetune_settings.get("method") == "ft2"
 
     @property
+    def is_joint(self) -> bool:
+        """Whether the pre-trained model reads all codebooks together."""
+        return bool(self.row.pretrain_settings.get("joint_codebooks"))
+
+    @property
     def finetune_settings(self) -> dict[str, Any]:
         """Settings of fine-tuning: those of the recipe, of all rows, and of its own."""
         recipe = load_recipe(str(self.row.finetune), recipe_folders()).values
@@ -97,10 +103,16 @@ class Task:
         return self.work / "finetuned" / short_digest(deciding) / f"seed-{self.seed}-fold-{self.fold}"
 
     def pretrain(self) -> None:
-        """Pre-train on all folds but its own, unless that is done."""
+        """Pre-train on all folds but its own, unless that is done.
+
+        Raises:
+            ValueError: If FT2 needs a model of each codebook, but there is to be one of all.
+        """
+        if self.is_joint and self.reads_all_codebooks:
+            raise ValueError(f"Row {self.row.name!r}: FT2 needs a model of each codebook, not `joint_codebooks`.")
         if self.row.pretrain is not None:
             settings = {**self.shared, **self.experiment.shared, **self.row.pretrain_settings}
-            num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks else 1
+            num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks or self.is_joint else 1
             pretrain_once(self.row.pretrain, self.pretrained, num_codebooks, **settings)
 
     def finetune(self) -> Record:
@@ -108,7 +120,8 @@ class Task:
         start = time.perf_counter()
         given = {**self.shared, **self.experiment.shared, **self.row.settings, "eval_folds": [self.fold]}
         if self.row.pretrain is not None:
-            given["model"] = self.pretrained / "C1"
+            reads = list(range(NUM_CODEBOOKS)) if self.is_joint else 0
+            given["model"] = self.pretrained / name_codebooks(reads)
             if self.reads_all_codebooks:
                 given["teachers"] = [str(self.pretrained / f"C{n + 1}") for n in range(1, NUM_CODEBOOKS)]
         finetune_once(str(self.row.finetune), self.output, **given)
