@@ -226,12 +226,14 @@ class ClipSplits(Generic[ClipsT]):
         test (`Clips`, *optional*): They are measured once, at the end.
         drawn ([`GroupCounts`], *optional*): Groups of the held-out clips, where they were drawn at random from the
             training clips; `None` where the data say which clips are held out, or none are.
+        synthetic (`Clips`, *optional*): They determine the weights too, without labels, beside those of the data.
     """
 
     train: ClipsT
     held_out: ClipsT | None
     test: ClipsT | None
     drawn: GroupCounts | None = None
+    synthetic: ClipsT | None = None
 
     @property
     def selecting(self) -> ClipsT:
@@ -262,4 +264,4 @@ class ClipSplits(Generic[ClipsT]):
             return clips.with_labels(self.train.labels, multi_label)
 
         held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
-        return ClipSplits(change(self.train), held_out, test, self.drawn)
+        return ClipSplits(change(self.train), held_out, test, self.drawn, self.synthetic)

@@ -80,10 +80,12 @@ class Listing:
 def listing_fingerprint(listing: Listing) -> str:
     """Compute the SHA-256 of what a listing contains: the clips, sizes and times of their files, and the classes.
 
-    A data set of `datasets` has a fingerprint of its own, which stands for its clips.
+    A data set of `datasets` has a fingerprint of its own, which stands for its clips, as does the `fingerprint` of a
+    sequence of clips that has one.
     """
     digest = hashlib.sha256(repr((listing.layout, listing.labels, listing.multi_label)).encode())
     own = getattr(getattr(listing.clips, "dataset", None), "_fingerprint", None)
+    own = getattr(listing.clips, "fingerprint", own)
     if own is not None:
         digest.update(own.encode())
         return digest.hexdigest()

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from audioformer.data.synthetic.scenes import MIN_DURATION_S
+
 from .arguments import (
     ALL,
     FINETUNE,
@@ -46,6 +48,21 @@ class AudioFormerArguments(FamilyArguments):
     num_codebooks: int = setting(4, "Codebooks to encode and keep, beginning with C1.", range=at_least(1))
     cache_dir: str | None = setting(
         None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."
+    )
+    synthetic_hours: float = setting(
+        0.0,
+        "Hours of synthetic sound to train on, beside or without --data; only its codes are stored.",
+        (PRETRAIN,),
+        range=at_least(0, "hours"),
+    )
+    synthetic_clip_s: float = setting(
+        5.0, "Length of a synthetic clip in seconds.", (PRETRAIN,), range=at_least(MIN_DURATION_S, "seconds")
+    )
+    synthetic_seed: int = setting(
+        0,
+        "Seed of the synthetic clips, apart from --seed: runs that differ in --seed share their codes.",
+        (PRETRAIN,),
+        range=at_least(0),
     )
     codebooks: list[int] | None = setting(
         None,

@@ -13,6 +13,7 @@ from .arguments import AudioTrainingArguments
 logger = logging.getLogger(__name__)
 
 _PARTS = {"train": "training clips", "held_out": "held-out clips", "test": "test clips"}
+_SYNTHETIC = "synthetic"
 
 
 class RecordedClips(TypedDict):
@@ -40,10 +41,12 @@ def check_run_data(arguments: AudioTrainingArguments, splits: ClipSplits) -> Non
     Raises:
         ValueError: If the run is resumed and was begun with other clips; the message names both.
     """
-    own = {
+    own: dict[str, RecordedClips | None] = {
         part: None if clips is None else _describe(clips)
         for part, clips in (("train", splits.train), ("held_out", splits.held_out), ("test", splits.test))
     }
+    if splits.synthetic is not None:
+        own[_SYNTHETIC] = _describe(splits.synthetic)
     output = Path(str(arguments.output_dir))
     if arguments.resume_from_checkpoint is not None:
         recorded = _find_record(arguments, output)
@@ -78,10 +81,13 @@ def _find_record(arguments: AudioTrainingArguments, output: Path) -> Path | None
 def _compare(file: Path, own: dict[str, RecordedClips | None]) -> None:
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
+        # Only runs that have synthetic clips record them.
+        parts = [*((name, begun[part], own[part]) for part, name in _PARTS.items())]
+        parts.append(("synthetic clips", begun.get(_SYNTHETIC), own.get(_SYNTHETIC)))
         changed = [
-            f"{name} (then {_in_words(begun[part])}, now {_in_words(own[part])})"
-            for part, name in _PARTS.items()
-            if _digest(begun[part]) != _digest(own[part])
+            f"{name} (then {_in_words(then)}, now {_in_words(now)})"
+            for name, then, now in parts
+            if _digest(then) != _digest(now)
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged: {error!r}. It records the clips that the run was begun with.") from error

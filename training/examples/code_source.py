@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
@@ -18,7 +17,7 @@ from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
-from ..arguments import READING
+from ..arguments import PRETRAIN, READING
 from ..codebooks import check_same_codebooks
 from ..families import CheckLabels, Settings
 from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
@@ -27,6 +26,7 @@ from ..trainers.teachers import build_positives, load_teachers
 from .audio import reading_settings
 from .codes import CodeExamples
 from .listings import find_groups, open_listing
+from .synthetic_codes import encode_synthetic_clips, on_device_of_process
 
 
 class CodeExampleSource:
@@ -54,6 +54,8 @@ class CodeExampleSource:
     ) -> EncodedClips:
         """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
 
+        Without either, pre-training opens the synthetic clips that the settings ask for.
+
         Raises:
             ValueError: If neither or both are given, if the codes were made by another codec than the extractor's, or
                 if they lack the extractor's codebook or one that the settings name.
@@ -61,6 +63,10 @@ class CodeExampleSource:
         data, options = settings.data, settings.options
         prefix = "eval_" if test_source else ""
         source, folder = getattr(data, f"{prefix}data"), getattr(options, f"{prefix}codes")
+        if source is None and folder is None and not test_source and settings.command == PRETRAIN:
+            synthetic = encode_synthetic_clips(settings, extractor)
+            if synthetic is not None:
+                return synthetic
         if (source is None) == (folder is None):
             raise ValueError(f"Give exactly one of `{prefix}data` and `{prefix}codes`, got {source} and {folder}.")
         if folder is not None:
@@ -78,10 +84,9 @@ class CodeExampleSource:
         # Before encoding, so that a wrong pattern costs nothing. Codes do not depend on groups: those in the cache are
         # used, whatever the pattern is.
         groups = find_groups(settings, listing, test_source=test_source)
-        device = PartialState().device
         clips = encode_listing(
             listing,
-            extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
+            on_device_of_process(extractor),
             options.cache_dir,
             num_codebooks=options.num_codebooks,
             reading=reading_settings(settings),
