@@ -31,7 +31,7 @@ def check_settings(settings: Settings) -> None:
 
     Raises:
         ValueError: If clips change whose vectors FT2 reads from a file, clips are packed for an attention that
-            would mix them, or the level of codes is to be changed.
+            would mix them, or the waveforms of codes are to be changed.
     """
     data, options = settings.data, settings.options
     codes = options.codes if data.eval_data is None and options.eval_codes is None else options.eval_codes
@@ -40,9 +40,19 @@ def check_settings(settings: Settings) -> None:
             f"`gains` changes the waveforms of the test clips, but {codes!r} holds codes: give their audio with "
             "--data or --eval-data."
         )
+    if data.augment_copies and options.codes is not None:
+        raise ValueError(
+            f"`augment_copies` {data.augment_copies} changes the waveforms of the training clips, but "
+            f"{options.codes!r} holds codes: give their audio with --data."
+        )
     arguments, attention = settings.training, settings.model.attn_implementation
     if settings.command == FINETUNE and settings.options.method == "ft2":
         check_source_of_positives(arguments)
+        if data.augment_copies and not arguments.online_teachers:
+            raise ValueError(
+                f"`augment_copies` {data.augment_copies} draws another version of a clip in every epoch, but vectors "
+                "computed once belong to whole, unchanged clips: set `online_teachers`, or leave out `augment_copies`."
+            )
     if arguments.packed and attention is not None and "flash" not in attention:
         raise ValueError(f'`packed` needs the attention "flash_attention_2", got {attention!r}.')
 

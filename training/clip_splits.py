@@ -38,7 +38,8 @@ def open_clip_splits(
         ValueError: If the data cannot be used, a split or fold is not in them, or the run was begun with other clips.
     """
     splits = _divide(settings, extractor, hold_out=hold_out, check_labels=check_labels)
-    on_main_process(lambda: check_run_data(settings.training, splits))
+    copies = settings.data.describe_copies()
+    on_main_process(lambda: check_run_data(settings.training, splits, copies))
     return splits
 
 

@@ -153,6 +153,10 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
             value = values.get(entry.name)
             if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
                 described[entry.name] = value if entry.name in PATTERNS else publishable(value)
+    copies = settings.data.describe_copies()
+    if copies is not None:
+        # With the ranges that are the defaults: what a copy is must be known from this alone.
+        described["augmented_copies"] = copies
     return described | {
         "audioformer": version("audioformer"),
         "transformers": transformers.__version__,

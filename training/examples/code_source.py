@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
+from audioformer.data.codes.copies import encode_copies
 from audioformer.data.codes.encoded import EncodedClips, describe_normalization, load_codes, read_codes_info
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -76,10 +77,9 @@ class CodeExampleSource:
         # Before encoding, so that a wrong pattern costs nothing. Codes do not depend on groups: those in the cache are
         # used, whatever the pattern is.
         groups = find_groups(settings, listing, test_source=test_source)
-        device = PartialState().device
         clips = encode_listing(
             listing,
-            extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
+            on_device(extractor),
             options.cache_dir,
             num_codebooks=options.num_codebooks,
             reading=reading_settings(settings),
@@ -112,8 +112,9 @@ class CodeExampleSource:
         if splits is None:
             return AudioFormerClassificationTrainer(model=model, args=arguments)
 
-        def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
-            return CodeExamples(clips.codes, clips.targets, codebook=config.codebook, seed=arguments.seed, **options)
+        def examples(clips: EncodedClips, codes: Sequence[Any] | None = None, **options: Any) -> CodeExamples:
+            codes = clips.codes if codes is None else codes
+            return CodeExamples(codes, clips.targets, codebook=config.codebook, seed=arguments.seed, **options)
 
         shared: dict[str, Any] = {
             "model": model,
@@ -121,15 +122,16 @@ class CodeExampleSource:
             "eval_dataset": examples(splits.selecting),
             "compute_metrics": build_compute_metrics(splits.train.multi_label),
         }
-        crop = arguments.crop_frames
+        crop, codes = arguments.crop_frames, codes_to_train_on(settings, splits.train, extractor)
         if settings.options.method == "ft1":
-            return AudioFormerClassificationTrainer(train_dataset=examples(splits.train, crop_frames=crop), **shared)
+            train = examples(splits.train, codes, crop_frames=crop)
+            return AudioFormerClassificationTrainer(train_dataset=train, **shared)
         check_source_of_positives(arguments)
         teachers = load_teachers(settings.options.teachers, config)
         splits.train.check_codebooks([teacher.config.codebook for teacher in teachers])
         if arguments.online_teachers:
             codebooks = [teacher.config.codebook for teacher in teachers]
-            train = examples(splits.train, crop_frames=crop, positive_codebooks=codebooks)
+            train = examples(splits.train, codes, crop_frames=crop, positive_codebooks=codebooks)
             return AudioFormerMPCTrainer(train_dataset=train, teachers=teachers, **shared)
         positives: np.ndarray = build_positives(
             teachers,
@@ -139,6 +141,35 @@ class CodeExampleSource:
             splits.train.codec_fingerprint,
         )
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
+
+
+def codes_to_train_on(
+    settings: Settings, clips: EncodedClips, extractor: AudioFormerFeatureExtractor
+) -> Sequence[Any]:
+    """The codes of training clips for [`CodeExamples`], with those of their augmented copies if there are to be any.
+
+    Raises:
+        ValueError: If a copy cannot be made.
+    """
+    augmentation = settings.data.augmentation
+    source = settings.data.data
+    if augmentation is None or source is None:
+        return clips.codes
+    return encode_copies(
+        open_listing(settings, source),
+        clips,
+        on_device(extractor),
+        settings.options.cache_dir,
+        reading_settings(settings),
+        augmentation,
+        settings.data.augment_copies,
+    )
+
+
+def on_device(extractor: AudioFormerFeatureExtractor) -> AudioFormerFeatureExtractor:
+    """The extractor, on the GPU of this process if it has one."""
+    device = PartialState().device
+    return extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor
 
 
 def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True) -> None:
