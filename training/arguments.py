@@ -165,6 +165,12 @@ class DataArguments:
         """Number and settings of the augmented copies, for records and cards; `None` without copies."""
         return None if self.augmentation is None else {"copies": self.augment_copies, **self.augmentation.to_dict()}
 
+    def copies_in_words(self) -> str | None:
+        """The same for cards; `None` without copies."""
+        return (
+            None if self.augmentation is None else f"{self.augment_copies} of each clip: {self.augmentation.to_text()}"
+        )
+
     def _ranges_of_copies(self) -> Augmentation:
         given = {name: getattr(self, f"augment_{name}") for name in ("speed", "tilt", "noise_db", "gain_db")}
         values: dict[str, Any] = {

@@ -166,7 +166,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 
 def describe_recipe(settings: Settings) -> dict[str, Any]:
     """The recipe of a run for its card: its name, its own settings, and those given in addition."""
-    recipe = settings.recipe
+    recipe, copies = settings.recipe, settings.data.copies_in_words()
     given = {
         name: value if name in PATTERNS else publishable(value)
         for name, value in settings.given.items()
@@ -176,6 +176,7 @@ def describe_recipe(settings: Settings) -> dict[str, Any]:
         "recipe": None if recipe is None else recipe.name,
         "own": {} if recipe is None else {**recipe.own, **_reading_of_codes(settings)},
         "flags": given,
+        **({} if copies is None else {"augmented_copies": copies}),
     }
 
 

@@ -80,6 +80,18 @@ class Augmentation:
             described |= ranges.get(name, {})
         return {**described, "seed": self.seed}
 
+    def to_text(self) -> str:
+        """The changes and their ranges in words, for cards."""
+        (slow, fast), (softest, loudest), (lowest, highest) = self.speed, self.noise_db, self.gain_db
+        texts = {
+            "speed": f"speed and pitch times {slow:g} to {fast:g}",
+            "shift": "shifted",
+            "tilt": f"spectral tilt up to {self.tilt:g}",
+            "noise": f"white noise {softest:g} to {loudest:g} dB against the clip",
+            "gain": f"level {lowest:+g} to {highest:+g} dB",
+        }
+        return ", ".join(texts[name] for name in CHANGES if name in self.changes)
+
     def apply(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Make a copy.
 

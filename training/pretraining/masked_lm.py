@@ -95,6 +95,9 @@ def pretrain_codebook(
         "train_seconds": training["seconds"],
         "training": training,
     }
+    copies = settings.data.describe_copies()
+    if copies is not None:
+        results["augmented_copies"] = {**copies, "text": settings.data.copies_in_words()}
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
@@ -162,6 +165,8 @@ def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -
         "pre-trained on": f"{results['train_clips']:,} clips, masked-language modelling",
         "mean training loss": f"{results['train_loss']:.3f} nats per masked code",
     }
+    if "augmented_copies" in results:
+        facts["augmented copies"] = results["augmented_copies"]["text"]
     if "held_out_loss" in results:
         clips = f"{results['held_out_clips']:,} clips"
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"
