@@ -294,6 +294,13 @@ class AudioTrainingArguments(TrainingArguments):
     class_balanced_sampling: bool = setting(
         False, "Draw clips by the rarity of their classes, with replacement.", (FINETUNE,)
     )
+    ema_decay: float = setting(
+        0.0,
+        "Evaluate, select and save an exponential moving average of the weights with this decay per step, below 1, in "
+        "place of the last weights, 0.999 for example (0 turns it off).",
+        TRAIN,
+        range=Range(0, 1, open_high=True),
+    )
     keep_checkpoints: bool = setting(
         False, "Keep the checkpoints of a finished run, which is not resumed any more.", TRAIN
     )

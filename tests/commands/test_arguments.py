@@ -19,6 +19,7 @@ FAMILY = families()[0]
 OFF = {
     "mixup_alpha": 0.0,
     "token_mixup_alpha": 0.0,
+    "ema_decay": 0.0,
     "label_smoothing_factor": 0.0,
     "layer_wise_lr_decay": None,
     "crop_frames": None,
