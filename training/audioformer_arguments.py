@@ -131,8 +131,15 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
     crop_frames: int | None = setting(
         None,
         "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
-        TRAIN,
+        ALL,
         range=at_least(1),
+    )
+    eval_crops: int = setting(
+        0,
+        "Test on N evenly spaced crops of --crop-frames codes of each longer clip, whose probabilities are averaged; "
+        "checkpoints are selected, and LSEP calibrated, on whole clips (0 turns it off).",
+        TEST,
+        range=at_least(0),
     )
     classification_weight: float = setting(
         0.95,
@@ -173,6 +180,8 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
                 "`replace_probability` and `random_probability` must not sum to more than 1, got "
                 f"{self.replace_probability} and {self.random_probability}."
             )
+        if self.eval_crops and self.crop_frames is None:
+            raise ValueError(f"`eval_crops` {self.eval_crops} needs `crop_frames`, the length of a crop.")
         mixed = [name for name in ("mixup_alpha", "token_mixup_alpha") if getattr(self, name)]
         if self.packed and mixed:
             raise ValueError(f"`packed` and `{mixed[0]}` exclude each other: packed clips are not aligned.")

@@ -14,7 +14,7 @@ from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
 from audioformer.model_cards.facts import AUDIOFORMER_CITATION
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 
-from .arguments import FINETUNE
+from .arguments import EVALUATE, FINETUNE
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
 from .embedding_init import start_from_code_vectors
 from .examples.code_source import CodeExampleSource
@@ -46,6 +46,8 @@ def check_settings(settings: Settings) -> None:
             f"{options.codes!r} holds codes: give their audio with --data."
         )
     arguments, attention = settings.training, settings.model.attn_implementation
+    if settings.command == EVALUATE and arguments.crop_frames is not None and not arguments.eval_crops:
+        raise ValueError(f"`crop_frames` {arguments.crop_frames} has no effect on a test without `eval_crops`.")
     if settings.command == FINETUNE and settings.options.method == "ft2":
         check_source_of_positives(arguments)
         if data.augment_copies and not arguments.online_teachers:

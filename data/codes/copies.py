@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow.compute as pc
 from datasets import concatenate_datasets
 
@@ -14,28 +13,7 @@ from ..audio.augmentation import Augmentation, AugmentedCopy
 from ..audio.windows import ReadingSettings
 from ..listing import Listing, parts_of_listing
 from .cache import encode_listing
-from .encoded import CodeColumn, EncodedClips
-
-
-class ClipVersions(Sequence[list[np.ndarray]]):
-    """The codes of each clip and of its copies, read from the mapped files when they are asked for.
-
-    Args:
-        columns (sequence of [`CodeColumn`]): Codes of the clips themselves, then of each copy.
-
-    Attributes:
-        lengths (`np.ndarray` of shape `(num_clips,)`): Frames of the clips themselves; copies differ by their speed.
-    """
-
-    def __init__(self, columns: Sequence[CodeColumn]) -> None:
-        self.columns, self.lengths = columns, columns[0].lengths
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    # A `Sequence` also takes slices, which nothing here needs.
-    def __getitem__(self, index: int) -> list[np.ndarray]:  # type: ignore[override]
-        return [column[index] for column in self.columns]
+from .encoded import EncodedClips
 
 
 def encode_copies(
@@ -48,7 +26,7 @@ def encode_copies(
     num_copies: int,
     *,
     progress: bool = True,
-) -> ClipVersions:
+) -> EncodedClips:
     """Encode augmented copies of clips, or open what was encoded before.
 
     Every copy of every split and fold has a folder of its own in the cache: more copies, or other folds, encode only
@@ -67,7 +45,7 @@ def encode_copies(
         progress (`bool`, defaults to `True`): Whether to show progress bars.
 
     Returns:
-        [`ClipVersions`]: Each of the clips with its copies, in the order of `clips`.
+        [`EncodedClips`]: `clips` with their copies.
 
     Raises:
         ValueError: If the audio of a clip can no longer be read; the message names it.
@@ -75,7 +53,7 @@ def encode_copies(
     splits, folds = (clips.dataset[name][:] for name in ("split", "fold"))
     wanted = set(zip(splits, folds, strict=True))
     parts = [part for key, part in parts_of_listing(listing).items() if key in wanted]
-    columns = [clips.codes]
+    copies = []
     for number in range(1, num_copies + 1):
         settings = replace(reading, copy=AugmentedCopy(augmentation, number))
         encoded = [
@@ -91,8 +69,8 @@ def encode_copies(
             )
             for part in parts
         ]
-        columns.append(_matching(encoded, clips).codes)
-    return ClipVersions(columns)
+        copies.append(_matching(encoded, clips))
+    return replace(clips, copies=tuple(copies))
 
 
 def _matching(copies: Sequence[EncodedClips], clips: EncodedClips) -> EncodedClips:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from audioformer.data.audio.augmentation import Augmentation
-from audioformer.data.codes.copies import ClipVersions
+from audioformer.data.codes.encoded import ClipVersions
 from audioformer.files import CARD, EVAL_RESULTS, PRETRAIN_RESULTS
 from audioformer.model_cards.card_check import check_card
 from audioformer.training import DataArguments, create_settings, finetune

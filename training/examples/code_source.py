@@ -1,6 +1,7 @@
 """The examples of AudioFormer: codes from shards, encoded on first use."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,12 @@ class CodeExampleSource:
         arguments, config = settings.training, model.config
         if splits is None:
             return AudioFormerClassificationTrainer(model=model, args=arguments)
+        splits = with_copies(settings, splits, extractor)
 
-        def examples(clips: EncodedClips, codes: Sequence[Any] | None = None, **options: Any) -> CodeExamples:
-            codes = clips.codes if codes is None else codes
-            return CodeExamples(codes, clips.targets, codebook=config.codebook, seed=arguments.seed, **options)
+        def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
+            return CodeExamples(
+                clips.versions, clips.targets, codebook=config.codebook, seed=arguments.seed, **options
+            )
 
         shared: dict[str, Any] = {
             "model": model,
@@ -122,16 +125,15 @@ class CodeExampleSource:
             "eval_dataset": examples(splits.selecting),
             "compute_metrics": build_compute_metrics(splits.train.multi_label),
         }
-        crop, codes = arguments.crop_frames, codes_to_train_on(settings, splits.train, extractor)
+        crop = arguments.crop_frames
         if settings.options.method == "ft1":
-            train = examples(splits.train, codes, crop_frames=crop)
-            return AudioFormerClassificationTrainer(train_dataset=train, **shared)
+            return AudioFormerClassificationTrainer(train_dataset=examples(splits.train, crop_frames=crop), **shared)
         check_source_of_positives(arguments)
         teachers = load_teachers(settings.options.teachers, config)
         splits.train.check_codebooks([teacher.config.codebook for teacher in teachers])
         if arguments.online_teachers:
             codebooks = [teacher.config.codebook for teacher in teachers]
-            train = examples(splits.train, codes, crop_frames=crop, positive_codebooks=codebooks)
+            train = examples(splits.train, crop_frames=crop, positive_codebooks=codebooks)
             return AudioFormerMPCTrainer(train_dataset=train, teachers=teachers, **shared)
         positives: np.ndarray = build_positives(
             teachers,
@@ -143,27 +145,27 @@ class CodeExampleSource:
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
 
 
-def codes_to_train_on(
-    settings: Settings, clips: EncodedClips, extractor: AudioFormerFeatureExtractor
-) -> Sequence[Any]:
-    """The codes of training clips for [`CodeExamples`], with those of their augmented copies if there are to be any.
+def with_copies(
+    settings: Settings, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
+) -> ClipSplits[EncodedClips]:
+    """Give training clips, and no others, the augmented copies that the settings ask for.
 
     Raises:
         ValueError: If a copy cannot be made.
     """
-    augmentation = settings.data.augmentation
-    source = settings.data.data
-    if augmentation is None or source is None:
-        return clips.codes
-    return encode_copies(
-        open_listing(settings, source),
-        clips,
+    data = settings.data
+    if data.augmentation is None or data.data is None:
+        return splits
+    train = encode_copies(
+        open_listing(settings, data.data),
+        splits.train,
         on_device(extractor),
         settings.options.cache_dir,
         reading_settings(settings),
-        augmentation,
-        settings.data.augment_copies,
+        data.augmentation,
+        data.augment_copies,
     )
+    return replace(splits, train=train)
 
 
 def on_device(extractor: AudioFormerFeatureExtractor) -> AudioFormerFeatureExtractor:

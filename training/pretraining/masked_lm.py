@@ -17,7 +17,7 @@ from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
 from ..classifiers import fresh_model
 from ..clip_splits import ClipSplits, open_clip_splits
-from ..examples.code_source import codes_to_train_on, open_extractor
+from ..examples.code_source import open_extractor, with_copies
 from ..examples.codes import CodeExamples
 from ..families import Settings
 from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
@@ -43,10 +43,10 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     check_output(arguments, [folder_of(output, codebook) for codebook in codebooks], PRETRAIN_RESULTS)
     extractor = open_extractor(settings, max(codebooks))
     splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
+    splits = with_copies(settings, splits, extractor)
     finished = [codebook for codebook in codebooks if (folder_of(output, codebook) / PRETRAIN_RESULTS).is_file()]
     plan = PlanCallback(len(codebooks) - len(finished), "codebooks")
-    codes = codes_to_train_on(settings, splits.train, extractor)
-    results = [pretrain_codebook(settings, codebook, splits, codes, extractor, plan) for codebook in codebooks]
+    results = [pretrain_codebook(settings, codebook, splits, extractor, plan) for codebook in codebooks]
     if arguments.process_index == 0:
         print(summary(results, output))
     return results
@@ -61,7 +61,6 @@ def pretrain_codebook(
     settings: Settings,
     codebook: int,
     splits: ClipSplits[EncodedClips],
-    codes: Sequence[Any],
     extractor: AudioFormerFeatureExtractor,
     plan: PlanCallback,
 ) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def pretrain_codebook(
     trainer = AudioFormerMLMTrainer(
         model=model,
         args=arguments,
-        train_dataset=CodeExamples(codes, crop_frames=arguments.crop_frames, codebook=codebook, seed=arguments.seed),
+        train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
         eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
     )
     trainer.add_callback(plan)
@@ -136,9 +135,13 @@ def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> Au
     return loaded
 
 
-def unlabelled_examples(clips: EncodedClips | None, codebook: int, seed: int) -> CodeExamples | None:
+def unlabelled_examples(
+    clips: EncodedClips | None, codebook: int, seed: int, crop_frames: int | None = None
+) -> CodeExamples | None:
     """The codes of one codebook, without labels."""
-    return None if clips is None else CodeExamples(clips.codes, codebook=codebook, seed=seed)
+    if clips is None:
+        return None
+    return CodeExamples(clips.versions, crop_frames=crop_frames, codebook=codebook, seed=seed)
 
 
 def summary(results: Sequence[Mapping[str, Any]], output: Path) -> str:

@@ -21,8 +21,8 @@ LAST_WEIGHTS = "last_weights.safetensors"
 class WeightAverage(TrainerCallback):
     """Averages the weights of a model over the steps of its training.
 
-    After step `t`, the average moves towards the weights by `1 - d`, with `d = min(decay, (1 + t) / (10 + t))`: early in
-    a training, or in a short one, it does not hang on to the random weights of the beginning. Averages are kept in
+    After step `t`, the average moves towards the weights by `1 - d`, with `d = min(decay, (1 + t) / (10 + t))`: early
+    in a training, or in a short one, it does not hang on to the random weights of the beginning. Averages are kept in
     float32. Every process has the same weights, and computes the same average. Buffers are those of the last step.
 
     Args:

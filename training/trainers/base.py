@@ -73,7 +73,7 @@ class AudioTrainer(Trainer):
         if self.weight_average is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError(
-                    f"`ema_decay` {args.ema_decay} needs whole weights on every process, which FSDP and DeepSpeed divide."
+                    f"`ema_decay` {args.ema_decay} needs the weights as a whole: FSDP and DeepSpeed divide them."
                 )
             self.add_callback(self.weight_average)
         self.card_facts = CardFactsCallback(peak_memory_gb)

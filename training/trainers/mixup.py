@@ -73,15 +73,19 @@ def draw_token_mixup(attention_mask: torch.Tensor, alpha: float) -> tuple[torch.
     return partners, taken, 1 - taken.sum(dim=1) / is_code.sum(dim=1).clamp(min=1)
 
 
-def mix_tokens(input_ids: torch.Tensor, partners: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
+def mix_tokens(
+    input_ids: torch.Tensor, partners: torch.Tensor, taken: torch.Tensor, sequence_dim: int = 1
+) -> torch.Tensor:
     """Return ids with some positions of the partner.
 
     Args:
-        input_ids (`torch.LongTensor` of shape `(batch_size, ..., sequence_length)`): The codes of a clip have the same
-            positions in all of its sequences.
+        input_ids (`torch.LongTensor`): Ids whose first dimension is the clips. Of several sequences of a clip, all
+            take the same positions.
         partners, taken (`torch.Tensor`): From [`draw_token_mixup`].
+        sequence_dim (`int`, defaults to 1): Dimension of the positions.
     """
-    shape = (len(taken), *[1] * (input_ids.ndim - 2), taken.shape[1])
+    shape = [len(taken), *[1] * (input_ids.ndim - 1)]
+    shape[sequence_dim] = taken.shape[1]
     return torch.where(taken.view(shape), input_ids[partners], input_ids)
 
 

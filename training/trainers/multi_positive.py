@@ -107,7 +107,7 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
             elif self.args.token_mixup_alpha:
                 with torch.random.fork_rng(devices=[]):
                     partners, taken, _ = draw_token_mixup(inputs["attention_mask"], self.args.token_mixup_alpha)
-                input_ids = mix_tokens(input_ids, partners, taken)
+                input_ids = mix_tokens(input_ids, partners, taken, sequence_dim=2)
             return pooled_vectors(self.teachers, input_ids, mask)
 
 

@@ -11,7 +11,7 @@ from audioformer.data.audio import ReadingSettings
 from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.copies import encode_copies
-from audioformer.data.codes.encoded import EncodedClips, read_codes_info
+from audioformer.data.codes.encoded import ClipVersions, EncodedClips, read_codes_info
 from audioformer.data.listing import Listing
 from audioformer.data.readers import read_listing
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -56,7 +56,9 @@ def copies_of(listing, clips, extractor, cache, num_copies, augmentation=AUGMENT
 def test_each_clip_and_window_has_the_codes_of_its_own_copies(tmp_path, listing, extractor):
     encoded = encode(listing, extractor, tmp_path / "cache")
     clips = encoded.select([index for index in range(len(encoded)) if index not in (1, 2)][::-1])
-    versions = copies_of(listing, clips, extractor, tmp_path / "cache", 2)
+    augmented = copies_of(listing, clips, extractor, tmp_path / "cache", 2)
+    versions = augmented.versions
+    assert isinstance(versions, ClipVersions) and clips.versions is clips.codes
     assert len(versions) == len(clips) == 6
     assert versions.lengths.tolist() == clips.codes.lengths.tolist()
     sounds = [clip for clip in listing.clips if clip.id != "broken.wav"]
@@ -76,6 +78,15 @@ def test_each_clip_and_window_has_the_codes_of_its_own_copies(tmp_path, listing,
             # Long or short neighbours in a batch may turn a tie of two entries, no more.
             assert (codes == expected.T).mean() > 0.99
             assert codes.shape[1] > own.shape[1] or len(copy) == RATE
+
+
+def test_clips_that_are_selected_keep_their_copies(tmp_path, listing, extractor):
+    clips = encode(listing, extractor, tmp_path / "cache")
+    augmented = copies_of(listing, clips, extractor, tmp_path / "cache", 1)
+    some = augmented.select([4, 1]).with_labels(["b", "a"])
+    for index, row in enumerate((4, 1)):
+        for codes, expected in zip(some.versions[index], augmented.versions[row], strict=True):
+            np.testing.assert_array_equal(codes, expected)
 
 
 def test_only_what_is_new_is_encoded_and_parts_without_training_clips_never_are(tmp_path, listing, extractor):

@@ -148,8 +148,9 @@ def test_token_mixup_takes_frames_of_the_partner_and_as_much_of_its_label(tmp_pa
         assert float(shares[row]) == pytest.approx(1 - int(taken[row].sum()) / (lengths[0] - 2))
     assert (mixed != ids).any() and len(set(partners.tolist())) == 4
     assert torch.equal(mix_tokens(ids, partners, taken), mixed)
-    both = torch.stack([ids, ids.flip(0)], dim=1)
-    assert torch.equal(mix_tokens(both, partners, taken)[:, 0], mixed)
+    both = torch.stack([ids.flip(0), ids], dim=2)
+    assert torch.equal(mix_tokens(both, partners, taken)[..., 1], mixed)
+    assert torch.equal(mix_tokens(both.mT, partners, taken, sequence_dim=2)[:, 1], mixed)
     log_probabilities = model(input_ids=mixed, attention_mask=batch["attention_mask"]).logits.log_softmax(dim=-1)
     own, partner = (log_probabilities[torch.arange(4), batch["labels"][clips]] for clips in (range(4), partners))
     torch.testing.assert_close(loss, -(shares * own + (1 - shares) * partner).mean())
