@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from datasets import Audio, Dataset, DatasetDict, Features, Value
 
 from audioformer.data.audio import ReadingSettings
 from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.copies import encode_copies
 from audioformer.data.codes.encoded import ClipVersions, EncodedClips, read_codes_info
-from audioformer.data.listing import Listing
+from audioformer.data.listing import Listing, listing_fingerprint, parts_of_listing
 from audioformer.data.readers import read_listing
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
@@ -118,3 +119,22 @@ def test_a_clip_without_its_copy_is_an_error_that_names_it(tmp_path, listing, ex
     Path(str(listing.clips[2].audio)).write_bytes(b"gone")
     with pytest.raises(ValueError, match="no augmented copy of clip '2.wav': its audio can no longer be read"):
         copies_of(listing, clips, extractor, tmp_path / "cache", 1)
+
+
+def test_parts_of_a_data_set_of_datasets_keep_names_and_fingerprints(tmp_path):
+    audio = [{"bytes": bytes([number]), "path": None} for number in range(6)]
+    stored = {"bytes": Value("binary"), "path": Value("string")}
+    features = Features({"audio": stored, "label": Value("string"), "fold": Value("int64")})
+    values = {"audio": audio, "label": ["a", "b"] * 3, "fold": [1, 2, 1, 1, 2, 2]}
+    table = Dataset.from_dict(values, features=features).cast_column("audio", Audio())
+    DatasetDict({"train": table}).save_to_disk(tmp_path / "data")
+    listing = read_listing(tmp_path / "data")
+    parts = parts_of_listing(listing)
+    assert set(parts) == {("train", 1), ("train", 2)}
+    for (_, fold), part in parts.items():
+        expected = [clip for clip in listing.clips if clip.fold == fold]
+        assert list(part.clips) == expected and part.labels == listing.labels
+    prints = [listing_fingerprint(part) for part in parts.values()]
+    assert len({*prints, listing_fingerprint(listing)}) == 3
+    again = parts_of_listing(read_listing(tmp_path / "data"))
+    assert [listing_fingerprint(part) for part in again.values()] == prints
