@@ -28,6 +28,7 @@ from audioformer.feature_extraction.code_vectors import code_vectors
 from audioformer.files import PREDICTIONS, write_whole
 from audioformer.model_cards import TINY_CODEC
 from audioformer.training.arguments import READING, DataArguments
+from audioformer.training.codebooks import name_codebooks
 from audioformer.training.families import recipe_folders
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.recipes import load_recipe
@@ -88,6 +89,11 @@ class Task:
         return {**recipe, **self.experiment.shared, **self.row.pretrain_settings}
 
     @property
+    def is_joint(self) -> bool:
+        """Whether the pre-trained model reads all codebooks together."""
+        return bool(self.row.pretrain_settings.get("joint_codebooks"))
+
+    @property
     def finetune_settings(self) -> dict[str, Any]:
         """Settings of fine-tuning: those of the recipe, of all rows, and of its own."""
         recipe = load_recipe(str(self.row.finetune), recipe_folders()).values
@@ -106,10 +112,16 @@ class Task:
         return self.work / "finetuned" / short_digest(deciding) / f"seed-{self.seed}-fold-{self.fold}"
 
     def pretrain(self) -> None:
-        """Pre-train on all folds but its own, unless that is done."""
+        """Pre-train on all folds but its own, unless that is done.
+
+        Raises:
+            ValueError: If FT2 needs a model of each codebook, but there is to be one of all.
+        """
+        if self.is_joint and self.reads_all_codebooks:
+            raise ValueError(f"Row {self.row.name!r}: FT2 needs a model of each codebook, not `joint_codebooks`.")
         if self.row.pretrain is not None:
             settings = {**self.shared, **self.experiment.shared, **self.row.pretrain_settings}
-            num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks else 1
+            num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks or self.is_joint else 1
             pretrain_once(self.row.pretrain, self.pretrained, num_codebooks, **settings)
 
     def finetune(self) -> Record:
@@ -117,7 +129,8 @@ class Task:
         start = time.perf_counter()
         given = {**self.shared, **self.experiment.shared, **self.row.settings, "eval_folds": [self.fold]}
         if self.row.pretrain is not None:
-            given["model"] = self.pretrained / "C1"
+            reads = list(range(NUM_CODEBOOKS)) if self.is_joint else 0
+            given["model"] = self.pretrained / name_codebooks(reads)
             if self.reads_all_codebooks:
                 given["teachers"] = [str(self.pretrained / f"C{n + 1}") for n in range(1, NUM_CODEBOOKS)]
         finetune_once(str(self.row.finetune), self.output, **given)
@@ -211,7 +224,8 @@ def encode_clips(task: Task) -> None:
     extractor = extractor_of(task.experiment, task.pretrain_settings.get("normalize"))
     for settings in (task.pretrain_settings, task.finetune_settings):
         reading = ReadingSettings(**{name: settings[name] for name in READING if name in settings})
-        clips = encode_listing(listing, extractor, cache_dir, reading, num_codebooks=NUM_CODEBOOKS)
+        num_codebooks = settings.get("num_codebooks", NUM_CODEBOOKS)
+        clips = encode_listing(listing, extractor, cache_dir, reading, num_codebooks=num_codebooks)
         data = DataArguments(**{name: value for name, value in settings.items() if name.startswith("augment_")})
         if data.augmentation is not None:
             encode_copies(listing, clips, extractor, cache_dir, reading, data.augmentation, data.augment_copies)

@@ -48,7 +48,20 @@ class AudioFormerArguments(FamilyArguments):
         None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."
     )
     codebooks: list[int] | None = setting(
-        None, "Codebooks to pre-train a model for, from 0 (C1); one model each (default: all).", (PRETRAIN,)
+        None,
+        "Codebooks from 0 (C1). pretrain: those to pre-train a model for, one model each unless --joint-codebooks "
+        "(default: all). finetune: several that the classifier reads together (default: those of the model).",
+        TRAIN,
+    )
+    joint_codebooks: bool = setting(
+        False, "Pre-train one model that reads all --codebooks together, instead of one model each.", (PRETRAIN,)
+    )
+    codebook_dropout: float | None = setting(
+        None,
+        "Share of several codebooks that is left out of a clip in training (default: 0, or that of the checkpoint).",
+        TRAIN,
+        config="codebook_dropout",
+        range=DROPOUT,
     )
     codebook: int | None = setting(
         None,
@@ -99,6 +112,15 @@ class AudioFormerArguments(FamilyArguments):
             raise ValueError('`method` "ft2" needs `teachers`: the pre-trained models of the codebooks C2 to CN.')
         if self.codebooks is not None and not self.codebooks:
             raise ValueError("`codebooks` must name at least one codebook.")
+        if self.codebooks is not None and len(set(self.codebooks)) < len(self.codebooks):
+            raise ValueError(f"`codebooks` must be different ones, got {self.codebooks}.")
+        if self.codebooks is not None and self.codebook is not None:
+            raise ValueError(
+                f"`codebook` {self.codebook} and `codebooks` {self.codebooks} exclude each other: give one of them."
+            )
+        num_joint = self.num_codebooks if self.codebooks is None else len(self.codebooks)
+        if self.joint_codebooks and num_joint < 2:
+            raise ValueError("`joint_codebooks` needs at least two codebooks.")
         for name, indices in (("codebooks", self.codebooks or []), ("codebook", [self.codebook or 0])):
             wrong = [index for index in indices if not 0 <= index < self.num_codebooks]
             if wrong:
@@ -127,6 +149,12 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         "Number of neighbouring codes that are masked together; 1 masks them one by one.",
         (PRETRAIN,),
         range=at_least(1),
+    )
+    mask_whole_frames: bool = setting(
+        True,
+        "With --joint-codebooks, mask all codes of a frame together, since they tell a lot about each other; "
+        "otherwise the share of each codebook is drawn by itself.",
+        (PRETRAIN,),
     )
     crop_frames: int | None = setting(
         None,

@@ -12,7 +12,7 @@ import yaml
 from audioformer.cli import main
 from audioformer.experiments.definition import available_experiments, load_experiment
 from audioformer.experiments.records import Record, append_record, read_records, recorded_settings, summarize, table
-from audioformer.experiments.runner import Task, encode_clips, read_clips, write_manifest
+from audioformer.experiments.runner import Task, encode_clips, read_clips, run_experiment, write_manifest
 
 DEFINITION = {
     "title": "Low or high, of a speaker who was not heard before",
@@ -218,3 +218,17 @@ def test_records_of_other_settings_and_half_a_line_are_left_out(tmp_path):
     assert [(record.row, record.correct) for record in found] == [("MFCC", "10"), ("FT1", "00")]
     changed = replace(experiment, shared={**experiment.shared, "num_train_epochs": 2})
     assert [record.row for record in read_records(file, changed)] == ["MFCC"]
+
+
+@pytest.mark.slow
+def test_a_row_may_pretrain_one_model_of_all_codebooks(voices, tmp_path):
+    joint = {"pretrain": "tiny_pretrain", "pretrain_settings": {"joint_codebooks": True}}
+    rows = {"MFCC": {"baseline": "mfcc"}, "joint": {**joint, "finetune": "tiny_ft1"}}
+    flags = ["--data", str(voices), "--work", str(tmp_path / "work"), "--output", str(tmp_path / "results")]
+    assert main(["experiment", write_definition(tmp_path, rows=rows), *flags]) == 0
+    (config, _) = sorted((tmp_path / "work" / "finetuned").glob("*/*/config.json"))
+    assert json.loads(config.read_text())["codebooks"] == [0, 1, 2, 3]
+    rows["joint"] = {**joint, "finetune": "tiny_ft2"}
+    with pytest.raises(ValueError, match="FT2 needs a model of each codebook"):
+        experiment = load_experiment(write_definition(tmp_path, rows=rows))
+        run_experiment(experiment, voices, tmp_path / "work", tmp_path / "records.jsonl", rows=["joint"])

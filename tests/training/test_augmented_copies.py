@@ -104,6 +104,16 @@ def test_ft2_hears_copies_with_online_teachers_only(sounds):
     trainer.train()
 
 
+def test_all_options_work_for_a_model_of_several_codebooks(sounds):
+    options = {"codebooks": [0, 1], "token_mixup_alpha": 0.5, "ema_decay": 0.5, "crop_frames": 10, "eval_crops": 2}
+    pretrain_codebooks(settings_of("pretrain", sounds, "each", codebooks=[0, 1]))
+    ft2 = {"recipe": "tiny_ft2", "teachers": [str(sounds / "each" / "C2")], "online_teachers": True}
+    for name, given in (("joint_ft1", {}), ("joint_ft2", ft2)):
+        summary = finetune(settings_of("finetune", sounds, name, **options, **given))
+        assert np.isfinite(summary.scores).all() and summary.scores.shape == (4, 2)
+        assert summary.settings["augmented_copies"]["copies"] == 2
+
+
 def test_codes_have_no_waveforms_to_change(sounds, tmp_path):
     with pytest.raises(ValueError, match="`augment_copies` 2 changes the waveforms .* holds codes"):
         settings_of("finetune", sounds, "codes", data=None, codes=str(tmp_path))

@@ -21,6 +21,7 @@ from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
 from ..arguments import READING
+from ..codebooks import check_same_codebooks
 from ..families import CheckLabels, Settings
 from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from ..trainers.multi_positive import check_source_of_positives
@@ -34,12 +35,13 @@ class CodeExampleSource:
     """How listed clips become sequences of codes: encoded once, all codebooks, into shards that every run reads."""
 
     def open_extractor(self, settings: Settings) -> AudioFormerFeatureExtractor:
-        """The extractor of the codebook that the settings name, else of the model's own, else of codebook 0.
+        """The extractor of the codebooks that the settings name, else of the model's own, else of codebook 0.
 
         Raises:
             ValueError: As for [`open_extractor`], or if teachers of FT2 read codes of another level.
         """
-        extractor = open_extractor(settings, settings.options.codebook)
+        options = settings.options
+        extractor = open_extractor(settings, options.codebook if options.codebooks is None else options.codebooks)
         if settings.options.method == "ft2":
             check_level_of_teachers(settings.options.teachers, extractor)
         return extractor
@@ -97,9 +99,9 @@ class CodeExampleSource:
         *,
         labels: bool,
     ) -> CodeExamples:
-        """The codes of the codebook that a model reads, whole clips, in a fixed order."""
+        """The codes of the codebooks that a model reads, whole clips, in a fixed order."""
         targets = clips.targets if labels else None
-        return CodeExamples(clips.codes, targets, codebook=config.codebook, seed=settings.training.seed)
+        return CodeExamples(clips.codes, targets, codebook=config.codebook_indices, seed=settings.training.seed)
 
     def trainer(
         self,
@@ -116,7 +118,7 @@ class CodeExampleSource:
 
         def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
             return CodeExamples(
-                clips.versions, clips.targets, codebook=config.codebook, seed=arguments.seed, **options
+                clips.versions, clips.targets, codebook=config.codebook_indices, seed=arguments.seed, **options
             )
 
         shared: dict[str, Any] = {
@@ -198,28 +200,38 @@ def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True
             setattr(settings.data, name, stored[name])
 
 
-def open_extractor(settings: Settings, codebook: int | None = None) -> AudioFormerFeatureExtractor:
-    """The extractor of one codebook, with the requested codec, else the model's own, else the bundled tiny one.
+def open_extractor(settings: Settings, codebooks: int | list[int] | None = None) -> AudioFormerFeatureExtractor:
+    """The extractor of one or several codebooks, with the requested codec, else the model's own, else the bundled one.
 
     With `codec`, the extractor is a fresh one, with the level that `normalize` states, else with that of the model's.
 
     Args:
         settings (`Settings`): Those of the codec, `normalize` and `num_codebooks` are read.
-        codebook (`int`, *optional*): Codebook that the model reads, from 0; by default that of the model to start
-            from, else 0.
+        codebooks (`int` or `list[int]`, *optional*): Codebook that the model reads, from 0, or those that it reads
+            together; by default those of the model to start from, else 0.
 
     Raises:
-        ValueError: If the codebook is not among those that are encoded, or `normalize` is not that of the model's own
-            extractor.
+        ValueError: If a codebook is not among those that are encoded, the model to start from reads other ones and
+            either reads several, `normalize` is not that of the model's own extractor, or there is a
+            `codebook_dropout` for one codebook.
     """
     options, model = settings.options, settings.model
-    if codebook is None:
-        codebook = 0 if model.model is None else _config_of(model.model, model.model_revision).codebook
-    if codebook >= options.num_codebooks:
-        raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
+    own_codebooks = None if model.model is None else _config_of(model.model, model.model_revision).codebook_indices
+    if codebooks is None:
+        codebooks = 0 if own_codebooks is None else own_codebooks
+    elif own_codebooks is not None:
+        check_same_codebooks(str(model.model), own_codebooks, codebooks)
+    highest = int(np.max(codebooks))
+    if highest >= options.num_codebooks:
+        raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {highest}.")
+    if options.codebook_dropout and isinstance(codebooks, int):
+        raise ValueError(
+            f"`codebook_dropout` {options.codebook_dropout} needs a model of several codebooks, this one reads "
+            f"codebook {codebooks} alone."
+        )
     if options.codec is None and model.model is not None and _has_extractor(model.model):
         own = AudioFormerFeatureExtractor.from_pretrained(
-            model.model, revision=model.model_revision or "main", codebooks=codebook
+            model.model, revision=model.model_revision or "main", codebooks=codebooks
         )
         if options.normalize not in (None, own.normalize):
             raise ValueError(
@@ -236,7 +248,7 @@ def open_extractor(settings: Settings, codebook: int | None = None) -> AudioForm
         codec_revision=options.codec_revision,
         codec_type=options.codec_type,
         codec_backend=options.codec_backend,
-        codebooks=codebook,
+        codebooks=codebooks,
         **normalization,
     )
 

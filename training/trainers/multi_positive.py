@@ -31,7 +31,8 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
 
     Both components are logged, as `classification_loss` and `mpc_loss`. Evaluations use the classification loss alone
     and need no positives. The teachers are not part of the model: they are neither trained nor saved, and the saved
-    model is an ordinary [`AudioFormerForAudioClassification`].
+    model is an ordinary [`AudioFormerForAudioClassification`]. An anchor that reads several codebooks has the same
+    positives: one per frozen model of one codebook, which may be among those that the anchor reads.
 
     Args:
         model ([`AudioFormerForAudioClassification`]): The anchor.
