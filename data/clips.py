@@ -162,9 +162,14 @@ class Clips:
         """`groups` as an Arrow array of strings, which two million clips have room in."""
         return self._text_column("group")
 
+    @property
+    def id_column(self) -> pa.ChunkedArray:
+        """`ids` as an Arrow array of strings."""
+        return self._text_column("id")
+
     def count_groups(self) -> GroupCounts:
         """Count the clips that have a group. Windows of one clip, which belong together anyway, are no group."""
-        ids, groups = self._text_column("id"), self.group_column
+        ids, groups = self.id_column, self.group_column
         stripped = pc.replace_substring_regex(ids, pattern=r"#\d+(\.\d+)?$", replacement="")
         has_group = pc.is_valid(groups)
         is_own = pc.and_(pc.not_equal(ids, stripped), pc.fill_null(pc.equal(groups, stripped), False))

@@ -52,7 +52,8 @@ def open_clip_splits(
         splits = replace(splits, synthetic=open_synthetic())
         if splits.synthetic is not None and PartialState().is_main_process:
             print(splits.synthetic.report.to_text())
-    on_main_process(lambda: check_run_data(settings.training, splits))
+    copies = settings.data.describe_copies()
+    on_main_process(lambda: check_run_data(settings.training, splits, copies))
     return splits
 
 

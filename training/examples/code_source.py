@@ -1,6 +1,7 @@
 """The examples of AudioFormer: codes from shards, encoded on first use."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
+from audioformer.data.codes.copies import encode_copies
 from audioformer.data.codes.encoded import EncodedClips, describe_normalization, load_codes, read_codes_info
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -118,10 +120,11 @@ class CodeExampleSource:
         arguments, config = settings.training, model.config
         if splits is None:
             return AudioFormerClassificationTrainer(model=model, args=arguments)
+        splits = with_copies(settings, splits, extractor)
 
         def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
             return CodeExamples(
-                clips.codes, clips.targets, codebook=config.codebook_indices, seed=arguments.seed, **options
+                clips.versions, clips.targets, codebook=config.codebook_indices, seed=arguments.seed, **options
             )
 
         shared: dict[str, Any] = {
@@ -148,6 +151,29 @@ class CodeExampleSource:
             splits.train.codec_fingerprint,
         )
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
+
+
+def with_copies(
+    settings: Settings, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
+) -> ClipSplits[EncodedClips]:
+    """Give training clips, and no others, the augmented copies that the settings ask for.
+
+    Raises:
+        ValueError: If a copy cannot be made.
+    """
+    data = settings.data
+    if data.augmentation is None or data.data is None:
+        return splits
+    train = encode_copies(
+        open_listing(settings, data.data),
+        splits.train,
+        on_device_of_process(extractor),
+        settings.options.cache_dir,
+        reading_settings(settings),
+        data.augmentation,
+        data.augment_copies,
+    )
+    return replace(splits, train=train)
 
 
 def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True) -> None:

@@ -18,7 +18,7 @@ from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 from ..classifiers import fresh_model
 from ..clip_splits import ClipSplits, open_clip_splits
 from ..codebooks import describe_codebooks, name_codebooks
-from ..examples.code_source import open_extractor
+from ..examples.code_source import open_extractor, with_copies
 from ..examples.codes import CodeExamples
 from ..examples.synthetic_codes import JoinedCodes, encode_beside_data, synthetic_clips
 from ..families import Settings
@@ -53,6 +53,7 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
         hold_out=arguments.eval_strategy != "no",
         open_synthetic=lambda: encode_beside_data(settings, extractor),
     )
+    splits = with_copies(settings, splits, extractor)
     finished = [reads for reads in models if (folder_of(output, reads) / PRETRAIN_RESULTS).is_file()]
     plan = PlanCallback() if options.joint_codebooks else PlanCallback(len(models) - len(finished), "codebooks")
     results = [pretrain_model(settings, reads, splits, extractor, plan) for reads in models]
@@ -122,6 +123,9 @@ def pretrain_model(
             "seed": synthetic.seed,
             "beside_data": splits.synthetic is not None,
         }
+    copies = settings.data.describe_copies()
+    if copies is not None:
+        results["augmented_copies"] = {**copies, "text": settings.data.copies_in_words()}
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
@@ -164,12 +168,12 @@ def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> Au
 
 def unlabelled_examples(clips: EncodedClips | None, reads: int | list[int], seed: int) -> CodeExamples | None:
     """The codes of one codebook or several, without labels."""
-    return None if clips is None else CodeExamples(clips.codes, codebook=reads, seed=seed)
+    return None if clips is None else CodeExamples(clips.versions, codebook=reads, seed=seed)
 
 
 def codes_of(splits: ClipSplits[EncodedClips]) -> Sequence[Any]:
-    """The codes to train on: those of the data, and of the synthetic clips beside them."""
-    own = splits.train.codes
+    """The codes to train on: those of the data with their copies, and of the synthetic clips beside them."""
+    own = splits.train.versions
     return own if splits.synthetic is None else JoinedCodes([own, splits.synthetic.codes])
 
 
@@ -216,6 +220,8 @@ def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -
         **_synthetic_facts(results),
         "mean training loss": f"{results['train_loss']:.3f} nats per masked code",
     }
+    if "augmented_copies" in results:
+        facts["augmented copies"] = results["augmented_copies"]["text"]
     if "held_out_loss" in results:
         clips = f"{results['held_out_clips']:,} clips"
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"
