@@ -16,6 +16,7 @@ from transformers import AutoFeatureExtractor, AutoModel, pipeline
 from audioformer import BeatsConfig, BeatsFeatureExtractor, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
 from audioformer.app.sound_classifier import SoundClassifier
 from audioformer.cli import main
+from audioformer.commands.arguments import parse_settings
 from audioformer.data.audio import load_audio
 from audioformer.modeling_beats.convert_beats import convert_beats_checkpoint, read_beats_checkpoint
 from audioformer.training.families import families
@@ -259,6 +260,9 @@ def test_recipes_load_and_name_the_family():
     assert {"beats_as2m", "beats_as20k", "beats_esc50", "beats_ks1", "beats_ks2"} < set(available_recipes(folders))
     for name in available_recipes(folders):
         assert load_recipe(name, folders).family == family.name
+        settings = parse_settings(["--recipe", name, "--output", "unused"], "finetune", "")
+        assert settings.family is family and settings.training.adam_beta2 == 0.98
+        assert (family.recipes / f"{name}.yaml").read_text().startswith("# ")
     table = load_recipe("beats_esc50", folders).values
     assert (table["layer_wise_lr_decay"], table["adam_beta2"], table["std"]) == (0.2, 0.98, 10.60431)
 
