@@ -13,6 +13,7 @@ from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification,
 
 from .beats_arguments import BeatsArguments
 from .classifiers import labels_of
+from .conversion import write_card
 from .examples.audio import AudioExampleSource
 from .families import CardText, ClipView, Family, Settings
 
@@ -23,6 +24,13 @@ CITATION = """@inproceedings{chen2023beats,
   booktitle={International Conference on Machine Learning},
   year={2023}
 }"""
+
+CARD_TEXT = CardText(
+    title="BEATs",
+    paper="arXiv 2212.09058",
+    citation=CITATION,
+    description="Patches of a log-mel spectrogram are read by a Transformer with a gated relative position bias.",
+)
 
 
 class BeatsExampleSource(AudioExampleSource):
@@ -128,6 +136,7 @@ def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | Non
     extractor = BeatsFeatureExtractor(feature_size=model.config.num_mel_bins, patch_size=model.config.patch_size)
     model.save_pretrained(output)
     extractor.save_pretrained(output)
+    write_card(CARD_TEXT, file, output)
     lines = [f"{output}: {type(model).__name__}, {model.num_parameters():,} weights"]
     if isinstance(model, BeatsForAudioClassification):
         names = labels_of(model.config)
@@ -137,12 +146,7 @@ def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | Non
 
 FAMILY = Family(
     name=BeatsConfig.model_type,
-    card=CardText(
-        title="BEATs",
-        paper="arXiv 2212.09058",
-        citation=CITATION,
-        description="Patches of a log-mel spectrogram are read by a Transformer with a gated relative position bias.",
-    ),
+    card=CARD_TEXT,
     config=BeatsConfig,
     extractor=BeatsFeatureExtractor,
     backbone=BeatsModel,

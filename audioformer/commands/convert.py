@@ -1,11 +1,11 @@
 """`audioformer convert`: a checkpoint of other code as a folder of this package."""
 
 import argparse
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audioformer.data.readers.tables import read_table
+from audioformer.training.conversion import sha256_of
 from audioformer.training.families import Converter, families
 from audioformer.training.outputs import quiet_loading
 
@@ -61,8 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"The checkpoint {str(file)!r} does not exist.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"`--output` {str(output)!r} must be a new or empty folder.")
-    with file.open("rb") as content:
-        print(f"SHA-256 of {file.name}: {hashlib.file_digest(content, 'sha256').hexdigest()}", flush=True)
+    print(f"SHA-256 of {file.name}: {sha256_of(file)}", flush=True)
     names = None if arguments.labels is None else read_label_names(arguments.labels)
     print(converters()[arguments.kind](file, output, names))
     return 0

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,10 @@ from audioformer.training.families import families
 from audioformer.training.recipes import available_recipes, load_recipe
 from tests.modeling_beats.common import read_fixture
 from tests.requirements import import_or_skip
+
+from ..hub.client import ask_client
+from ..hub.conftest import server  # noqa: F401  (a fixture)
+from ..hub.server import TOKEN
 
 LABELS = {"/m/hum": "hum", "/m/hiss": "hiss", "/m/a": "A", "/m/b": "B", "/m/c": "C"}
 CPU = ["--use-cpu", "--disable-tqdm", "true"]
@@ -252,6 +257,27 @@ def test_export_writes_classifier_and_filterbank(converted, tmp_path, capsys):
     with torch.no_grad():
         expected = BeatsForAudioClassification.from_pretrained(converted)(**inputs).logits.numpy()
     np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+PUSH_AND_LOAD = """
+import json
+import sys
+from audioformer.cli import main
+from transformers import pipeline
+
+assert main(["push", sys.argv[1], "tester/beats", "--license", "mit"]) == 0
+classifier = pipeline("audio-classification", model="tester/beats")
+print(json.dumps([type(classifier.model).__name__, sorted(classifier.model.config.id2label.values())]))
+"""
+
+
+def test_the_pushed_folder_says_where_its_weights_come_from(converted, checkpoint, server, tmp_path):  # noqa: F811
+    folder = shutil.copytree(converted, tmp_path / "beats")
+    loaded = ask_client(PUSH_AND_LOAD, str(folder), server=server, home=tmp_path / "home", token=TOKEN)
+    assert loaded == ["BeatsForAudioClassification", sorted(LABELS.values())]
+    card = (folder / "README.md").read_text()
+    assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in card and "license: mit" in card
+    assert checkpoint.name in card and "did not make it" not in card and str(checkpoint.parent) not in card
 
 
 def test_recipes_load_and_name_the_family():
