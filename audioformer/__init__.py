@@ -13,7 +13,7 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .classify import classify_file
     from .data.audio import load_audio
-    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
+    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, MaskSpecFeatureExtractor
     from .modeling_audioformer import (
         AudioFormerConfig,
         AudioFormerForAudioClassification,
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
         convert_roformer_state_dict,
     )
     from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
+    from .modeling_maskspec import (
+        MaskSpecConfig,
+        MaskSpecForAudioClassification,
+        MaskSpecForPreTraining,
+        MaskSpecModel,
+    )
 
 __version__ = "0.1.0"
 
@@ -38,6 +44,11 @@ __all__ = [
     "BeatsForAudioClassification",
     "BeatsModel",
     "BeatsTokenizer",
+    "MaskSpecConfig",
+    "MaskSpecFeatureExtractor",
+    "MaskSpecForAudioClassification",
+    "MaskSpecForPreTraining",
+    "MaskSpecModel",
     "classify_file",
     "convert_roformer_state_dict",
     "load_audio",
@@ -56,6 +67,11 @@ _MODULES = {
     "BeatsForAudioClassification": "modeling_beats",
     "BeatsModel": "modeling_beats",
     "BeatsTokenizer": "modeling_beats",
+    "MaskSpecConfig": "modeling_maskspec",
+    "MaskSpecFeatureExtractor": "feature_extraction",
+    "MaskSpecForAudioClassification": "modeling_maskspec",
+    "MaskSpecForPreTraining": "modeling_maskspec",
+    "MaskSpecModel": "modeling_maskspec",
     "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",
     "load_audio": "data.audio",

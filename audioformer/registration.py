@@ -8,12 +8,13 @@ from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     AutoProcessor,
 )
 
 from audioformer.model_cards.push_hook import install
 
-from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
+from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, MaskSpecFeatureExtractor
 from .modeling_audioformer import (
     AudioFormerConfig,
     AudioFormerForAudioClassification,
@@ -21,6 +22,12 @@ from .modeling_audioformer import (
     AudioFormerModel,
 )
 from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+from .modeling_maskspec import (
+    MaskSpecConfig,
+    MaskSpecForAudioClassification,
+    MaskSpecForPreTraining,
+    MaskSpecModel,
+)
 
 FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
@@ -36,6 +43,15 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
         BeatsConfig,
         BeatsFeatureExtractor,
         {AutoModel: BeatsModel, AutoModelForAudioClassification: BeatsForAudioClassification},
+    ),
+    (
+        MaskSpecConfig,
+        MaskSpecFeatureExtractor,
+        {
+            AutoModel: MaskSpecModel,
+            AutoModelForPreTraining: MaskSpecForPreTraining,
+            AutoModelForAudioClassification: MaskSpecForAudioClassification,
+        },
     ),
 ]
 """Configuration, feature extractor, and the model of each Auto class."""
