@@ -41,9 +41,9 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
             Standard deviation of the log energies, of all bins or of each; same default.
         lowpass_hz (`float`, *optional*):
             Energy above this frequency in Hz counts as none. AudioSet was encoded as MP3 when the default statistics
-            were measured: above 12 kHz its deviation is only 0.04, and audio that has energy there is tens of deviations
-            away from anything the released models have seen. `11900` makes such audio look as MP3 does.
-            By default nothing is left out, as in the authors' code.
+            were measured: above 12 kHz its deviation is only 0.04, and audio that has energy there is tens of
+            deviations away from anything that the released models have seen. `11900` makes such audio look as MP3
+            does. By default nothing is left out, as in the authors' code.
         stretch_to (`int`, *optional*):
             Number of frames that shorter clips are stretched to, bicubically, as the authors' code does with clips of
             less than 1000 frames. By default clips keep their length, and the model reads as many columns of patches.

@@ -129,7 +129,7 @@ def test_a_lowpass_hides_what_mp3_never_had(extractor):
         for one in (extractor, MaskSpecFeatureExtractor(lowpass_hz=11_900))
     )
     assert plain[:, 120:].min() > 50 and np.abs(filtered[:, 120:]).max() < 0.1
-    np.testing.assert_array_equal(plain[:, :119], filtered[:, :119])
+    np.testing.assert_array_equal(plain[:, :118], filtered[:, :118])
 
 
 def test_short_clips_are_stretched_if_asked_for(extractor):
