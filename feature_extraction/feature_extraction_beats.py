@@ -93,8 +93,6 @@ class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor):
                 raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
         if feature_size % patch_size:
             raise ValueError(f"`feature_size` must be a multiple of `patch_size` ({patch_size}), got {feature_size}.")
-        if not np.isfinite(mean) or not 0 < std < np.inf:
-            raise ValueError(f"`mean` must be finite and `std` positive, got {mean!r} and {std!r}.")
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
@@ -102,7 +100,7 @@ class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor):
             return_attention_mask=return_attention_mask,
             **kwargs,
         )
-        self.mean, self.std = float(mean), float(std)
+        self.mean, self.std = _check_scale(mean, std)
         self.patch_size = patch_size
         self.official_padding = official_padding
         self.normalize, self.target_rms, self.min_rms = check_normalization(normalize, target_rms, min_rms)
@@ -141,6 +139,24 @@ class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor):
     def num_positions(self, num_frames: int) -> int:
         """Number of patches in a spectrogram of `num_frames` frames."""
         return num_frames // self.patch_size * (self.feature_size // self.patch_size)
+
+    def with_scale(self, mean: float | None = None, std: float | None = None) -> "AudioFormerBeatsFeatureExtractor":
+        """
+        Make a copy with another mean or standard deviation.
+
+        Args:
+            mean (`float`, *optional*): Mean of the log energies; by default that of this extractor.
+            std (`float`, *optional*): Their standard deviation; by default that of this extractor.
+
+        Returns:
+            `BeatsFeatureExtractor`: The copy; this extractor is not changed.
+
+        Raises:
+            ValueError: If the mean is not finite, or the standard deviation is not positive.
+        """
+        other = copy.copy(self)
+        other.mean, other.std = _check_scale(self.mean if mean is None else mean, self.std if std is None else std)
+        return other
 
     def to(self, device: Any) -> "AudioFormerBeatsFeatureExtractor":
         """Compute on `device` (`str`, `int` or `torch.device`) from now on. Features are still returned on the CPU."""
@@ -261,6 +277,12 @@ def official_mask(length: int, num_samples: int, num_frames: int, num_patches: i
         # Real values come first, so a part is real if its first value is.
         real = min(after, -(-real // (before // after)))
     return (torch.arange(num_patches) < real).long()
+
+
+def _check_scale(mean: float, std: float) -> tuple[float, float]:
+    if not np.isfinite(mean) or not 0 < std < np.inf:
+        raise ValueError(f"`mean` must be finite and `std` positive, got {mean!r} and {std!r}.")
+    return float(mean), float(std)
 
 
 def _with_silence(waveform: np.ndarray, num_samples: int) -> torch.Tensor:

@@ -110,8 +110,8 @@ class BeatsConfig(PreTrainedConfig):
             The classifier divides its logits by this, if given.
         calibration_bias (`list[float]`, *optional*):
             The classifier adds this to its logits, one value per label, if given.
-        label_ids (`list[str]`, *optional*):
-            Machine id of each label, such as AudioSet's `"/m/09x0r"`.
+        label_ids (`dict[str, str]`, *optional*):
+            Machine ids of labels by their names, such as AudioSet's `{"Speech": "/m/09x0r"}`.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: If a value has the wrong type or is out of range, or values do not
@@ -167,7 +167,7 @@ class BeatsConfig(PreTrainedConfig):
     bce_reduction: Literal["mean", "sum"] = "mean"
     calibration_temperature: float | int | None = None
     calibration_bias: list[float] | list[int] | None = None
-    label_ids: list[str] | None = None
+    label_ids: dict[str, str] | None = None
     # Otherwise the Trainer would gather them from every batch that it evaluates.
     keys_to_ignore_at_inference = ["past_key_values", "pooler_output", "patch_mask"]
 

@@ -243,7 +243,7 @@ def label_settings(
     return settings | {
         "id2label": dict(enumerate(names)),
         "label2id": {name: index for index, name in enumerate(names)},
-        "label_ids": ids,
+        "label_ids": dict(zip(names, ids, strict=True)),
     }
 
 

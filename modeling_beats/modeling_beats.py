@@ -256,7 +256,8 @@ def eager_attention_forward(
     **kwargs: Unpack[TransformersKwargs],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention as plain matrix products, the only implementation that also returns the probabilities."""
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    # Scaled beforehand: in half precision the product itself could overflow.
+    scores = torch.matmul(query * scaling, key.transpose(2, 3))
     if position_bias is not None:
         scores = scores + position_bias
     if attention_mask is not None:
