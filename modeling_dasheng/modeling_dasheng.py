@@ -162,8 +162,9 @@ class DashengEmbeddings(nn.Module):
         frame_mask = None
         if patch_mask is not None and self.training:
             frame_mask = patch_mask.repeat_interleave(self.frames_per_patch, dim=1)
-            missing = features.shape[1] - frame_mask.shape[1]  # those that fill no patch
-            frame_mask = nn.functional.pad(frame_mask, (0, missing))
+            # Those that fill no patch belong to clips that reach the end.
+            rest = frame_mask[:, -1:].expand(-1, features.shape[1] - frame_mask.shape[1])
+            frame_mask = torch.cat((frame_mask, rest), dim=1)
         return self.patches(self.batch_norm(features, frame_mask))
 
     def forward(self, patches: torch.Tensor, position_ids: torch.Tensor | None = None) -> torch.Tensor:
@@ -593,7 +594,7 @@ class DashengForAudioClassification(DashengPreTrainedModel):
         self.num_labels = config.num_labels
         drop_calibration_of_other_labels(config)
         self.dasheng = DashengModel(config)
-        self.classifier_layer_norm = nn.LayerNorm(config.hidden_size)
+        self.pooler_layer_norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)
         assert config.num_labels is not None  # The configuration has two labels unless told otherwise.
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
@@ -622,7 +623,7 @@ class DashengForAudioClassification(DashengPreTrainedModel):
         outputs: DashengModelOutput = self.dasheng(
             input_features=input_features, attention_mask=attention_mask, **kwargs
         )
-        logits = self.classifier(self.dropout(self.classifier_layer_norm(outputs.pooler_output)))
+        logits = self.classifier(self.dropout(self.pooler_layer_norm(outputs.pooler_output)))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **kwargs)
