@@ -19,7 +19,7 @@ from .modeling_dasheng import DashengForAudioClassification, DashengModel, Dashe
 from .modeling_dasheng_pretraining import DashengForPreTraining
 
 ALLOWED_CLASSES = (pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath)
-"""What a file may hold besides tensors, numbers, text and plain containers: the settings of a training name folders."""
+"""What a file may hold besides tensors, numbers, text and containers: settings of a training name folders."""
 
 MAX_SHARD_SIZE = "500MB"
 """Size of the files that are written. No more than one of them is in memory."""
@@ -87,8 +87,8 @@ class DashengCheckpoint:
     What was published, unchanged.
 
     Args:
-        weights (mapping): Tensors by the names of the authors' code, those of the encoder without a prefix. They may lie
-            in a file that is mapped into memory.
+        weights (mapping): Tensors by the names of the authors' code, those of the encoder without a prefix. They may
+            lie in a file that is mapped into memory.
         settings (mapping): Settings of the encoder, as far as they are stated.
         front_end (mapping): Window and mel filters, where the file has them.
     """
@@ -145,8 +145,8 @@ def read_dasheng_checkpoint(path: str | Path) -> DashengCheckpoint:
     """
     Read a released file, or a folder of the port for the Hub.
 
-    Only tensors, numbers, text, plain containers and `ALLOWED_CLASSES` are unpickled. Files are mapped into memory, not
-    read.
+    Only tensors, numbers, text, plain containers and `ALLOWED_CLASSES` are unpickled. Files are mapped into memory,
+    not read.
 
     Args:
         path (`str` or `Path`): A file with `model` and `config`, a file that is a state dict, or a folder with
@@ -160,6 +160,7 @@ def read_dasheng_checkpoint(path: str | Path) -> DashengCheckpoint:
         ValueError: If it holds anything else; the message names it.
     """
     path = Path(path)
+    weights: Mapping[str, Any]
     settings: Mapping[str, Any] = {}
     if path.is_dir():
         weights, settings = _read_folder(path)
@@ -247,8 +248,8 @@ def convert_dasheng_checkpoint(
         [`ConvertedDasheng`]: What can be saved.
 
     Raises:
-        ValueError: If settings are not supported or missing, weights are missing, left over or of another shape, or the
-            labels do not fit.
+        ValueError: If settings are not supported or missing, weights are missing, left over or of another shape, or
+            the labels do not fit.
     """
     source = checkpoint.weights
     for name in ("time_pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"):

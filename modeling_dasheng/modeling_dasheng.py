@@ -1,6 +1,6 @@
 """The Dasheng model: a pre-norm Transformer on pieces of 40 ms of a mel spectrogram in dB."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from .configuration_dasheng import DashengConfig
 from .pooling import mean_over_frames
 
 PIECES_PER_PASS = 32
-"""Pieces of long clips that the layers read at once: five minutes of audio. It bounds the memory that an hour takes."""
+"""Pieces of long clips that the layers read at once, five minutes of audio: a bound for the memory of an hour."""
 
 
 class DashengLinear(nn.Linear):
@@ -181,7 +181,9 @@ class DashengEmbeddings(nn.Module):
             `torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`.
         """
         hidden_states = self.patch_embedding(patches.to(self.patch_embedding.weight.dtype))
-        positions = self.time_positions[: patches.shape[1]] if position_ids is None else self.time_positions[position_ids]
+        positions = (
+            self.time_positions[: patches.shape[1]] if position_ids is None else self.time_positions[position_ids]
+        )
         return self.dropout(hidden_states + positions + self.frequency_position)
 
 
@@ -457,9 +459,9 @@ class DashengModel(DashengPreTrainedModel):
     ) -> BaseModelOutput:
         """Embed normalized patches, no more than there are positions, and run the layers."""
         hidden_states = self.embeddings(patches, position_ids)
-        mask = create_bidirectional_mask(config=self.config, inputs_embeds=hidden_states, attention_mask=mask)
+        keys = create_bidirectional_mask(config=self.config, inputs_embeds=hidden_states, attention_mask=mask)
         for layer in self.layers:
-            hidden_states = layer(hidden_states, mask, **kwargs)
+            hidden_states = layer(hidden_states, keys, **kwargs)
         return BaseModelOutput(last_hidden_state=self.layer_norm(hidden_states))
 
     def _run_pieces(
@@ -480,18 +482,17 @@ class DashengModel(DashengPreTrainedModel):
             for some, some_mask in zip(pieces.split(PIECES_PER_PASS), masks.split(PIECES_PER_PASS), strict=True)
         ]
 
-        def joined(parts: list[torch.Tensor]) -> torch.Tensor:
-            return join_pieces(torch.cat(parts).unflatten(0, (batch_size, num_pieces)), mask, hop)
+        def joined(parts: Sequence[Any]) -> Any:
+            # Not all layers need be recorded, as `output_hidden_states` can choose some.
+            if parts[0] is None:
+                return None
+            return join_pieces(torch.cat(tuple(parts)).unflatten(0, (batch_size, num_pieces)), mask, hop)
 
         recorded = [one.hidden_states for one in outputs if one.hidden_states is not None]
         attentions = [one.attentions for one in outputs if one.attentions is not None]
         return BaseModelOutput(
             last_hidden_state=joined([one.last_hidden_state for one in outputs]),
-            # Not all layers need be recorded, as `output_hidden_states` can choose some.
-            hidden_states=tuple(
-                None if layer[0] is None else joined(list(layer)) for layer in zip(*recorded, strict=True)
-            )
-            or None,
+            hidden_states=tuple(joined(layer) for layer in zip(*recorded, strict=True)) or None,
             attentions=tuple(torch.cat(layer) for layer in zip(*attentions, strict=True)) or None,
         )
 

@@ -13,7 +13,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def tiny_config(**changes: Any) -> DashengConfig:
-    """Two layers of hidden size 32 on patches of 2 frames of 8 mel bins, 12 positions; `changes` override any field."""
+    """Two layers of size 32 on patches of 2 frames and 8 mel bins, 12 positions; `changes` override any field."""
     fields = {
         "num_mel_bins": 8,
         "frames_per_patch": 2,
