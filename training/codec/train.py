@@ -27,8 +27,10 @@ from transformers import EncodecConfig, EncodecModel, HfArgumentParser
 
 from audioformer.data.audio.folder import copy_attribution, find_audio, load_audio_files, names_with_license
 from audioformer.data.progress import hides_bars
+from audioformer.data.synthetic import SyntheticClips
 from audioformer.files import ATTRIBUTION, TRAINING_LOG
 
+from .crops import MIN_LEVEL_DB, CropSource
 from .evaluation import evaluate_codec
 from .losses import MultiScaleLogMel
 from .quantizer import ResidualQuantizerTrainer
@@ -36,6 +38,8 @@ from .quantizer import ResidualQuantizerTrainer
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_NAME = "checkpoint.pt"
+EVALUATED_CLIPS, EVALUATED_S = 40, 5.0
+"""Number and length of the synthetic clips that a codec is evaluated on where there are no real ones."""
 
 
 @dataclass
@@ -46,8 +50,14 @@ class CodecTrainingArguments:
         ValueError: If a value is outside its range, or two of them exclude each other.
     """
 
-    data: str = field(metadata={"help": "Folder of audio files, including its subfolders."})
     output: str = field(metadata={"help": "Folder in which to save the codec."})
+    data: str | None = field(
+        default=None,
+        metadata={"help": "Folder of audio files, including its subfolders; optional with --synthetic-share 1."},
+    )
+    synthetic_share: float = field(
+        default=0.0, metadata={"help": "Share of the crops that are drawn from endless synthetic sound, from 0 to 1."}
+    )
     exclude: list[str] = field(default_factory=list, metadata={"help": "Names of files to skip."})
     attribution: str | None = field(
         default=None, metadata={"help": "CSV file with the columns filename and license; needs --licenses."}
@@ -62,6 +72,10 @@ class CodecTrainingArguments:
     warmup_steps: int = field(default=100, metadata={"help": "Steps of linear warm-up before the cosine decay to 0."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
     gain_db: float = field(default=6.0, metadata={"help": "Random gain of crops: at most this many dB up or down."})
+    level_db: list[float] | None = field(
+        default=None,
+        metadata={"help": "Instead of --gain-db: set the RMS of each crop to a random level from LOW to HIGH dBFS."},
+    )
     mel_weight: float = field(default=1.0, metadata={"help": "Weight of the multi-scale log-mel distance."})
     waveform_weight: float = field(default=1.0, metadata={"help": "Weight of the waveform's mean absolute error."})
     commitment_weight: float = field(default=0.25, metadata={"help": "Weight of the commitment loss."})
@@ -103,6 +117,18 @@ class CodecTrainingArguments:
                 f"`quantizer_start_step` must be in [0, max_steps), got {self.quantizer_start_step} with "
                 f"`max_steps` {self.max_steps}: the codebooks would never be trained."
             )
+        if not 0 <= self.synthetic_share <= 1:
+            raise ValueError(f"`synthetic_share` must be in [0, 1], got {self.synthetic_share}.")
+        if self.data is None and self.synthetic_share < 1:
+            raise ValueError(f"`data` is needed unless `synthetic_share` is 1, got {self.synthetic_share}.")
+        if self.data is None and (self.exclude or self.attribution):
+            raise ValueError("`exclude` and `attribution` select files of `data`, which is missing.")
+        if self.level_db is not None and not (
+            len(self.level_db) == 2 and MIN_LEVEL_DB <= self.level_db[0] <= self.level_db[1] <= 0
+        ):
+            raise ValueError(
+                f"`level_db` must be two levels in [{MIN_LEVEL_DB:g}, 0] dBFS, the lower first, got {self.level_db}."
+            )
         if bool(self.attribution) != bool(self.licenses):
             raise ValueError("`attribution` and `licenses` must be given together.")
 
@@ -123,7 +149,7 @@ class CodecTrainer:
         args ([`CodecTrainingArguments`]):
             Settings.
         waveforms (`Sequence[np.ndarray]`):
-            Mono audio at 24 kHz, each of shape `(num_samples,)`.
+            Mono audio at 24 kHz, each of shape `(num_samples,)`; may be empty with `synthetic_share` 1.
     """
 
     def __init__(self, args: CodecTrainingArguments, waveforms: Sequence[np.ndarray]) -> None:
@@ -146,31 +172,24 @@ class CodecTrainer:
             self.parameters, lr=args.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
         )
         self.quantizer = ResidualQuantizerTrainer(self.codec.quantizer, decay=args.quantizer_decay)
+        self.crops = CropSource(
+            waveforms,
+            args.seed,
+            length=round(args.segment_s * self.config.sampling_rate),
+            sampling_rate=self.config.sampling_rate,
+            batch_size=args.batch_size,
+            gain_db=args.gain_db,
+            level_db=None if args.level_db is None else (args.level_db[0], args.level_db[1]),
+            synthetic_share=args.synthetic_share,
+        )
         self.step = 0
         self.wall_s = 0.0
         self.cpu_s = 0.0
         self.log_history: list[dict[str, float]] = []
 
     def sample_batch(self, step: int, batch_size: int | None = None) -> torch.Tensor:
-        """Draw random crops with random gains, a `torch.FloatTensor` of shape `(batch_size, 1, num_samples)`."""
-        rng = np.random.default_rng([self.args.seed, step])
-        length = round(self.args.segment_s * self.config.sampling_rate)
-        crops = []
-        for _ in range(batch_size or self.args.batch_size):
-            crop = self._sample_crop(rng, length)
-            gain = 10 ** (rng.uniform(-self.args.gain_db, self.args.gain_db) / 20)
-            crops.append(np.clip(crop * gain, -1, 1))
-        return torch.from_numpy(np.stack(crops)).to(torch.float32).unsqueeze(1)
-
-    def _sample_crop(self, rng: np.random.Generator, length: int, attempts: int = 3) -> np.ndarray:
-        # Data sets pad short sounds with digital silence. A codec learns nothing from it, so it is drawn less often.
-        for _ in range(attempts):
-            waveform = self.waveforms[int(rng.integers(len(self.waveforms)))]
-            start = int(rng.integers(max(1, len(waveform) - length + 1)))
-            crop = waveform[start : start + length]
-            if np.abs(crop).max() > 1e-3:
-                break
-        return np.pad(crop, (0, length - len(crop)))
+        """Draw random crops at random levels, a `torch.FloatTensor` of shape `(batch_size, 1, num_samples)`."""
+        return torch.from_numpy(self.crops.draw(step, batch_size)).unsqueeze(1)
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of a step: linear warm-up, then cosine decay to 0."""
@@ -298,7 +317,8 @@ class CodecTrainer:
         """
         state = torch.load(path, weights_only=True)
         recipe = self.args.recipe() | {"num_clips": len(self.waveforms)}
-        saved = state["recipe"] | {"num_clips": state["num_clips"]}
+        # Earlier versions had no such settings.
+        saved = {"synthetic_share": 0.0, "level_db": None} | state["recipe"] | {"num_clips": state["num_clips"]}
         if "full_rows_rate" in saved:  # its former name
             saved["all_codebooks_rate"] = saved.pop("full_rows_rate")
         differing = [
@@ -337,8 +357,8 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
     if (output / "model.safetensors").exists() and not checkpoint.exists() and not args.overwrite:
         raise ValueError(f"{args.output!r} already contains a codec: use another `output`, or `overwrite`.")
     allowed = names_with_license(args.attribution, args.licenses) if args.attribution else None
-    paths = find_audio(args.data, args.exclude, allowed)
-    waveforms = load_audio_files(paths, EncodecConfig.sampling_rate)
+    paths = [] if args.data is None else find_audio(args.data, args.exclude, allowed)
+    waveforms = load_audio_files(paths, EncodecConfig.sampling_rate) if paths else []
     duration = sum(len(waveform) for waveform in waveforms) / EncodecConfig.sampling_rate
     logger.info("%d files, %.1f minutes of audio", len(waveforms), duration / 60)
 
@@ -352,17 +372,22 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
     trainer.train(checkpoint)
 
     trainer.codec.save_pretrained(output)
+    # Of another seed than those that were trained on.
+    evaluated = (
+        waveforms or SyntheticClips(EVALUATED_CLIPS, args.seed + 1, EVALUATED_S, EncodecConfig.sampling_rate)[:]
+    )
     report = {
         "recipe": args.recipe(),
         "training": {
             "num_clips": len(waveforms),
             "audio_s": round(duration, 1),
+            "evaluated_on": "real clips" if waveforms else "synthetic clips",
             "wall_s": round(trainer.wall_s, 1),
             "cpu_s": round(trainer.cpu_s, 1),
             "num_threads": torch.get_num_threads(),
             "torch_version": torch.__version__,
         },
-        "evaluation": evaluate_codec(EncodecModel.from_pretrained(output), waveforms, progress=True),
+        "evaluation": evaluate_codec(EncodecModel.from_pretrained(output), evaluated, progress=True),
         "log_history": trainer.log_history,
     }
     (output / TRAINING_LOG).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -72,7 +72,7 @@ def audio_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(audio_folder: Path, output: Path, **changes) -> CodecTrainingArguments:
-    return CodecTrainingArguments(data=str(audio_folder), output=str(output), **(TINY | changes))
+    return CodecTrainingArguments(**({"data": str(audio_folder), "output": str(output)} | TINY | changes))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,39 @@ def test_checkpoint_of_other_settings_is_refused(audio_folder: Path, tmp_path: P
         other.load_checkpoint(tmp_path / "checkpoint.pt")
 
 
+def test_checkpoint_from_before_synthetic_sound_is_loaded(audio_folder: Path, tmp_path: Path) -> None:
+    CodecTrainer(arguments(audio_folder, tmp_path), sounds()).save_checkpoint(tmp_path / "checkpoint.pt")
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["recipe"]["synthetic_share"], state["recipe"]["level_db"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    CodecTrainer(arguments(audio_folder, tmp_path), sounds()).load_checkpoint(tmp_path / "checkpoint.pt")
+    other = CodecTrainer(arguments(audio_folder, tmp_path, synthetic_share=0.5), sounds())
+    with pytest.raises(ValueError, match=r"synthetic_share 0.0 -> 0.5"):
+        other.load_checkpoint(tmp_path / "checkpoint.pt")
+
+
+def test_codec_is_trained_on_synthetic_sound_alone_and_resumes_exactly(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(command, "EVALUATED_CLIPS", 2)
+    monkeypatch.setattr(command, "EVALUATED_S", 0.5)
+    options = {"data": None, "synthetic_share": 1.0, "level_db": [-40.0, 0.0]}
+    report = train_codec(arguments(tmp_path, tmp_path / "whole", **options))
+    assert report["training"]["num_clips"] == 0 and report["training"]["evaluated_on"] == "synthetic clips"
+    assert report["evaluation"]["num_clips"] == 2
+
+    def killed_after_step_4(trainer: CodecTrainer) -> dict[str, float]:
+        if trainer.step == 4:
+            raise KeyboardInterrupt
+        return train_step(trainer)
+
+    train_step = CodecTrainer.train_step
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CodecTrainer, "train_step", killed_after_step_4)
+        train_codec(arguments(tmp_path, tmp_path / "resumed", **options))
+    train_codec(arguments(tmp_path, tmp_path / "resumed", **options))
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_checkpoint_with_the_former_name_of_a_setting_is_loaded(audio_folder: Path, tmp_path: Path) -> None:
     trainer = CodecTrainer(arguments(audio_folder, tmp_path), sounds())
     trainer.step = 3
@@ -208,6 +241,12 @@ def test_finished_codec_is_not_overwritten_unasked(audio_folder: Path, tmp_path:
         ({"quantizer_start_step": 5}, "`quantizer_start_step`.*5"),
         ({"licenses": ["CC0"]}, "`attribution` and `licenses`"),
         ({"exclude": ["absent.wav"]}, "absent.wav"),
+        ({"synthetic_share": 1.5}, r"`synthetic_share` must be in \[0, 1\], got 1.5"),
+        ({"data": None, "synthetic_share": 0.5}, "`data` is needed unless `synthetic_share` is 1, got 0.5"),
+        ({"data": None, "synthetic_share": 1, "exclude": ["a.wav"]}, "`exclude` and `attribution` select files"),
+        ({"level_db": [-40.0]}, r"`level_db` must be two levels .* got \[-40.0\]"),
+        ({"level_db": [0.0, -40.0]}, "`level_db` must be two levels"),
+        ({"level_db": [-40.0, 3.0]}, "`level_db` must be two levels"),
     ],
 )
 def test_bad_settings_are_refused(audio_folder: Path, tmp_path: Path, changes: dict, message: str) -> None:
