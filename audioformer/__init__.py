@@ -13,7 +13,7 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .classify import classify_file
     from .data.audio import load_audio
-    from .feature_extraction import AudioFormerFeatureExtractor
+    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
     from .modeling_audioformer import (
         AudioFormerConfig,
         AudioFormerForAudioClassification,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         AudioFormerPreTrainedModel,
         convert_roformer_state_dict,
     )
+    from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,11 @@ __all__ = [
     "AudioFormerForMaskedLM",
     "AudioFormerModel",
     "AudioFormerPreTrainedModel",
+    "BeatsConfig",
+    "BeatsFeatureExtractor",
+    "BeatsForAudioClassification",
+    "BeatsModel",
+    "BeatsTokenizer",
     "classify_file",
     "convert_roformer_state_dict",
     "load_audio",
@@ -45,6 +51,11 @@ _MODULES = {
     "AudioFormerForMaskedLM": "modeling_audioformer",
     "AudioFormerModel": "modeling_audioformer",
     "AudioFormerPreTrainedModel": "modeling_audioformer",
+    "BeatsConfig": "modeling_beats",
+    "BeatsFeatureExtractor": "feature_extraction",
+    "BeatsForAudioClassification": "modeling_beats",
+    "BeatsModel": "modeling_beats",
+    "BeatsTokenizer": "modeling_beats",
     "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",
     "load_audio": "data.audio",

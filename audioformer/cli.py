@@ -22,6 +22,7 @@ COMMANDS = {
     "experiment": "compare recipes and baselines by cross-validation",
     "app": "open a page in the browser that shows what a classifier hears",
     "export": "write a classifier as ONNX files",
+    "convert": "turn a checkpoint of other code into a folder of this package",
     "push": "check a finished folder and upload it to the Hub",
 }
 """Commands and what they do. Module `commands.NAME` has `parse(argv)` and `run(arguments) -> int`; one that writes a

@@ -37,6 +37,7 @@ TEACHER_CACHE = "teachers"
 ONNX_FOLDER = "onnx"
 ONNX_CLASSIFIER = "model.onnx"
 ONNX_CODEC_ENCODER = "codec_encoder.onnx"
+ONNX_FILTERBANK = "filterbank.onnx"
 
 # A folder of codes.
 CODES_MANIFEST = "codes.json"

@@ -1,5 +1,7 @@
 """Registration of every model family with the Auto classes of transformers."""
 
+from typing import Any
+
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -11,15 +13,16 @@ from transformers import (
 
 from audioformer.model_cards.push_hook import install
 
-from .feature_extraction import AudioFormerFeatureExtractor
+from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
 from .modeling_audioformer import (
     AudioFormerConfig,
     AudioFormerForAudioClassification,
     AudioFormerForMaskedLM,
     AudioFormerModel,
 )
+from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
 
-FAMILIES = [
+FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
         AudioFormerConfig,
         AudioFormerFeatureExtractor,
@@ -28,6 +31,11 @@ FAMILIES = [
             AutoModelForMaskedLM: AudioFormerForMaskedLM,
             AutoModelForAudioClassification: AudioFormerForAudioClassification,
         },
+    ),
+    (
+        BeatsConfig,
+        BeatsFeatureExtractor,
+        {AutoModel: BeatsModel, AutoModelForAudioClassification: BeatsForAudioClassification},
     ),
 ]
 """Configuration, feature extractor, and the model of each Auto class."""

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers import EncodecModel
+from transformers import EncodecModel, PreTrainedModel
 
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
@@ -34,7 +34,10 @@ from .onnx_encoder import ExportableEncodecEncoder
 OPSET = 20
 """ONNX operator set: the first with a GELU operator."""
 
-_TIMED_S = 10.0
+ModelT = TypeVar("ModelT", bound=PreTrainedModel)
+
+TIMED_S = 10.0
+"""Length of the clip in seconds with which speed is measured."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class OnnxReport:
     def to_text(self) -> str:
         """The report as text for the terminal."""
         speed = ", ".join(f"{name} {1000 * value:.1f} ms" for name, value in self.seconds.items())
-        how = f"one clip of {_TIMED_S:.0f} s, threads: {torch.get_num_threads()}, median of {RUNS} runs"
+        how = f"one clip of {TIMED_S:.0f} s, threads: {torch.get_num_threads()}, median of {RUNS} runs"
         return "\n".join(
             [
                 f"{self.file}  ({self.file.stat().st_size / 1e6:.1f} MB)",
@@ -109,14 +112,14 @@ def export_classifier(model: AudioFormerForAudioClassification, file: Path) -> O
     """
     require_onnx()
     # Eager attention is faster in onnxruntime than what `sdpa` is exported to.
-    module = _Logits(_float_copy(model, "eager"))
-    reference = _float_copy(model, "sdpa")
+    module = _Logits(float_copy(model, "eager"))
+    reference = float_copy(model, "sdpa")
     axes = {0: "batch", 1: "length"}
-    with _kept_if_checked(file) as draft:
+    with kept_if_checked(file) as draft:
         write_onnx(module, random_ids(model.config, 2, 16), "logits", axes, draft)
         session = open_session(draft)
-        check = _require(check_logits(session, reference), file)
-    inputs = random_ids(model.config, 1, round(_TIMED_S * model.config.frame_rate) + 2)
+        check = require(check_logits(session, reference), file)
+    inputs = random_ids(model.config, 1, round(TIMED_S * model.config.frame_rate) + 2)
     arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
     seconds = median_seconds(
         {"PyTorch": lambda: reference(**inputs), "onnxruntime": lambda: session.run(["logits"], arrays)}
@@ -161,12 +164,12 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
     target_rms = None if extractor.normalize is None else extractor.target_rms
     module = ExportableEncodecEncoder(codec, codebooks, target_rms, extractor.min_rms)
     axes = {0: "batch", 1: "samples"}
-    with _kept_if_checked(file) as draft:
+    with kept_if_checked(file) as draft:
         example = {"waveform": torch.from_numpy(some_sound(2, 16 * extractor.hop_length + 1))}
         write_onnx(module, example, "codes", axes, draft)
         session = open_session(draft)
-        check = _require(check_codes(session, extractor), file)
-    waveform = some_sound(1, round(_TIMED_S * extractor.sampling_rate))
+        check = require(check_codes(session, extractor), file)
+    waveform = some_sound(1, round(TIMED_S * extractor.sampling_rate))
     seconds = median_seconds(
         {
             "EncodecModel": lambda: reference_codes(codec, waveform, extractor.bandwidth),
@@ -180,14 +183,15 @@ def export_codec_encoder(extractor: AudioFormerFeatureExtractor, file: Path) -> 
     return OnnxReport(file, signature, check, seconds)
 
 
-def _float_copy(model: AudioFormerForAudioClassification, attention: str) -> AudioFormerForAudioClassification:
+def float_copy(model: ModelT, attention: str) -> ModelT:
+    """A copy of a model in float32 on the CPU, in evaluation mode, with another implementation of attention."""
     duplicate = copy.deepcopy(model).float().cpu().eval()
     duplicate.set_attn_implementation(attention)
     return duplicate
 
 
 @contextmanager
-def _kept_if_checked(file: Path) -> Iterator[Path]:
+def kept_if_checked(file: Path) -> Iterator[Path]:
     """A draft file that is renamed to `file` only if nothing was raised."""
     draft = file.with_name(f".{file.name}.draft")
     try:
@@ -197,14 +201,19 @@ def _kept_if_checked(file: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
-def _require(check: OnnxCheck, file: Path) -> OnnxCheck:
+def require(check: OnnxCheck, file: Path) -> OnnxCheck:
+    """The check, if it has passed.
+
+    Raises:
+        ValueError: If it has not.
+    """
     if not check.passed:
         raise ValueError(f"{file} was not kept because its results are not those of PyTorch: {check.finding}.")
     return check
 
 
 def write_onnx(
-    module: nn.Module, example: Mapping[str, torch.Tensor], output: str, axes: Mapping[int, str], file: Path
+    module: nn.Module, example: Mapping[str, torch.Tensor], output: str, axes: Mapping[Any, Any], file: Path
 ) -> None:
     """Export a module with torch.export and write it as a single file.
 
@@ -212,19 +221,23 @@ def write_onnx(
         module (`nn.Module`): A module with one output; it is put into evaluation mode.
         example (mapping of `str` to `torch.Tensor`): Example inputs by name, of any size.
         output (`str`): Name of the output.
-        axes (mapping of `int` to `str`): Names of the axes, the same for all inputs, that may have any size.
+        axes (mapping): Names of the axes that may have any size, by index, the same for all inputs; or, by the name of
+            each input, a mapping of its axes to `torch.export.Dim`.
         file (`Path`): The file to write.
     """
     import onnx_ir.passes.common as passes
 
-    sizes = {axis: torch.export.Dim(name) for axis, name in axes.items()}
+    shapes: Mapping[str, Any] = axes
+    if axes.keys() != example.keys():
+        sizes = {axis: torch.export.Dim(name) for axis, name in axes.items()}
+        shapes = {name: sizes for name in example}
     with _quiet():
         program = torch.onnx.export(
             module.eval(),
             kwargs=dict(example),
             input_names=list(example),
             output_names=[output],
-            dynamic_shapes={name: sizes for name in example},
+            dynamic_shapes=dict(shapes),
             opset_version=OPSET,
             custom_translation_table={torch.ops.aten.slice_scatter.default: _slice_scatter},
             dynamo=True,

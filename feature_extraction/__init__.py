@@ -1,6 +1,7 @@
-"""From audio to token ids: the feature extractor and the codec behind it."""
+"""From audio to the inputs of models: feature extractors, and the codec behind one of them."""
 
 from .feature_extraction_audioformer import AudioFormerFeatureExtractor
+from .feature_extraction_beats import BeatsFeatureExtractor
 from .token_ids import codes_to_ids, ids_to_codes
 
-__all__ = ["AudioFormerFeatureExtractor", "codes_to_ids", "ids_to_codes"]
+__all__ = ["AudioFormerFeatureExtractor", "BeatsFeatureExtractor", "codes_to_ids", "ids_to_codes"]

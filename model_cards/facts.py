@@ -138,9 +138,12 @@ class PretrainedFacts(ModelFacts):
 
     Args:
         known (`dict[str, str]`, *optional*): What is known about it, by title.
+        converted_from (`dict[str, str]`, *optional*): `file` and `sha256` of the checkpoint of other code that it was
+            converted from; by default the model was made with this package.
     """
 
     known: dict[str, Any] = field(default_factory=dict)
+    converted_from: dict[str, str] | None = None
 
 
 @dataclass(kw_only=True)

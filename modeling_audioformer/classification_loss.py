@@ -1,10 +1,11 @@
-"""Losses of the classifier: AudioFormer (arXiv 2308.07221), Eq. 5 to 7."""
+"""Losses of classifiers: AudioFormer (arXiv 2308.07221), Eq. 5 to 7.
+
+Model folders share this file by a link: what travels to the Hub can import only its siblings.
+"""
 
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
-
-from .configuration_audioformer import AudioFormerConfig
 
 _LOSS_OF_PROBLEM_TYPE = {
     "regression": "regression",
@@ -146,7 +147,7 @@ def _check_multi_hot(logits: torch.Tensor, labels: torch.Tensor) -> None:
 
 
 def audio_classification_loss(
-    labels: torch.Tensor, logits: torch.Tensor, config: AudioFormerConfig, **kwargs
+    labels: torch.Tensor, logits: torch.Tensor, config: PreTrainedConfig, **kwargs
 ) -> torch.Tensor:
     """
     The `loss_function` of the classifier: the loss that [`classification_loss_name`] finds in the configuration.
@@ -161,7 +162,7 @@ def audio_classification_loss(
             integers of another shape than the logits are class indices, and anything else is multi-label.
         logits (`torch.Tensor` of shape `(batch_size, num_labels)`):
             Scores.
-        config ([`AudioFormerConfig`]):
+        config ([`~transformers.PreTrainedConfig`]):
             `classification_loss`, `problem_type`, `num_labels` and `bce_reduction` are read.
 
     Returns:
@@ -171,7 +172,7 @@ def audio_classification_loss(
         ValueError: If `problem_type` is unknown.
     """
     name = classification_loss_name(config)
-    is_derived = config.classification_loss is None and config.problem_type is None
+    is_derived = getattr(config, "classification_loss", None) is None and config.problem_type is None
     if is_derived and name == "cross_entropy" and (labels.is_floating_point() or labels.shape == logits.shape):
         name = "bce"
     return named_classification_loss(logits, labels, name, bce_reduction=getattr(config, "bce_reduction", "mean"))

@@ -1,14 +1,14 @@
 """Configuration of AudioFormer."""
 
-import math
 import os
-import shutil
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
+
+from .carried_code import carry_code
+from .classification_settings import PROBLEM_TYPES, ProblemType, check_classification
 
 # What a saved folder says about its code, whichever class saved it. By default `save_pretrained` names only the class
 # that is saved, and a masked-LM folder could not be loaded as a classifier with `trust_remote_code=True`.
@@ -19,22 +19,15 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_audioformer.AudioFormerForAudioClassification",
 }
 
-CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | {"classification_loss.py"})
-"""Files of this folder that are copied into a saved folder: the code of the classes above."""
+SIBLINGS = ("carried_code.py", "classification_loss.py", "classification_settings.py", "pooling.py")
+CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | set(SIBLINGS))
+"""Files of this folder that are copied into a saved folder: the code of the classes above, and what it imports."""
 
 CODE_OFFSET = 3
 """Code `c` has the id `c + CODE_OFFSET`, after `<BOA>`, `<PAD>` and `<EOA>` (arXiv 2308.07221, section 4.2)."""
 
 SPECIAL_TOKEN_IDS = {"boa_token_id": 0, "pad_token_id": 1, "eoa_token_id": 2}
 """The ids below `CODE_OFFSET`. They are fields of the configuration because transformers reads them there."""
-
-ProblemType: TypeAlias = Literal["regression", "single_label_classification", "multi_label_classification"]
-
-PROBLEM_TYPES: dict[str, ProblemType] = {
-    "cross_entropy": "single_label_classification",
-    "bce": "multi_label_classification",
-    "lsep": "multi_label_classification",
-}
 
 
 @strict
@@ -235,19 +228,7 @@ class AudioFormerConfig(PreTrainedConfig):
 
     def validate_classification(self) -> None:
         """Part of `@strict`-powered validation. The loss fits the problem type, and the calibration is finite."""
-        if self.classification_loss is not None and self.problem_type not in (
-            None,
-            PROBLEM_TYPES[self.classification_loss],
-        ):
-            raise ValueError(
-                f"`classification_loss` {self.classification_loss!r} needs `problem_type` "
-                f'"{PROBLEM_TYPES[self.classification_loss]}", got {self.problem_type!r}.'
-            )
-        temperature = self.calibration_temperature
-        if temperature is not None and not (temperature > 0 and math.isfinite(temperature)):
-            raise ValueError(f"`calibration_temperature` must be a finite positive number, got {temperature}.")
-        if self.calibration_bias is not None and not all(math.isfinite(bias) for bias in self.calibration_bias):
-            raise ValueError(f"`calibration_bias` must contain finite numbers, got {self.calibration_bias}.")
+        check_classification(self)
 
     def validate_vocabulary(self) -> None:
         """Part of `@strict`-powered validation. The special ids are those of the paper."""
@@ -338,22 +319,7 @@ class AudioFormerConfig(PreTrainedConfig):
                 Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
         """
         if self._auto_class is not None:
-            folder = Path(save_directory)
-            folder.mkdir(parents=True, exist_ok=True)
-            for name in CODE_FILES:
-                # If only the configuration was downloaded, the other files are missing and cannot be copied.
-                source = Path(__file__).with_name(name)
-                if source.is_file() and source.parent.resolve() != folder.resolve():
-                    shutil.copyfile(source, folder / name)
-            # A user's subclass has just written its own name and file, which are kept. Anything else is left over from
-            # loading, such as "user/repository--modeling_audioformer.AudioFormerModel".
-            wanted = {**AUTO_MAP, **(getattr(self, "auto_map", None) or {})}
-            self.auto_map = {
-                name: reference
-                for name, default in AUTO_MAP.items()
-                for reference in (default, wanted[name])
-                if (folder / f"{reference.split('.')[0]}.py").is_file()
-            }
+            carry_code(self, save_directory, AUTO_MAP, CODE_FILES)
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 

@@ -17,7 +17,9 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
+from .classification_settings import calibrated, drop_calibration_of_other_labels
 from .configuration_audioformer import AudioFormerConfig
+from .pooling import mean_over_frames
 
 if TYPE_CHECKING:
     from torch.nn.attention.flex_attention import BlockMask
@@ -515,27 +517,6 @@ def mean_of_packed(hidden_states: torch.Tensor, clip_of_position: torch.Tensor, 
     return (total / counts[:, None]).to(hidden_states.dtype)
 
 
-def mean_over_frames(hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """
-    Mean of the hidden states over the positions that `mask` keeps, accumulated in float32.
-
-    Args:
-        hidden_states (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`):
-            Hidden states of one layer.
-        mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
-            Non-zero at the positions to keep; `None` keeps all.
-
-    Returns:
-        `torch.Tensor` of shape `(batch_size, hidden_size)`: The means in the dtype of `hidden_states`, zero where no
-        position is kept.
-    """
-    if mask is None:
-        return hidden_states.mean(dim=1, dtype=torch.float32).to(hidden_states.dtype)
-    weights = mask.to(hidden_states.device).bool().float()
-    total = (hidden_states.float() * weights[:, :, None]).sum(dim=1)
-    return (total / weights.sum(dim=1, keepdim=True).clamp(min=1.0)).to(hidden_states.dtype)
-
-
 class AudioFormerLMHead(nn.Module):
     """Hidden states to one score per id: dense, activation, layer normalization, decoder (as in RoFormer)."""
 
@@ -730,12 +711,7 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
     def __init__(self, config: AudioFormerConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        if config.calibration_bias is not None and len(config.calibration_bias) != config.num_labels:
-            logger.warning(
-                f"The calibration is dropped: it was fitted for {len(config.calibration_bias)} labels, and this "
-                f"classifier has {config.num_labels}."
-            )
-            config.calibration_temperature = config.calibration_bias = None
+        drop_calibration_of_other_labels(config)
         self.audioformer = AudioFormerModel(config)
         dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(dropout)
@@ -779,7 +755,7 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
             loss = self.loss_function(labels, logits, self.config, **kwargs)
         return AudioFormerClassifierOutput(
             loss=loss,
-            logits=self._calibrated(logits),
+            logits=calibrated(logits, self.config),
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             pooler_output=outputs.pooler_output,
@@ -793,14 +769,6 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
         waveforms, such as `run_audio_classification.py` of transformers, call this method. All parameters of this
         model stay trainable.
         """
-
-    def _calibrated(self, logits: torch.Tensor) -> torch.Tensor:
-        """Calibrate logits. The order of clips within a class does not change, and neither do ranking metrics."""
-        if self.config.calibration_temperature is not None:
-            logits = logits / self.config.calibration_temperature
-        if self.config.calibration_bias is not None:
-            logits = logits + logits.new_tensor(self.config.calibration_bias)
-        return logits
 
 
 __all__ = [

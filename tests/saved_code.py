@@ -7,7 +7,14 @@ ROOT = Path(__file__).parents[1]
 CODE: dict[str, Path] = {
     name: ROOT / folder / name
     for folder, names in {
-        "modeling_audioformer": ("classification_loss.py", "configuration_audioformer.py", "modeling_audioformer.py"),
+        "modeling_audioformer": (
+            "carried_code.py",
+            "classification_loss.py",
+            "classification_settings.py",
+            "configuration_audioformer.py",
+            "modeling_audioformer.py",
+            "pooling.py",
+        ),
         "feature_extraction": (
             "audio_tokenizers.py",
             "codec.py",

@@ -153,6 +153,20 @@ def export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:
     return export_codec_encoder(extractor, file)
 
 
+def convert_encodec(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+    """Convert an original checkpoint of EnCodec, for the feature extractor.
+
+    Raises:
+        ValueError: If it is no EnCodec, or names of labels are given.
+    """
+    from audioformer.feature_extraction.convert_encodec_checkpoint import convert_encodec_checkpoint
+
+    if label_names is not None:
+        raise ValueError("`--labels` names the labels of a classifier: a codec has none.")
+    model = convert_encodec_checkpoint(file, output)
+    return f"{output}: EncodecModel of {model.config.sampling_rate} Hz, {model.num_parameters():,} weights"
+
+
 FAMILY = Family(
     name=AudioFormerConfig.model_type,
     card=CardText(
@@ -178,4 +192,5 @@ FAMILY = Family(
     view=view_codes,
     exporters={"classifier": export_classifier, "codec": export_codec},
     export_files={"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER},
+    converters={"encodec": convert_encodec},
 )

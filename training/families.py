@@ -19,7 +19,7 @@ from .recipes import Recipe, RecipeError
 if TYPE_CHECKING:
     from .trainers import ClassificationTrainer
 
-BUILT_IN = ("audioformer_family",)
+BUILT_IN = ("audioformer_family", "beats_family")
 """Modules beside this one that hold the record of a family as `FAMILY`."""
 
 CheckLabels = Callable[[Sequence[str], bool], None]
@@ -62,6 +62,25 @@ class ExportReport(Protocol):
 
     def to_text(self) -> str:
         """The report for the terminal."""
+
+
+class Converter(Protocol):
+    """Turns a checkpoint of other code into a folder of this package."""
+
+    def __call__(self, file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+        """Convert a file.
+
+        Args:
+            file (`Path`): The checkpoint. Nothing is unpickled from it beyond tensors and plain values.
+            output (`Path`): The folder to write.
+            label_names (mapping, *optional*): Names of labels by their ids, for a classifier that has only these.
+
+        Returns:
+            `str`: What was written, and what of the file was not used, for the terminal.
+
+        Raises:
+            ValueError: If the file is no such checkpoint, or the labels do not fit it.
+        """
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,8 @@ class Family:
         exporters (mapping): Functions that write a part of a model folder in another format, by the part's name; each
             takes the model's location, its revision and the file to write.
         export_files (mapping): File name of each part.
+        converters (mapping): Functions that turn a checkpoint of other code into a folder, by the kind of checkpoint;
+            see [`Converter`].
     """
 
     name: str
@@ -146,6 +167,7 @@ class Family:
     view: Callable[[Any, Any, np.ndarray], ClipView] | None = None
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
     export_files: Mapping[str, str] = field(default_factory=dict)
+    converters: Mapping[str, "Converter"] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

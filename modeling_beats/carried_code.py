@@ -1,0 +1,1 @@
+../modeling_audioformer/carried_code.py

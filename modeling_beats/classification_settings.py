@@ -1,0 +1,1 @@
+../modeling_audioformer/classification_settings.py

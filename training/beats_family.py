@@ -1,0 +1,164 @@
+"""The record of BEATs (arXiv 2212.09058)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audioformer.export.onnx_export import OnnxReport
+from audioformer.feature_extraction import BeatsFeatureExtractor
+from audioformer.files import ONNX_CLASSIFIER, ONNX_FILTERBANK
+from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+
+from .beats_arguments import BeatsArguments
+from .classifiers import labels_of
+from .conversion import write_card
+from .examples.audio import AudioExampleSource
+from .families import CardText, ClipView, Family, Settings
+
+CITATION = """@inproceedings{chen2023beats,
+  title={{BEATs}: Audio Pre-Training with Acoustic Tokenizers},
+  author={Chen, Sanyuan and Wu, Yu and Wang, Chengyi and Liu, Shujie and Tompkins, Daniel and Chen, Zhuo and Che,
+    Wanxiang and Yu, Xiangzhan and Wei, Furu},
+  booktitle={International Conference on Machine Learning},
+  year={2023}
+}"""
+
+CARD_TEXT = CardText(
+    title="BEATs",
+    paper="arXiv 2212.09058",
+    citation=CITATION,
+    description="Patches of a log-mel spectrogram are read by a Transformer with a gated relative position bias.",
+)
+
+
+class BeatsExampleSource(AudioExampleSource):
+    """Clips as spectrograms, scaled by the mean and standard deviation of the settings."""
+
+    def __init__(self) -> None:
+        super().__init__(BeatsFeatureExtractor)
+
+    def open_extractor(self, settings: Settings) -> BeatsFeatureExtractor:
+        """The extractor of the model that the run starts from, or a fresh one, with what the settings change."""
+        extractor: BeatsFeatureExtractor = super().open_extractor(settings)
+        options = settings.options
+        return extractor.with_scale(mean=options.mean, std=options.std)
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what the settings of different groups say together.
+
+    Raises:
+        ValueError: If both kinds of layer-wise decay are requested.
+    """
+    scale, decay = settings.options.layer_gradient_scale, settings.training.layer_wise_lr_decay
+    if scale not in (None, 1.0) and decay not in (None, 1.0):
+        raise ValueError(
+            f"`layer_gradient_scale` {scale} and `layer_wise_lr_decay` {decay} are two forms of the same: give one."
+        )
+
+
+def check_extractor(config: BeatsConfig, extractor: BeatsFeatureExtractor) -> None:
+    """Check that a checkpoint reads the spectrograms of an extractor.
+
+    Raises:
+        ValueError: If they differ in mel bins, patches or rates.
+    """
+    for name, value in extractor.model_config().items():
+        if getattr(config, name) != value:
+            raise ValueError(
+                f"`model` {config.name_or_path!r} has `{name}` {getattr(config, name)}, its extractor makes {value}."
+            )
+
+
+def describe_input(config: BeatsConfig, extractor: BeatsFeatureExtractor) -> Mapping[str, Any]:
+    """What a card says about the spectrograms that a model reads."""
+    level = f", every clip at an RMS of {extractor.target_rms:g}" if extractor.normalize else ""
+    size = config.patch_size
+    return {
+        "reads": f"log-mel spectrograms of {config.num_mel_bins} bins (mean {extractor.mean:g}, standard deviation "
+        f"{extractor.std:g}{level}), in patches of {size} frames and {size} bins"
+    }
+
+
+def view_spectrogram(
+    model: BeatsForAudioClassification, extractor: BeatsFeatureExtractor, waveform: np.ndarray
+) -> ClipView:
+    """The spectrogram of a clip.
+
+    Args:
+        model ([`BeatsForAudioClassification`]): Not used: all models of the family read the same.
+        extractor ([`BeatsFeatureExtractor`]): Makes the spectrogram.
+        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the sampling rate of the extractor.
+
+    Returns:
+        [`ClipView`]: Of shape `(num_mel_bins, num_frames)`.
+    """
+    features = extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_features"]
+    return ClipView(features[0].T, f"Log-mel spectrogram, {extractor.feature_size} bins")
+
+
+def export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:
+    """Write the classifier of a model folder as ONNX."""
+    from audioformer.export.onnx_spectrogram import export_spectrogram_classifier
+
+    classifier = BeatsForAudioClassification.from_pretrained(model, revision=revision or "main")
+    return export_spectrogram_classifier(classifier, file)
+
+
+def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxReport:
+    """Write the filterbank of a model folder as ONNX.
+
+    Raises:
+        ValueError: If the folder has no feature extractor.
+    """
+    from audioformer.export.onnx_spectrogram import export_filterbank
+
+    try:
+        extractor = BeatsFeatureExtractor.from_pretrained(model, revision=revision or "main")
+    except OSError as error:
+        raise ValueError(f"`--model` {model!r} has no feature extractor, so no filterbank: {error}") from error
+    return export_filterbank(extractor, file)
+
+
+def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+    """Convert a checkpoint of the authors: an encoder, a fine-tuned classifier or a tokenizer.
+
+    Raises:
+        ValueError: If it is no such checkpoint, or the names do not fit its labels.
+    """
+    from audioformer.modeling_beats.convert_beats import convert_beats_checkpoint, read_beats_checkpoint
+
+    converted = convert_beats_checkpoint(read_beats_checkpoint(file), label_names)
+    model = converted.model
+    # The released models have been trained with the mean and deviation of AudioSet, which are the defaults.
+    extractor = BeatsFeatureExtractor(feature_size=model.config.num_mel_bins, patch_size=model.config.patch_size)
+    model.save_pretrained(output)
+    extractor.save_pretrained(output)
+    write_card(CARD_TEXT, file, output)
+    lines = [f"{output}: {type(model).__name__}, {model.num_parameters():,} weights"]
+    if isinstance(model, BeatsForAudioClassification):
+        names = labels_of(model.config)
+        lines.append(f"{len(names)} labels: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
+    return "\n".join([*lines, *converted.notes])
+
+
+FAMILY = Family(
+    name=BeatsConfig.model_type,
+    card=CARD_TEXT,
+    config=BeatsConfig,
+    extractor=BeatsFeatureExtractor,
+    backbone=BeatsModel,
+    classifier=BeatsForAudioClassification,
+    examples=BeatsExampleSource(),
+    arguments=BeatsArguments,
+    recipes=Path(__file__).parent / "recipes" / "beats",
+    check_settings=check_settings,
+    check_extractor=check_extractor,
+    describe_input=describe_input,
+    view=view_spectrogram,
+    exporters={"classifier": export_classifier, "filterbank": export_filterbank},
+    export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},
+    converters={"beats": convert_beats},
+)
