@@ -15,13 +15,15 @@ from transformers import EncodecModel
 
 from audioformer import model_cards
 from audioformer.training.codec import train as command
+from audioformer.training.codec.arguments import CodecTrainingArguments
 from audioformer.training.codec.evaluation import (
     code_statistics,
     encode_clips,
     evaluate_codec,
     reconstruction_quality,
 )
-from audioformer.training.codec.train import CodecTrainer, CodecTrainingArguments, main, train_codec
+from audioformer.training.codec.train import main, train_codec
+from audioformer.training.codec.trainer import CodecTrainer
 
 BUNDLED_CODEC = Path(model_cards.__file__).parent / "audioformer-tiny-codec"
 TINY = {
