@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EncodecConfig, EncodecModel, HfArgumentParser
+from transformers import EncodecModel, HfArgumentParser
 
 from audioformer.data.audio.folder import copy_attribution, find_audio, load_audio_files, names_with_license
 from audioformer.data.synthetic import SyntheticClips
 from audioformer.files import ATTRIBUTION, TRAINING_LOG
 
-from .arguments import CodecTrainingArguments
+from .arguments import SAMPLING_RATE, CodecTrainingArguments
 from .evaluation import evaluate_codec
 from .trainer import CodecTrainer
 
@@ -55,8 +55,8 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
         raise ValueError(f"{args.output!r} already contains a codec: use another `output`, or `overwrite`.")
     allowed = names_with_license(args.attribution, args.licenses) if args.attribution else None
     paths = [] if args.data is None else find_audio(args.data, args.exclude, allowed)
-    waveforms = load_audio_files(paths, EncodecConfig.sampling_rate) if paths else []
-    duration = sum(len(waveform) for waveform in waveforms) / EncodecConfig.sampling_rate
+    waveforms = load_audio_files(paths, SAMPLING_RATE) if paths else []
+    duration = sum(len(waveform) for waveform in waveforms) / SAMPLING_RATE
     logger.info("%d files, %.1f minutes of audio", len(waveforms), duration / 60)
 
     if args.num_threads > 0:
@@ -70,9 +70,7 @@ def train_codec(args: CodecTrainingArguments) -> dict[str, Any]:
 
     trainer.codec.save_pretrained(output)
     # Of another seed than those that were trained on.
-    evaluated = (
-        waveforms or SyntheticClips(EVALUATED_CLIPS, args.seed + 1, EVALUATED_S, EncodecConfig.sampling_rate)[:]
-    )
+    evaluated = waveforms or SyntheticClips(EVALUATED_CLIPS, args.seed + 1, EVALUATED_S, SAMPLING_RATE)[:]
     report = {
         "recipe": args.recipe(),
         "training": {

@@ -1,11 +1,10 @@
-"""Training of the encoder, the decoder and the codebooks of a small EnCodec model."""
+"""Training of the encoder, then of the codebooks and the decoder, of a small EnCodec model."""
 
 import math
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +14,22 @@ from transformers import EncodecConfig, EncodecModel
 
 from audioformer.data.progress import hides_bars
 
-from .arguments import CodecTrainingArguments
+from .arguments import HOP_LENGTH, SAMPLING_RATE, CodecTrainingArguments
+from .cepstra import CepstralTargets
 from .crops import CropSource
 from .losses import MultiScaleLogMel
 from .quantizer import ResidualQuantizerTrainer
+from .scaling import scale_layers, whiten
 
 
 class CodecTrainer:
     r"""
-    Trains encoder, decoder and codebooks of a small [`~transformers.EncodecModel`] together.
+    Trains a small [`~transformers.EncodecModel`] in two stages.
+
+    First the encoder learns to put what it hears into its vectors: a linear layer, not saved, reads cepstra of several
+    windows off them. Then the vectors are whitened, the encoder is frozen, and k-means initializes the codebooks. They
+    follow moving averages while the decoder learns to reconstruct from one to all of them. If everything is trained
+    together from the start, the encoder settles on C1, and what the other codebooks quantize is noise.
 
     All random numbers of a step depend on the seed and the number of the step only, so that a run resumed from a
     checkpoint gives the same weights as an uninterrupted one.
@@ -39,18 +45,19 @@ class CodecTrainer:
         self.args = args
         self.waveforms = waveforms
         torch.manual_seed(args.seed)
-        bandwidth = 4 * 75 * math.log2(args.codebook_size) / 1000
         self.config = EncodecConfig(
-            target_bandwidths=[bandwidth],
+            target_bandwidths=[4 * SAMPLING_RATE / HOP_LENGTH * math.log2(args.codebook_size) / 1000],
             num_filters=args.num_filters,
             hidden_size=args.hidden_size,
             num_lstm_layers=args.num_lstm_layers,
             codebook_size=args.codebook_size,
+            upsampling_ratios=args.upsampling_ratios,
         )
         self.codec = EncodecModel(self.config).train()
-        self.log_mel = MultiScaleLogMel(self.config.sampling_rate)
-        self.spectrum_head = nn.Linear(args.hidden_size, 64)
-        self.parameters = [*self.codec.parameters(), *self.spectrum_head.parameters()]
+        self.log_mel = MultiScaleLogMel(SAMPLING_RATE)
+        self.cepstra = CepstralTargets(SAMPLING_RATE, HOP_LENGTH)
+        self.cepstral_head = nn.Linear(args.hidden_size, self.cepstra.size)
+        self.parameters = [*self.codec.parameters(), *self.cepstral_head.parameters()]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=args.learning_rate, betas=(0.8, 0.99), weight_decay=0.01
         )
@@ -58,11 +65,10 @@ class CodecTrainer:
         self.crops = CropSource(
             waveforms,
             args.seed,
-            length=round(args.segment_s * self.config.sampling_rate),
-            sampling_rate=self.config.sampling_rate,
+            length=round(args.segment_s * SAMPLING_RATE) // HOP_LENGTH * HOP_LENGTH,
+            sampling_rate=SAMPLING_RATE,
             batch_size=args.batch_size,
-            gain_db=args.gain_db,
-            level_db=None if args.level_db is None else (args.level_db[0], args.level_db[1]),
+            level_db=(args.level_db[0], args.level_db[1]),
             synthetic_share=args.synthetic_share,
         )
         self.step = 0
@@ -75,62 +81,59 @@ class CodecTrainer:
         return torch.from_numpy(self.crops.draw(step, batch_size)).unsqueeze(1)
 
     def learning_rate(self, step: int) -> float:
-        """Return the rate of a step: linear warm-up, then cosine decay to 0."""
-        warmup = min(self.args.warmup_steps, self.args.max_steps // 10)
-        if step < warmup:
-            return self.args.learning_rate * (step + 1) / warmup
-        progress = (step - warmup) / max(1, self.args.max_steps - warmup)
+        """Return the rate of a step: in each stage linear warm-up, then cosine decay to 0."""
+        start, end = 0, self.args.quantizer_start_step
+        if step >= end:
+            start, end = end, self.args.max_steps
+        warmup = min(self.args.warmup_steps, (end - start) // 10)
+        if step - start < warmup:
+            return self.args.learning_rate * (step - start + 1) / warmup
+        progress = (step - start - warmup) / max(1, end - start - warmup)
         return self.args.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def spectrum_targets(self, reference: torch.Tensor, num_frames: int) -> torch.Tensor:
-        """Return the log-mel spectrum at the end of each code's frame, of shape `(batch_size, num_frames, 64)`."""
-        # Windows of 1024 samples have a hop of 256, codes one of 320. The window nearest to each code's end is taken.
-        spectrum = self.log_mel.spectrogram(reference, 1024)
-        ends = (torch.arange(1, num_frames + 1) * self.config.hop_length / 256).round().long() - 1
-        return spectrum[:, ends.clamp(max=spectrum.shape[1] - 1)]
-
     def compute_loss(self, audio: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        """Return the weighted total as `loss`, and each component under its own name."""
-        args = self.args
-        embeddings = self.codec.encoder(audio)
-        components: dict[str, torch.Tensor] = {}
-        loss: Any = 0.0
-        if step >= args.quantizer_start_step:
-            generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        """Return the loss of the step's stage as `loss`, and each component under its own name."""
+        if step < self.args.quantizer_start_step:
+            predicted = self.cepstral_head(self.codec.encoder(audio).transpose(1, 2))
+            distance = (predicted - self.cepstra(audio[:, 0])).abs().mean()
+            return {"loss": distance, "cepstrum_l1": distance}
+        with torch.no_grad():
+            embeddings = self.codec.encoder(audio)
+            generator = torch.Generator().manual_seed(self.args.seed * 1_000_003 + step)
             num_codebooks = self.config.num_quantizers
             num_active = torch.randint(1, num_codebooks + 1, (len(audio),), generator=generator)
-            num_active[torch.rand(len(audio), generator=generator) < args.all_codebooks_rate] = num_codebooks
+            num_active[torch.rand(len(audio), generator=generator) < self.args.all_codebooks_rate] = num_codebooks
             quantized = self.quantizer.quantize(embeddings, num_active, generator)
-            components["commitment"] = quantized.commitment_loss
-            loss = loss + args.commitment_weight * quantized.commitment_loss
-            first_codebook, embeddings = quantized.first_codebook, quantized.quantized
-        else:
-            first_codebook = embeddings
-        decoded = self.codec.decoder(embeddings)[..., : audio.shape[-1]]
-        reference = audio[:, 0]
-        components["log_mel_l1"] = self.log_mel(decoded[:, 0], reference)
-        components["waveform_l1"] = (decoded - audio).abs().mean()
-        loss = loss + args.mel_weight * components["log_mel_l1"] + args.waveform_weight * components["waveform_l1"]
-        if args.spectrum_weight > 0:
-            with torch.no_grad():
-                targets = self.spectrum_targets(reference, first_codebook.shape[-1])
-            predicted = self.spectrum_head(first_codebook.transpose(1, 2))
-            components["spectrum_l1"] = (predicted - targets).abs().mean()
-            loss = loss + args.spectrum_weight * components["spectrum_l1"]
-        return {"loss": loss, **components}
+        decoded = self.codec.decoder(quantized.quantized)[..., : audio.shape[-1]]
+        log_mel, waveform = self.log_mel(decoded[:, 0], audio[:, 0]), (decoded - audio).abs().mean()
+        return {
+            "loss": self.args.mel_weight * log_mel + self.args.waveform_weight * waveform,
+            "log_mel_l1": log_mel,
+            "waveform_l1": waveform,
+            "quantization_error": quantized.error,
+        }
+
+    @torch.no_grad()
+    def start_encoder(self) -> None:
+        """Scale the encoder's layers, and take the statistics of the cepstra, on crops that training does not draw."""
+        audio = torch.cat([self.sample_batch(self.args.max_steps + index) for index in range(4)])
+        self.cepstra.standardize(audio[:, 0])
+        scale_layers(self.codec.encoder, audio)
 
     @torch.no_grad()
     def start_quantizer(self) -> None:
-        """Initialize the codebooks by k-means on about twenty encoder outputs per entry."""
-        frames_per_crop = math.ceil(self.args.segment_s * self.config.frame_rate)
+        """Whiten the encoder's outputs, and initialize codebooks and decoder, on about twenty frames per entry."""
+        frames_per_crop = self.crops.length // HOP_LENGTH
         num_batches = max(1, round(20 * self.config.codebook_size / (frames_per_crop * self.args.batch_size)))
-        outputs = []
-        for index in range(num_batches):
-            # Step numbers after the last step give crops that training itself does not draw.
-            embeddings = self.codec.encoder(self.sample_batch(self.args.max_steps + index))
-            outputs.append(embeddings.transpose(1, 2).reshape(-1, self.config.hidden_size))
+        # Step numbers after the last step give crops that training itself does not draw.
+        batches = [self.sample_batch(self.args.max_steps + index) for index in range(num_batches)]
+        whiten(self.codec.encoder, torch.cat([self._frames(batch) for batch in batches]))
         generator = torch.Generator().manual_seed(self.args.seed)
-        self.quantizer.initialize(torch.cat(outputs), generator)
+        self.quantizer.initialize(torch.cat([self._frames(batch) for batch in batches]), generator)
+        scale_layers(self.codec.decoder, self.codec.encoder(batches[0]), output_deviation=float(batches[0].std()))
+
+    def _frames(self, audio: torch.Tensor) -> torch.Tensor:
+        return self.codec.encoder(audio).transpose(1, 2).reshape(-1, self.config.hidden_size)
 
     def train_step(self) -> dict[str, float]:
         """Take one optimizer step and return the losses.
@@ -138,8 +141,11 @@ class CodecTrainer:
         Raises:
             RuntimeError: If the gradient is not finite.
         """
-        if self.step == self.args.quantizer_start_step:
+        if self.step == 0:
+            self.start_encoder()
+        elif self.step == self.args.quantizer_start_step:
             self.start_quantizer()
+            self.optimizer.zero_grad()
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         losses = self.compute_loss(self.sample_batch(self.step), self.step)
@@ -164,13 +170,11 @@ class CodecTrainer:
                 bar.update()
                 self.wall_s, self.cpu_s = time.perf_counter() - wall, time.process_time() - cpu
                 if self.step % self.args.logging_steps == 0 or self.step == self.args.max_steps:
-                    # Steps before the quantizer's start have no losses of the quantizer.
-                    entry = {
-                        name: round(float(np.mean([losses[name] for losses in recent if name in losses])), 4)
-                        for name in recent[-1]
-                    }
+                    # At the border of the stages, the losses of the later one count.
+                    alike = [losses for losses in recent if losses.keys() == recent[-1].keys()]
+                    entry = {name: round(float(np.mean([losses[name] for losses in alike])), 4) for name in alike[-1]}
                     self.log_history.append({"step": self.step, **entry, "wall_s": round(self.wall_s, 1)})
-                    bar.set_postfix({name: entry[name] for name in ("loss", "log_mel_l1")})
+                    bar.set_postfix({"loss": entry["loss"]})
                     recent = []
                 if checkpoint is not None and self.step % self.args.save_steps == 0:
                     self.save_checkpoint(checkpoint)
@@ -185,7 +189,8 @@ class CodecTrainer:
             "cpu_s": self.cpu_s,
             "log_history": self.log_history,
             "codec": self.codec.state_dict(),
-            "spectrum_head": self.spectrum_head.state_dict(),
+            "cepstra": self.cepstra.state_dict(),
+            "cepstral_head": self.cepstral_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         temporary = path.with_name(path.name + ".tmp")
@@ -200,10 +205,7 @@ class CodecTrainer:
         """
         state = torch.load(path, weights_only=True)
         recipe = self.args.recipe() | {"num_clips": len(self.waveforms)}
-        # Earlier versions had no such settings.
-        saved = {"synthetic_share": 0.0, "level_db": None} | state["recipe"] | {"num_clips": state["num_clips"]}
-        if "full_rows_rate" in saved:  # its former name
-            saved["all_codebooks_rate"] = saved.pop("full_rows_rate")
+        saved = state["recipe"] | {"num_clips": state["num_clips"]}
         differing = [
             f"{name} {saved.get(name)} -> {recipe.get(name)}" for name in recipe if recipe[name] != saved.get(name)
         ]
@@ -213,7 +215,8 @@ class CodecTrainer:
                 "`output`, or `overwrite`."
             )
         self.codec.load_state_dict(state["codec"])
-        self.spectrum_head.load_state_dict(state["spectrum_head"])
+        self.cepstra.load_state_dict(state["cepstra"])
+        self.cepstral_head.load_state_dict(state["cepstral_head"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.wall_s, self.cpu_s = state["step"], state["wall_s"], state["cpu_s"]
         self.log_history = state["log_history"]
