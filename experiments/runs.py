@@ -7,6 +7,7 @@ from typing import Any
 
 from audioformer.files import CARD, PRETRAIN_RESULTS
 from audioformer.training import create_settings, finetune
+from audioformer.training.codebooks import name_codebooks
 from audioformer.training.pretraining.masked_lm import pretrain_codebooks
 
 
@@ -34,20 +35,18 @@ def pretrain_once(recipe: str, output: Path, num_codebooks: int, *, progress: bo
 
     Args:
         recipe (`str`): Name of the recipe.
-        output (`Path`): Folder of the models `C1`, `C2`, ...
-        num_codebooks (`int`): Number of models, starting with that of C1.
+        output (`Path`): Folder of the models `C1`, `C2`, ... or of the model `C1-C4`.
+        num_codebooks (`int`): Number of codebooks, starting with C1, for which to pre-train a model each, or one
+            model with `joint_codebooks`.
         progress (`bool`, defaults to `True`): Whether progress bars are shown.
         given: Settings that take precedence over the recipe's.
     """
-    if all((output / f"C{codebook + 1}" / PRETRAIN_RESULTS).is_file() for codebook in range(num_codebooks)):
+    codebooks = list(range(num_codebooks))
+    names = [name_codebooks(codebooks)] if given.get("joint_codebooks") else map(name_codebooks, codebooks)
+    if all((output / name / PRETRAIN_RESULTS).is_file() for name in names):
         return
     settings = create_settings(
-        "pretrain",
-        recipe,
-        output_dir=output,
-        codebooks=list(range(num_codebooks)),
-        resume_from_checkpoint="last",
-        **given,
+        "pretrain", recipe, output_dir=output, codebooks=codebooks, resume_from_checkpoint="last", **given
     )
     with reports_to(_log_of(output), progress):
         pretrain_codebooks(settings)

@@ -145,14 +145,14 @@ def random_ids(
         seed (`int`, defaults to 0): Seed of the codes.
 
     Returns:
-        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`.
+        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`; `input_ids` of
+        shape `(batch_size, sequence_length, num_codebooks)` for a model of several codebooks.
     """
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(
-        CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch_size, sequence_length), generator=generator
-    )
+    shape = (batch_size, sequence_length) + ((config.num_codebooks,) if config.num_codebooks > 1 else ())
+    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, shape, generator=generator)
     ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
-    mask = torch.ones_like(ids)
+    mask = torch.ones(batch_size, sequence_length, dtype=torch.int64)
     if batch_size > 1:
         end = sequence_length - sequence_length // 3
         ids[-1, end - 1], ids[-1, end:], mask[-1, end:] = config.eoa_token_id, config.pad_token_id, 0

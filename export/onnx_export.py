@@ -94,7 +94,8 @@ def export_classifier(model: AudioFormerForAudioClassification, file: Path) -> O
     """Export a classifier.
 
     The file maps `input_ids` and `attention_mask`, int64 of shape `(batch_size, sequence_length)`, to `logits`,
-    float32 of shape `(batch_size, num_labels)`, calibrated if the model is.
+    float32 of shape `(batch_size, num_labels)`, calibrated if the model is. For a model of several codebooks,
+    `input_ids` have the shape `(batch_size, sequence_length, num_codebooks)`.
 
     Args:
         model (`AudioFormerForAudioClassification`): The classifier; a copy of it in float32 is exported.
@@ -123,7 +124,10 @@ def export_classifier(model: AudioFormerForAudioClassification, file: Path) -> O
     config = model.config
     is_calibrated = config.calibration_temperature is not None or config.calibration_bias is not None
     calibrated = ", calibrated" if is_calibrated else ""
-    signature = f"input_ids, attention_mask (batch, length) -> logits (batch, {config.num_labels}){calibrated}"
+    names = "input_ids, attention_mask (batch, length)"
+    if config.num_codebooks > 1:
+        names = f"input_ids (batch, length, {config.num_codebooks}), attention_mask (batch, length)"
+    signature = f"{names} -> logits (batch, {config.num_labels}){calibrated}"
     return OnnxReport(file, signature, check, seconds)
 
 

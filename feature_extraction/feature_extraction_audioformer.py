@@ -183,15 +183,17 @@ class AudioFormerFeatureExtractor(TokenIdFeatureExtractor):
         """The settings that decide the level of what is encoded; empty if waveforms are encoded as they are."""
         return {} if self.normalize is None else {name: getattr(self, name) for name in NORMALIZATION_SETTINGS}
 
-    def model_config(self) -> dict[str, int]:
-        """Arguments of an `AudioFormerConfig` that fits these ids: vocabulary, rates and codebook."""
+    def model_config(self) -> dict[str, Any]:
+        """Arguments of an `AudioFormerConfig` that fits these ids: vocabulary, rates, and codebook or codebooks."""
+        indices = self._codebooks
+        reads: dict[str, Any] = {"codebook": indices[0]} if len(indices) == 1 else {"codebooks": indices}
         return {
             "codebook_size": self.codebook_size,
             "mask_token_id": self.codebook_size + CODE_OFFSET,
             "vocab_size": self.codebook_size + CODE_OFFSET + 1,
             "sampling_rate": self.sampling_rate,
             "hop_length": self.hop_length,
-            "codebook": self._codebooks[0],
+            **reads,
         }
 
     def to(self, device: Any) -> "AudioFormerFeatureExtractor":

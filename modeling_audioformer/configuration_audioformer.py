@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -87,7 +87,16 @@ class AudioFormerConfig(PreTrainedConfig):
         hop_length (`int`, *optional*, defaults to 320):
             Number of samples per code.
         codebook (`int`, *optional*, defaults to 0):
-            Index of the residual codebook whose codes the model reads: 0 is the paper's C1, 3 its C4.
+            Index of the residual codebook whose codes the model reads: 0 is the paper's C1, 3 its C4. The first of
+            `codebooks` if there are several.
+        codebooks (`list[int]`, *optional*):
+            Indices of the codebooks whose codes the model reads together, such as `[0, 1, 2, 3]`. `input_ids` then
+            have the shape `(batch_size, sequence_length, num_codebooks)`, a frame is embedded as the sum of one
+            embedding per codebook, and the masked-LM head predicts each codebook. By default the model reads
+            `codebook` alone, as in the paper; a list of one codebook means the same.
+        codebook_dropout (`float`, *optional*, defaults to 0.0):
+            Probability, in `[0, 1)`, with which each of several codebooks is left out of a clip in training; at least
+            one stays. The sum is not rescaled, since a layer normalization follows it. One codebook is never left out.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
             Whether the decoder of the masked-LM head shares the weights of the embedding.
         sparse_prediction (`bool`, *optional*, defaults to `True`):
@@ -145,6 +154,9 @@ class AudioFormerConfig(PreTrainedConfig):
     sampling_rate: int = 24_000
     hop_length: int = 320
     codebook: int = 0
+    # Folders saved by earlier versions hold the `int` under this name.
+    codebooks: list[int] | int | None = None
+    codebook_dropout: float | int = 0.0
     tie_word_embeddings: bool = True
     sparse_prediction: bool = True
     # Repeated from the parent with its allowed values: `None` means "derive it from the labels".
@@ -157,9 +169,16 @@ class AudioFormerConfig(PreTrainedConfig):
     keys_to_ignore_at_inference = ["past_key_values", "pooler_output"]
 
     def __post_init__(self, **kwargs) -> None:
-        # Folders saved by earlier versions call it `codebooks`.
-        if "codebooks" in kwargs:
-            self.codebook = kwargs.pop("codebooks")
+        if isinstance(self.codebooks, int):
+            self.codebook, self.codebooks = self.codebooks, None
+        elif self.codebooks:
+            if self.codebook not in (0, self.codebooks[0]):
+                raise ValueError(
+                    f"`codebook` {self.codebook} and `codebooks` {self.codebooks} exclude each other: give one of "
+                    "them."
+                )
+            self.codebook = self.codebooks[0]
+            self.codebooks = self.codebooks if len(self.codebooks) > 1 else None
         if self.problem_type is None and self.classification_loss is not None:
             self.problem_type = PROBLEM_TYPES[self.classification_loss]
         super().__post_init__(**kwargs)
@@ -179,13 +198,27 @@ class AudioFormerConfig(PreTrainedConfig):
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
-        if self.codebook < 0:
-            raise ValueError(f"`codebook` must be the index of a codebook, at least 0, got {self.codebook}.")
         if self.hidden_size % (2 * self.num_attention_heads) != 0:
             raise ValueError(
                 f"`hidden_size` must be a multiple of 2 * `num_attention_heads`, because pairs of values in each head "
                 f"are rotated; got {self.hidden_size} and {self.num_attention_heads} heads."
             )
+
+    def validate_codebooks(self) -> None:
+        """Part of `@strict`-powered validation. Codebooks are indices, all different."""
+        if self.codebook < 0:
+            raise ValueError(f"`codebook` must be the index of a codebook, at least 0, got {self.codebook}.")
+        if not 0 <= self.codebook_dropout < 1:
+            raise ValueError(f"`codebook_dropout` must be in [0, 1), got {self.codebook_dropout}.")
+        if self.codebooks is None:
+            return
+        indices = [self.codebooks] if isinstance(self.codebooks, int) else self.codebooks
+        if not indices or min(indices) < 0 or len(set(indices)) < len(indices):
+            raise ValueError(
+                f"`codebooks` must be different indices of codebooks, at least 0, and at least one, got {indices}."
+            )
+        if self.codebook != indices[0]:
+            raise ValueError(f"`codebook` must be the first of `codebooks` {indices}, got {self.codebook}.")
 
     def validate_rates(self) -> None:
         """Part of `@strict`-powered validation. Dropout, epsilon and initial standard deviation are in range."""
@@ -247,6 +280,19 @@ class AudioFormerConfig(PreTrainedConfig):
             raise ValueError(f'`rope_parameters["rope_theta"]` must be positive, got {theta}.')
 
     @property
+    def codebook_indices(self) -> int | list[int]:
+        """What the model reads: the index of its codebook, or a list of the indices if there are several.
+
+        This is the setting `codebooks` of a feature extractor for the model.
+        """
+        return self.codebook if self.codebooks is None else self.codebooks
+
+    @property
+    def num_codebooks(self) -> int:
+        """Number of codebooks that the model reads."""
+        return len(self.codebooks) if isinstance(self.codebooks, list) else 1
+
+    @property
     def frame_rate(self) -> float:
         """Number of codes per second."""
         return self.sampling_rate / self.hop_length
@@ -270,6 +316,14 @@ class AudioFormerConfig(PreTrainedConfig):
         if num_input_ids < 2:
             raise ValueError(f"`num_input_ids` counts <BOA> and <EOA> and must be at least 2, got {num_input_ids}.")
         return [frame * self.hop_length / self.sampling_rate for frame in range(num_input_ids - 2)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values; those of several codebooks only if there are several."""
+        values = super().to_dict()
+        if self.codebooks is None:
+            # What earlier versions read `codebooks` as is not `None`.
+            del values["codebooks"], values["codebook_dropout"]
+        return values
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
         """

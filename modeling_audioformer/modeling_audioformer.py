@@ -31,19 +31,70 @@ WINDOW_S = 10.0
 """Usual length of a window, with which the warning compares."""
 
 
+class AudioFormerCodebookEmbeddings(nn.ModuleList):
+    """
+    One table of embeddings per codebook; a position is embedded as the sum over its ids.
+
+    Tables of their own, rather than one long table, are initialized, resized and tied to the decoders of the masked-LM
+    heads like any other, and each has its own `<PAD>`.
+    """
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__(_table(config) for _ in range(config.num_codebooks))
+        self.codebook_dropout = config.codebook_dropout
+
+    def forward(self, input_ids: torch.Tensor, clip_of_position: torch.Tensor | None = None) -> torch.Tensor:
+        """
+        Embed the ids.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length, num_codebooks)`):
+                Ids of each codebook.
+            clip_of_position (`torch.LongTensor` of shape `(sequence_length,)`, *optional*):
+                Index of the clip at each position of a packed sequence.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`: The sums.
+        """
+        embedded = [table(ids) for table, ids in zip(self, input_ids.unbind(-1), strict=True)]
+        if self.training and self.codebook_dropout:
+            kept = self._draw_kept(input_ids, clip_of_position).to(embedded[0].dtype)
+            embedded = [states * kept[:, :, index, None] for index, states in enumerate(embedded)]
+        # The layer normalization that follows makes up for sums of fewer codebooks.
+        return torch.stack(embedded).sum(dim=0)
+
+    def _draw_kept(self, input_ids: torch.Tensor, clip_of_position: torch.Tensor | None) -> torch.Tensor:
+        """Which codebooks each clip keeps, of shape `(batch_size, 1, num_codebooks)`; if packed, of each position."""
+        # A packed sequence has no more clips than positions, and their number need not be known.
+        num_clips = input_ids.shape[0] if clip_of_position is None else input_ids.shape[1]
+        draws = torch.rand(num_clips, len(self), device=input_ids.device)
+        kept = (draws >= self.codebook_dropout) | (draws == draws.amax(dim=1, keepdim=True))
+        return kept[:, None] if clip_of_position is None else kept[clip_of_position][None]
+
+
+def _table(config: AudioFormerConfig) -> nn.Embedding:
+    return nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+
+
 class AudioFormerEmbeddings(nn.Module):
     """Embeddings of the ids, layer normalization and dropout. Positions enter in the attention, not here."""
 
     def __init__(self, config: AudioFormerConfig):
         super().__init__()
-        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
+        self.has_several_codebooks = config.num_codebooks > 1
+        self.word_embeddings = AudioFormerCodebookEmbeddings(config) if self.has_several_codebooks else _table(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, input_ids: torch.Tensor | None = None, inputs_embeds: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        clip_of_position: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        if inputs_embeds is None:
+        if inputs_embeds is None and self.has_several_codebooks:
+            inputs_embeds = self.word_embeddings(input_ids, clip_of_position)
+        elif inputs_embeds is None:
             inputs_embeds = self.word_embeddings(input_ids)
         return self.dropout(self.layer_norm(inputs_embeds))
 
@@ -230,6 +281,23 @@ class AudioFormerPreTrainedModel(PreTrainedModel):
         "attentions": AudioFormerAttention,
     }
 
+    def _resize_token_embeddings(
+        self, new_num_tokens: int | None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Module:
+        """Resize the tables and decoders of all codebooks alike, and return the first table."""
+        tables = self.get_input_embeddings()
+        if not isinstance(tables, AudioFormerCodebookEmbeddings):
+            return super()._resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+        for index, table in enumerate(tables):
+            assert isinstance(table, nn.Embedding)
+            resized = self._get_resized_embeddings(table, new_num_tokens, pad_to_multiple_of, mean_resizing)
+            tables[index] = resized.requires_grad_(table.weight.requires_grad)
+        for head in getattr(self, "lm_head", ()):
+            needs_gradient = head.decoder.weight.requires_grad
+            decoder = self._get_resized_lm_head(head.decoder, resized.num_embeddings, mean_resizing=mean_resizing)
+            head.decoder = decoder.requires_grad_(needs_gradient)
+        return tables[0]
+
 
 def _check_values(inputs: torch.Tensor, vocab_size: int) -> None:
     """Refuse an empty batch, and ids outside the vocabulary.
@@ -242,13 +310,29 @@ def _check_values(inputs: torch.Tensor, vocab_size: int) -> None:
     if 0 in inputs.shape[:2]:
         raise ValueError(f"The batch is empty: the inputs have the shape {tuple(inputs.shape)}.")
     # On a GPU looking at the values would wait for it in every step.
-    if inputs.ndim == 2 and inputs.device.type == "cpu":
+    if not inputs.is_floating_point() and inputs.device.type == "cpu":
         lowest, highest = (int(value) for value in inputs.aminmax())
         if lowest < 0 or highest >= vocab_size:
             wrong = lowest if lowest < 0 else highest
             raise ValueError(
                 f"`input_ids` must be from 0 to {vocab_size - 1} (`vocab_size` is {vocab_size}), got {wrong}."
             )
+
+
+def _check_shape(input_ids: torch.Tensor, config: AudioFormerConfig) -> None:
+    """Refuse ids of another shape than the codebooks of the model require.
+
+    Raises:
+        ValueError: If they have the wrong rank, or another number of codebooks.
+    """
+    count, shape = config.num_codebooks, tuple(input_ids.shape)
+    if count == 1 and input_ids.ndim != 2:
+        raise ValueError(f"`input_ids` must have the shape (batch_size, sequence_length), got {shape}.")
+    if count > 1 and (input_ids.ndim != 3 or shape[2] != count):
+        raise ValueError(
+            f"`input_ids` must have the shape (batch_size, sequence_length, {count}), since the model reads the "
+            f"codebooks {config.codebooks}, got {shape}."
+        )
 
 
 class AudioFormerModel(AudioFormerPreTrainedModel):
@@ -282,14 +366,16 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         r"""
         Args:
             input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
-                `<BOA>`, the codes + 3, `<EOA>`, padded with `<PAD>`. Any length.
+                `<BOA>`, the codes + 3, `<EOA>`, padded with `<PAD>`. Any length. For a model of several codebooks the
+                shape is `(batch_size, sequence_length, num_codebooks)`, with the special ids in every codebook.
             attention_mask (`torch.Tensor` of shape `(batch_size, sequence_length)`, *optional*):
-                1 for audio, 0 for padding. By default derived from `input_ids`: 0 at `<PAD>`. A 4-D mask or the mask
-                of an attention implementation is used as it is; pooling then derives padding from `input_ids`.
+                1 for audio, 0 for padding. By default derived from `input_ids`: 0 at `<PAD>` (of all codebooks). A 4-D
+                mask or the mask of an attention implementation is used as it is; pooling then derives padding from
+                `input_ids`.
             position_ids (`torch.LongTensor` of shape `(batch_size or 1, sequence_length)`, *optional*):
                 By default 0, 1, 2, ... Only the differences between positions matter.
             inputs_embeds (`torch.FloatTensor` of shape `(batch_size, sequence_length, hidden_size)`, *optional*):
-                Embeddings instead of `input_ids`.
+                Embeddings instead of `input_ids`; `codebook_dropout` does not act on them.
             cu_seq_lens_q, cu_seq_lens_k, max_length_q, max_length_k (*optional*):
                 For packed clips, that is, one sequence of clips end to end without padding: the boundaries 0, ...,
                 `sequence_length` as an int32 tensor of shape `(num_clips + 1,)`, twice, and the longest length, twice,
@@ -311,24 +397,24 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Exactly one of `input_ids` and `inputs_embeds` must be given.")
-        if input_ids is not None and input_ids.ndim != 2:
-            raise ValueError(
-                f"`input_ids` must have the shape (batch_size, sequence_length), got {tuple(input_ids.shape)}."
-            )
+        if input_ids is not None:
+            _check_shape(input_ids, self.config)
         inputs = input_ids if inputs_embeds is None else inputs_embeds
         assert inputs is not None  # Exactly one of them is given.
         _check_values(inputs, self.config.vocab_size)
 
         keep = None if input_ids is None else input_ids.ne(self.config.pad_token_id)
+        if keep is not None and keep.ndim == 3:
+            keep = keep.any(dim=-1)
         if attention_mask is None:
             attention_mask = keep
         elif isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
             keep = attention_mask
 
-        hidden_states = self.embeddings(input_ids, inputs_embeds)
         limits = kwargs.get("cu_seq_lens_q")
-        if limits is not None:
-            clip_of_position = _clip_of_position(limits, hidden_states, position_ids)
+        clip_of_position = None if limits is None else _clip_of_position(limits, inputs, position_ids)
+        hidden_states = self.embeddings(input_ids, inputs_embeds, clip_of_position)
+        if clip_of_position is not None:
             mask = self._packed_mask(hidden_states, clip_of_position)
         else:
             warn_of_long_clips(self.config, hidden_states.shape[1])
@@ -342,7 +428,7 @@ class AudioFormerModel(AudioFormerPreTrainedModel):
             hidden_states = layer(
                 hidden_states, attention_mask=mask, position_embeddings=position_embeddings, **kwargs
             )
-        if limits is not None:
+        if limits is not None and clip_of_position is not None:
             pooled = mean_of_packed(hidden_states, clip_of_position, len(limits) - 1)
         else:
             pooled = mean_over_frames(hidden_states, keep)
@@ -390,11 +476,9 @@ def warn_of_long_clips(config: AudioFormerConfig, sequence_length: int) -> None:
     )
 
 
-def _clip_of_position(
-    limits: torch.Tensor, hidden_states: torch.Tensor, position_ids: torch.Tensor | None
-) -> torch.Tensor:
+def _clip_of_position(limits: torch.Tensor, inputs: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
     """Index of the clip that each position of a packed sequence belongs to, `(sequence_length,)`."""
-    batch_size, sequence_length = hidden_states.shape[:2]
+    batch_size, sequence_length = inputs.shape[:2]
     if batch_size != 1 or position_ids is None:
         raise ValueError(
             f"Packed clips (`cu_seq_lens_q`) must be a batch of one sequence, got {batch_size}, with `position_ids` "
@@ -406,7 +490,7 @@ def _clip_of_position(
         raise ValueError(
             f"`cu_seq_lens_q` must rise from 0 to the sequence length, {sequence_length}, got {limits.tolist()}."
         )
-    positions = torch.arange(sequence_length, device=hidden_states.device)
+    positions = torch.arange(sequence_length, device=inputs.device)
     return torch.searchsorted(limits[1:].to(positions), positions, right=True)
 
 
@@ -466,13 +550,45 @@ class AudioFormerLMHead(nn.Module):
         return self.decoder(self.layer_norm(self.act_fn(self.dense(hidden_states))))
 
 
+class AudioFormerLMHeads(nn.ModuleList):
+    """One [`AudioFormerLMHead`] per codebook, on the same hidden states."""
+
+    def __init__(self, config: AudioFormerConfig):
+        super().__init__(AudioFormerLMHead(config) for _ in range(config.num_codebooks))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(batch_size, sequence_length, hidden_size)` to scores per codebook, which are the third dimension."""
+        return torch.stack([head(hidden_states) for head in self], dim=2)
+
+    def predict_labelled(self, hidden_states: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Logits of the labelled codes only, those of the first codebook first, and their labels.
+
+        Args:
+            hidden_states (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`):
+                Last hidden states.
+            labels (`torch.LongTensor` of shape `(batch_size, sequence_length, num_codebooks)`):
+                Ids to predict, -100 where there is none.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: Of shape `(num_codes, vocab_size)` and `(num_codes,)`.
+        """
+        logits, chosen = [], []
+        for head, of_codebook in zip(self, labels.unbind(-1), strict=True):
+            counts = of_codebook != -100
+            logits.append(head(hidden_states[counts]))
+            chosen.append(of_codebook[counts])
+        return torch.cat(logits), torch.cat(chosen)
+
+
 class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
     """
     AudioFormer with the head of its cloze-style pre-training (arXiv 2308.07221, section 3.2).
 
     Args:
         config ([`AudioFormerConfig`]):
-            Sizes and ids. With `tie_word_embeddings` the decoder shares the weights of the embedding.
+            Sizes and ids. With `tie_word_embeddings` the decoder shares the weights of the embedding; of several
+            codebooks, each has a head of its own, whose decoder shares the weights of its embedding.
     """
 
     _tied_weights_keys = {"lm_head.decoder.weight": "audioformer.embeddings.word_embeddings.weight"}
@@ -480,13 +596,26 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
     def __init__(self, config: AudioFormerConfig):
         super().__init__(config)
         self.audioformer = AudioFormerModel(config)
-        self.lm_head = AudioFormerLMHead(config)
+        self.lm_head = AudioFormerLMHead(config) if config.num_codebooks == 1 else AudioFormerLMHeads(config)
+        if config.num_codebooks > 1:
+            self._tied_weights_keys = {
+                f"lm_head.{index}.decoder.weight": f"audioformer.embeddings.word_embeddings.{index}.weight"
+                for index in range(config.num_codebooks)
+            }
         self.post_init()
 
-    def get_output_embeddings(self) -> nn.Linear:
-        return self.lm_head.decoder
+    def get_output_embeddings(self) -> nn.Linear | None:
+        """The decoder; `None` for several codebooks, which have one each."""
+        return self.lm_head.decoder if isinstance(self.lm_head, AudioFormerLMHead) else None
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replace the decoder.
+
+        Raises:
+            ValueError: If there are several, one per codebook.
+        """
+        if not isinstance(self.lm_head, AudioFormerLMHead):
+            raise ValueError("A model of several codebooks has one decoder each: set `lm_head[index].decoder`.")
         self.lm_head.decoder = new_embeddings
 
     # `position_ids` is a parameter of its own here, and `TransformersKwargs` lists it as well.
@@ -506,7 +635,7 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             input_ids, attention_mask, position_ids, inputs_embeds:
                 As in [`AudioFormerModel.forward`].
             labels (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):
-                Ids to predict, -100 at the positions to ignore.
+                Ids to predict, -100 at the positions to ignore. For several codebooks of the shape of `input_ids`.
             return_full_logits (`bool`, *optional*):
                 Whether to compute the logits of all positions even if `labels` are given. By default only if
                 `config.sparse_prediction` is `False`; if no gradients are recorded, because evaluations take the
@@ -517,7 +646,13 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             [`~transformers.modeling_outputs.MaskedLMOutput`]: `logits` of shape `(batch_size, sequence_length,
             vocab_size)`. With `labels` also `loss`, the mean cross-entropy over the labelled positions; unless
             `return_full_logits`, `logits` are then those of these positions only, of shape `(num_positions,
-            vocab_size)` in the order of `labels[labels != -100]`.
+            vocab_size)` in the order of `labels[labels != -100]`. For several codebooks: `logits` of shape
+            `(batch_size, sequence_length, num_codebooks, vocab_size)`, and `loss` is the mean over all labelled codes
+            of all codebooks; logits of labelled codes only are in the order of the codebooks, as in
+            `labels.movedim(-1, 0)`.
+
+        Raises:
+            ValueError: If no position has a label (on a CPU), or `labels` do not have the shape of several codebooks.
         """
         outputs: BaseModelOutputWithPooling = self.audioformer(
             input_ids=input_ids,
@@ -541,11 +676,21 @@ class AudioFormerForMaskedLM(AudioFormerPreTrainedModel):
             raise ValueError(
                 f"`labels` of shape {tuple(labels.shape)} are all -100: there is no position to compute a loss for."
             )
-        if labels is not None and not return_full_logits:
-            # About three positions in four have no label, and the head is not computed there.
+        if labels is not None and isinstance(self.lm_head, AudioFormerLMHeads):
+            wanted = (*hidden_states.shape[:2], len(self.lm_head))
+            if tuple(labels.shape) != wanted:
+                raise ValueError(
+                    f"`labels` of several codebooks must have the shape {wanted}, got {tuple(labels.shape)}."
+                )
+        # About three positions in four have no label, and the head is not computed there.
+        if labels is None or return_full_logits:
+            logits = self.lm_head(hidden_states)
+        elif isinstance(self.lm_head, AudioFormerLMHeads):
+            logits, labels = self.lm_head.predict_labelled(hidden_states, labels.to(hidden_states.device))
+        else:
             counts = (labels != -100).to(hidden_states.device)
-            hidden_states, labels = hidden_states[counts], labels.to(hidden_states.device)[counts]
-        logits = self.lm_head(hidden_states)
+            labels = labels.to(hidden_states.device)[counts]
+            logits = self.lm_head(hidden_states[counts])
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)

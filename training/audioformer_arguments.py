@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from audioformer.data.synthetic.scenes import MIN_DURATION_S
+
 from .arguments import (
     ALL,
     FINETUNE,
@@ -47,8 +49,36 @@ class AudioFormerArguments(FamilyArguments):
     cache_dir: str | None = setting(
         None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."
     )
+    synthetic_hours: float = setting(
+        0.0,
+        "Hours of synthetic sound to train on, beside or without --data; only its codes are stored.",
+        (PRETRAIN,),
+        range=at_least(0, "hours"),
+    )
+    synthetic_clip_s: float = setting(
+        5.0, "Length of a synthetic clip in seconds.", (PRETRAIN,), range=at_least(MIN_DURATION_S, "seconds")
+    )
+    synthetic_seed: int = setting(
+        0,
+        "Seed of the synthetic clips, apart from --seed: runs that differ in --seed share their codes.",
+        (PRETRAIN,),
+        range=at_least(0),
+    )
     codebooks: list[int] | None = setting(
-        None, "Codebooks to pre-train a model for, from 0 (C1); one model each (default: all).", (PRETRAIN,)
+        None,
+        "Codebooks from 0 (C1). pretrain: those to pre-train a model for, one model each unless --joint-codebooks "
+        "(default: all). finetune: several that the classifier reads together (default: those of the model).",
+        TRAIN,
+    )
+    joint_codebooks: bool = setting(
+        False, "Pre-train one model that reads all --codebooks together, instead of one model each.", (PRETRAIN,)
+    )
+    codebook_dropout: float | None = setting(
+        None,
+        "Share of several codebooks that is left out of a clip in training (default: 0, or that of the checkpoint).",
+        TRAIN,
+        config="codebook_dropout",
+        range=DROPOUT,
     )
     codebook: int | None = setting(
         None,
@@ -99,6 +129,15 @@ class AudioFormerArguments(FamilyArguments):
             raise ValueError('`method` "ft2" needs `teachers`: the pre-trained models of the codebooks C2 to CN.')
         if self.codebooks is not None and not self.codebooks:
             raise ValueError("`codebooks` must name at least one codebook.")
+        if self.codebooks is not None and len(set(self.codebooks)) < len(self.codebooks):
+            raise ValueError(f"`codebooks` must be different ones, got {self.codebooks}.")
+        if self.codebooks is not None and self.codebook is not None:
+            raise ValueError(
+                f"`codebook` {self.codebook} and `codebooks` {self.codebooks} exclude each other: give one of them."
+            )
+        num_joint = self.num_codebooks if self.codebooks is None else len(self.codebooks)
+        if self.joint_codebooks and num_joint < 2:
+            raise ValueError("`joint_codebooks` needs at least two codebooks.")
         for name, indices in (("codebooks", self.codebooks or []), ("codebook", [self.codebook or 0])):
             wrong = [index for index in indices if not 0 <= index < self.num_codebooks]
             if wrong:
@@ -128,11 +167,24 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         (PRETRAIN,),
         range=at_least(1),
     )
+    mask_whole_frames: bool = setting(
+        True,
+        "With --joint-codebooks, mask all codes of a frame together, since they tell a lot about each other; "
+        "otherwise the share of each codebook is drawn by itself.",
+        (PRETRAIN,),
+    )
     crop_frames: int | None = setting(
         None,
         "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
-        TRAIN,
+        ALL,
         range=at_least(1),
+    )
+    eval_crops: int = setting(
+        0,
+        "Test on N evenly spaced crops of --crop-frames codes of each longer clip, whose probabilities are averaged; "
+        "checkpoints are selected, and LSEP calibrated, on whole clips (0 turns it off).",
+        TEST,
+        range=at_least(0),
     )
     classification_weight: float = setting(
         0.95,
@@ -156,6 +208,12 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         (FINETUNE,),
         range=at_least(0, "(0 turns it off)"),
     )
+    token_mixup_alpha: float = setting(
+        0.0,
+        "Mix pairs of clips frame by frame: each code is that of one of them, with shares from Beta(alpha, alpha).",
+        (FINETUNE,),
+        range=at_least(0, "(0 turns it off)"),
+    )
     packed: bool = setting(
         False, "Pack the clips of a batch end to end, without padding; needs flash_attention_2.", TRAIN
     )
@@ -167,5 +225,10 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
                 "`replace_probability` and `random_probability` must not sum to more than 1, got "
                 f"{self.replace_probability} and {self.random_probability}."
             )
-        if self.packed and self.mixup_alpha:
-            raise ValueError("`packed` and `mixup_alpha` exclude each other: packed clips are not aligned.")
+        if self.eval_crops and self.crop_frames is None:
+            raise ValueError(f"`eval_crops` {self.eval_crops} needs `crop_frames`, the length of a crop.")
+        mixed = [name for name in ("mixup_alpha", "token_mixup_alpha") if getattr(self, name)]
+        if self.packed and mixed:
+            raise ValueError(f"`packed` and `{mixed[0]}` exclude each other: packed clips are not aligned.")
+        if len(mixed) > 1:
+            raise ValueError("`mixup_alpha` and `token_mixup_alpha` exclude each other: clips are mixed once.")

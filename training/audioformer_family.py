@@ -14,8 +14,9 @@ from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
 from audioformer.model_cards.facts import AUDIOFORMER_CITATION
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 
-from .arguments import FINETUNE
+from .arguments import EVALUATE, FINETUNE
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
+from .codebooks import check_same_codebooks, describe_codebooks
 from .embedding_init import start_from_code_vectors
 from .examples.code_source import CodeExampleSource
 from .families import CardText, ClipView, Family, Settings
@@ -31,18 +32,35 @@ def check_settings(settings: Settings) -> None:
 
     Raises:
         ValueError: If clips change whose vectors FT2 reads from a file, clips are packed for an attention that
-            would mix them, or the level of codes is to be changed.
+            would mix them, the waveforms of codes are to be changed, or `codebooks` do not fit the command.
     """
     data, options = settings.data, settings.options
+    if settings.command == FINETUNE and options.codebooks is not None and len(options.codebooks) == 1:
+        raise ValueError(
+            f"`codebooks` of a classifier are several that it reads together, got {options.codebooks}: `codebook` "
+            f"{options.codebooks[0]} says which it reads alone."
+        )
     codes = options.codes if data.eval_data is None and options.eval_codes is None else options.eval_codes
     if data.gains is not None and codes is not None:
         raise ValueError(
             f"`gains` changes the waveforms of the test clips, but {codes!r} holds codes: give their audio with "
             "--data or --eval-data."
         )
+    if data.augment_copies and options.codes is not None:
+        raise ValueError(
+            f"`augment_copies` {data.augment_copies} changes the waveforms of the training clips, but "
+            f"{options.codes!r} holds codes: give their audio with --data."
+        )
     arguments, attention = settings.training, settings.model.attn_implementation
+    if settings.command == EVALUATE and arguments.crop_frames is not None and not arguments.eval_crops:
+        raise ValueError(f"`crop_frames` {arguments.crop_frames} has no effect on a test without `eval_crops`.")
     if settings.command == FINETUNE and settings.options.method == "ft2":
         check_source_of_positives(arguments)
+        if data.augment_copies and not arguments.online_teachers:
+            raise ValueError(
+                f"`augment_copies` {data.augment_copies} draws another version of a clip in every epoch, but vectors "
+                "computed once belong to whole, unchanged clips: set `online_teachers`, or leave out `augment_copies`."
+            )
     if arguments.packed and attention is not None and "flash" not in attention:
         raise ValueError(f'`packed` needs the attention "flash_attention_2", got {attention!r}.')
 
@@ -54,11 +72,12 @@ def initialize(settings: Settings, model: PreTrainedModel, extractor: AudioForme
 
 
 def check_vocabulary(config: AudioFormerConfig, extractor: AudioFormerFeatureExtractor) -> None:
-    """Check that a checkpoint was made for the vocabulary of a codec.
+    """Check that a checkpoint was made for the vocabulary of a codec, and for several codebooks if they are read.
 
     Raises:
-        ValueError: If the codebooks differ in size.
+        ValueError: If the codebooks differ in size, or, where there are several, in their indices or order.
     """
+    check_same_codebooks(str(config.name_or_path), config.codebook_indices, extractor.codebooks)
     if config.codebook_size != extractor.codebook_size:
         raise ValueError(
             f"`model` {config.name_or_path!r} was made for {config.codebook_size} entries per codebook, the codec has "
@@ -78,7 +97,10 @@ def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtra
         "codebook_size": extractor.codebook_size,
         **extractor.normalization,
     }
-    return {"codebook": config.codebook, "codec": codec}
+    if config.num_codebooks == 1:
+        return {"codebook": config.codebook, "codec": codec}
+    tokens = f"{describe_codebooks(config.codebook_indices)} of a neural audio codec, {config.num_codebooks} tokens"
+    return {"reads": f"{tokens} per frame, whose embeddings are added up", "codec": codec}
 
 
 def view_codes(
@@ -87,14 +109,14 @@ def view_codes(
     """The codes of a clip, in the first `SHOWN_CODEBOOKS` codebooks or in all if the codec has fewer.
 
     Args:
-        model ([`AudioFormerForAudioClassification`]): The title names the codebook that it reads.
+        model ([`AudioFormerForAudioClassification`]): The title names the codebooks that it reads.
         extractor ([`AudioFormerFeatureExtractor`]): Encodes the clip.
         waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the sampling rate of the extractor.
 
     Returns:
         [`ClipView`]: Codes of shape `(num_codebooks, num_frames)`, one channel per codebook.
     """
-    read = model.config.codebook
+    read = ", ".join(f"C{codebook + 1}" for codebook in np.atleast_1d(model.config.codebook_indices))
     for count in range(SHOWN_CODEBOOKS, 0, -1):
         codebooks = list(range(count))
         try:
@@ -105,7 +127,7 @@ def view_codes(
             continue
         break
     names = [f"C{codebook + 1}" for codebook in codebooks]
-    return ClipView(codes.T, f"Codes; the model reads C{read + 1}", names)
+    return ClipView(codes.T, f"Codes; the model reads {read}", names)
 
 
 def export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:

@@ -16,21 +16,24 @@ from audioformer.feature_extraction.token_ids import CODE_OFFSET
 def start_from_code_vectors(model: Any, extractor: AudioFormerFeatureExtractor, seed: int) -> None:
     """Replace the embeddings of the codes, in place; those of the special ids stay random, and all are trained.
 
-    Distances between codes are those between their vectors, up to a common factor.
+    Distances between codes are those between their vectors, up to a common factor. Several codebooks share one
+    rotation and one factor, so that the sum over the codes of a frame starts as what the codec's decoder reads.
 
     Args:
         model: A fresh AudioFormer model, with any head.
-        extractor ([`AudioFormerFeatureExtractor`]): Its codec and its codebook.
+        extractor ([`AudioFormerFeatureExtractor`]): Its codec and its codebooks.
         seed (`int`): Seed of the rotation, see [`rotate_into`].
     """
-    (codebook,) = [extractor.codebooks] if isinstance(extractor.codebooks, int) else extractor.codebooks
-    vectors = code_vectors(extractor.codec, codebook, extractor.codebook_size)
-    embedding = model.get_input_embeddings().weight
-    rotated = rotate_into(vectors, embedding.shape[1], seed)
+    codebooks = [extractor.codebooks] if isinstance(extractor.codebooks, int) else extractor.codebooks
+    vectors = [code_vectors(extractor.codec, codebook, extractor.codebook_size) for codebook in codebooks]
+    embeddings = model.get_input_embeddings()
+    tables = [embeddings] if len(codebooks) == 1 else list(embeddings)
+    rotated = rotate_into(torch.cat(vectors), model.config.hidden_size, seed)
     # As large as the random ones they replace.
     scale = model.config.initializer_range / rotated.pow(2).mean().sqrt()
     with torch.no_grad():
-        embedding[CODE_OFFSET : CODE_OFFSET + len(vectors)] = rotated * scale
+        for table, part in zip(tables, rotated.chunk(len(tables)), strict=True):
+            table.weight[CODE_OFFSET : CODE_OFFSET + len(part)] = part * scale
 
 
 def rotate_into(vectors: torch.Tensor, size: int, seed: int) -> torch.Tensor:

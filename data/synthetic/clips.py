@@ -12,6 +12,9 @@ SCENES = "scenes"
 KINDS = (*SOURCES, SCENES)
 """Kinds of clips: sources alone, and scenes, which mix them."""
 
+VERSION = 1
+"""Changes with what the generators make of a seed, so that codes in caches are not taken for those of other sound."""
+
 _LOWEST_RATE = 8000
 _STREAM = 0x50554E44
 """Sets these random numbers apart from others that begin with a seed and a number."""
@@ -60,6 +63,14 @@ class SyntheticClips(Sequence[np.ndarray]):
 
     def __len__(self) -> int:
         return self.num_clips
+
+    @property
+    def description(self) -> str:
+        """Everything that the sound of all clips depends on, in one line."""
+        return (
+            f"{self.num_clips} synthetic clips of {self.duration_s:g} s at {self.sampling_rate} Hz, seed {self.seed}, "
+            f"{', '.join(self.kinds)}, version {VERSION}"
+        )
 
     def kind(self, index: int) -> str:
         """The kind of clip `index`."""

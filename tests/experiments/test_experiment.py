@@ -12,7 +12,7 @@ import yaml
 from audioformer.cli import main
 from audioformer.experiments.definition import available_experiments, load_experiment
 from audioformer.experiments.records import Record, append_record, read_records, recorded_settings, summarize, table
-from audioformer.experiments.runner import read_clips
+from audioformer.experiments.runner import Task, encode_clips, read_clips, run_experiment, write_manifest
 
 DEFINITION = {
     "title": "Low or high, of a speaker who was not heard before",
@@ -154,6 +154,21 @@ def test_folds_and_labels_come_from_the_paths(voices, tmp_path):
         read_clips(voices, replace(experiment, folds=(1, 3)))
 
 
+@pytest.mark.slow
+def test_copies_of_all_folds_are_encoded_before_the_runs_that_share_them(voices, tmp_path):
+    copies = {"augment_copies": 2, "augment_with": ["speed"]}
+    rows = {"MFCC": {"baseline": "mfcc"}, "copies": {"finetune": "tiny_ft1", "settings": copies}}
+    experiment = load_experiment(write_definition(tmp_path, rows=rows))
+    manifest = write_manifest(read_clips(voices, experiment), tmp_path / "clips.csv")
+    task = Task(experiment, experiment.rows[1], 0, 1, manifest, tmp_path)
+    encode_clips(task)
+    encoded = {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").glob("*/codes.json")}
+    # The clips, and two copies of each of two folds.
+    assert len(encoded) == 5
+    assert task.finetune().row == "copies"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").glob("*/codes.json")} == encoded
+
+
 def make_record(experiment, row: str, fold: int, correct: str, seed: int | None = None, clips: str = "x") -> Record:
     (found,) = [one for one in experiment.rows if one.name == row]
     settings = recorded_settings(experiment, found)
@@ -203,3 +218,17 @@ def test_records_of_other_settings_and_half_a_line_are_left_out(tmp_path):
     assert [(record.row, record.correct) for record in found] == [("MFCC", "10"), ("FT1", "00")]
     changed = replace(experiment, shared={**experiment.shared, "num_train_epochs": 2})
     assert [record.row for record in read_records(file, changed)] == ["MFCC"]
+
+
+@pytest.mark.slow
+def test_a_row_may_pretrain_one_model_of_all_codebooks(voices, tmp_path):
+    joint = {"pretrain": "tiny_pretrain", "pretrain_settings": {"joint_codebooks": True}}
+    rows = {"MFCC": {"baseline": "mfcc"}, "joint": {**joint, "finetune": "tiny_ft1"}}
+    flags = ["--data", str(voices), "--work", str(tmp_path / "work"), "--output", str(tmp_path / "results")]
+    assert main(["experiment", write_definition(tmp_path, rows=rows), *flags]) == 0
+    (config, _) = sorted((tmp_path / "work" / "finetuned").glob("*/*/config.json"))
+    assert json.loads(config.read_text())["codebooks"] == [0, 1, 2, 3]
+    rows["joint"] = {**joint, "finetune": "tiny_ft2"}
+    with pytest.raises(ValueError, match="FT2 needs a model of each codebook"):
+        experiment = load_experiment(write_definition(tmp_path, rows=rows))
+        run_experiment(experiment, voices, tmp_path / "work", tmp_path / "records.jsonl", rows=["joint"])

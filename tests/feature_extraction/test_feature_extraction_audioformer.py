@@ -292,3 +292,11 @@ def test_ids_on_a_gpu_are_those_on_a_cpu(codec, extractor):
 def test_without_a_codec_there_is_a_reason():
     with pytest.raises(ValueError, match="has no codec: pass `codec=...`"):
         AudioFormerFeatureExtractor(codec=None)(make_clip(10), sampling_rate=RATE)
+
+
+@pytest.mark.parametrize("codebooks", [1, [2], [0, 2, 3]])
+def test_the_model_configuration_names_the_codebooks(codec, codebooks):
+    reads = AudioFormerFeatureExtractor(codec=codec, codebooks=codebooks).model_config()
+    several = isinstance(codebooks, list) and len(codebooks) > 1
+    expected = {"codebooks": codebooks} if several else {"codebook": int(np.ravel(codebooks)[0])}
+    assert {name: value for name, value in reads.items() if name in ("codebook", "codebooks")} == expected

@@ -23,9 +23,13 @@ def tiny_config(**changes) -> AudioFormerConfig:
 
 
 def random_ids(config: AudioFormerConfig, batch: int, length: int, seed: int = 0) -> torch.Tensor:
-    """`<BOA>`, random codes, `<EOA>`, of shape `(batch_size, sequence_length)`, without padding."""
+    """`<BOA>`, random codes, `<EOA>`, of shape `(batch_size, sequence_length)`, without padding.
+
+    For several codebooks `(batch_size, sequence_length, num_codebooks)`.
+    """
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, (batch, length), generator=generator)
+    shape = (batch, length) + ((config.num_codebooks,) if config.num_codebooks > 1 else ())
+    ids = torch.randint(CODE_OFFSET, CODE_OFFSET + config.codebook_size, shape, generator=generator)
     ids[:, 0], ids[:, -1] = config.boa_token_id, config.eoa_token_id
     return ids
 

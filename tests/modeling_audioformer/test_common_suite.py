@@ -19,6 +19,9 @@ from .common import tiny_config
 
 
 class AudioFormerModelTester:
+    codebooks_of_ids: tuple[int, ...] = ()
+    """Third dimension of the ids, if there is one."""
+
     def __init__(self, parent, batch_size=13, seq_length=7):
         self.parent = parent
         self.batch_size = batch_size
@@ -34,7 +37,8 @@ class AudioFormerModelTester:
 
     def prepare_config_and_inputs_for_common(self):
         config = self.get_config()
-        codes = ids_tensor([self.batch_size, self.seq_length], config.codebook_size)
+        shape = [self.batch_size, self.seq_length, *self.codebooks_of_ids]
+        codes = ids_tensor(shape, config.codebook_size)
         input_ids = codes + CODE_OFFSET
         mask = random_attention_mask([self.batch_size, self.seq_length])
         return config, {"input_ids": input_ids, "attention_mask": mask}
@@ -70,3 +74,33 @@ class AudioFormerCommonTest(ModelTesterMixin, unittest.TestCase):
             self.assertIn("labels", labelled)
             loss = model_class(config)(**labelled).loss
             self.assertTrue(torch.isfinite(loss))
+
+
+class SeveralCodebooksModelTester(AudioFormerModelTester):
+    codebooks_of_ids = (3,)
+
+    def get_config(self):
+        return tiny_config(initializer_range=0.02, num_labels=3, codebooks=[0, 1, 2])
+
+
+class SeveralCodebooksCommonTest(AudioFormerCommonTest):
+    """The same suite for a model that reads several codebooks."""
+
+    def setUp(self):
+        super().setUp()
+        self.model_tester = SeveralCodebooksModelTester(self)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        """The suite makes one label per position; here there is one per code."""
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
+        if return_labels and model_class is AudioFormerForMaskedLM:
+            inputs["labels"] = inputs["labels"][..., None].repeat(1, 1, 3)
+        return inputs
+
+    @unittest.skip("asks for one `nn.Embedding`; there is one per codebook, see test_several_codebooks.py")
+    def test_model_get_set_embeddings(self):
+        pass
+
+    @unittest.skip("asks for one `nn.Embedding`; there is one per codebook, see test_several_codebooks.py")
+    def test_resize_tokens_embeddings(self):
+        pass

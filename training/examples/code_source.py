@@ -1,15 +1,16 @@
 """The examples of AudioFormer: codes from shards, encoded on first use."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
+from audioformer.data.codes.copies import encode_copies
 from audioformer.data.codes.encoded import EncodedClips, describe_normalization, load_codes, read_codes_info
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -18,7 +19,8 @@ from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
-from ..arguments import READING
+from ..arguments import PRETRAIN, READING
+from ..codebooks import check_same_codebooks
 from ..families import CheckLabels, Settings
 from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
 from ..trainers.multi_positive import check_source_of_positives
@@ -26,18 +28,20 @@ from ..trainers.teachers import build_positives, load_teachers
 from .audio import reading_settings
 from .codes import CodeExamples
 from .listings import find_groups, open_listing
+from .synthetic_codes import encode_synthetic_clips, on_device_of_process
 
 
 class CodeExampleSource:
     """How listed clips become sequences of codes: encoded once, all codebooks, into shards that every run reads."""
 
     def open_extractor(self, settings: Settings) -> AudioFormerFeatureExtractor:
-        """The extractor of the codebook that the settings name, else of the model's own, else of codebook 0.
+        """The extractor of the codebooks that the settings name, else of the model's own, else of codebook 0.
 
         Raises:
             ValueError: As for [`open_extractor`], or if teachers of FT2 read codes of another level.
         """
-        extractor = open_extractor(settings, settings.options.codebook)
+        options = settings.options
+        extractor = open_extractor(settings, options.codebook if options.codebooks is None else options.codebooks)
         if settings.options.method == "ft2":
             check_level_of_teachers(settings.options.teachers, extractor)
         return extractor
@@ -52,6 +56,8 @@ class CodeExampleSource:
     ) -> EncodedClips:
         """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
 
+        Without either, pre-training opens the synthetic clips that the settings ask for.
+
         Raises:
             ValueError: If neither or both are given, if the codes were made by another codec than the extractor's, or
                 if they lack the extractor's codebook or one that the settings name.
@@ -59,6 +65,10 @@ class CodeExampleSource:
         data, options = settings.data, settings.options
         prefix = "eval_" if test_source else ""
         source, folder = getattr(data, f"{prefix}data"), getattr(options, f"{prefix}codes")
+        if source is None and folder is None and not test_source and settings.command == PRETRAIN:
+            synthetic = encode_synthetic_clips(settings, extractor)
+            if synthetic is not None:
+                return synthetic
         if (source is None) == (folder is None):
             raise ValueError(f"Give exactly one of `{prefix}data` and `{prefix}codes`, got {source} and {folder}.")
         if folder is not None:
@@ -76,10 +86,9 @@ class CodeExampleSource:
         # Before encoding, so that a wrong pattern costs nothing. Codes do not depend on groups: those in the cache are
         # used, whatever the pattern is.
         groups = find_groups(settings, listing, test_source=test_source)
-        device = PartialState().device
         clips = encode_listing(
             listing,
-            extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
+            on_device_of_process(extractor),
             options.cache_dir,
             num_codebooks=options.num_codebooks,
             reading=reading_settings(settings),
@@ -96,9 +105,9 @@ class CodeExampleSource:
         *,
         labels: bool,
     ) -> CodeExamples:
-        """The codes of the codebook that a model reads, whole clips, in a fixed order."""
+        """The codes of the codebooks that a model reads, whole clips, in a fixed order."""
         targets = clips.targets if labels else None
-        return CodeExamples(clips.codes, targets, codebook=config.codebook, seed=settings.training.seed)
+        return CodeExamples(clips.codes, targets, codebook=config.codebook_indices, seed=settings.training.seed)
 
     def trainer(
         self,
@@ -111,9 +120,12 @@ class CodeExampleSource:
         arguments, config = settings.training, model.config
         if splits is None:
             return AudioFormerClassificationTrainer(model=model, args=arguments)
+        splits = with_copies(settings, splits, extractor)
 
         def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
-            return CodeExamples(clips.codes, clips.targets, codebook=config.codebook, seed=arguments.seed, **options)
+            return CodeExamples(
+                clips.versions, clips.targets, codebook=config.codebook_indices, seed=arguments.seed, **options
+            )
 
         shared: dict[str, Any] = {
             "model": model,
@@ -141,6 +153,29 @@ class CodeExampleSource:
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
 
 
+def with_copies(
+    settings: Settings, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
+) -> ClipSplits[EncodedClips]:
+    """Give training clips, and no others, the augmented copies that the settings ask for.
+
+    Raises:
+        ValueError: If a copy cannot be made.
+    """
+    data = settings.data
+    if data.augmentation is None or data.data is None:
+        return splits
+    train = encode_copies(
+        open_listing(settings, data.data),
+        splits.train,
+        on_device_of_process(extractor),
+        settings.options.cache_dir,
+        reading_settings(settings),
+        data.augmentation,
+        data.augment_copies,
+    )
+    return replace(splits, train=train)
+
+
 def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True) -> None:
     """Let the settings say how the audio of a folder of codes was read, whatever a recipe says.
 
@@ -165,28 +200,38 @@ def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True
             setattr(settings.data, name, stored[name])
 
 
-def open_extractor(settings: Settings, codebook: int | None = None) -> AudioFormerFeatureExtractor:
-    """The extractor of one codebook, with the requested codec, else the model's own, else the bundled tiny one.
+def open_extractor(settings: Settings, codebooks: int | list[int] | None = None) -> AudioFormerFeatureExtractor:
+    """The extractor of one or several codebooks, with the requested codec, else the model's own, else the bundled one.
 
     With `codec`, the extractor is a fresh one, with the level that `normalize` states, else with that of the model's.
 
     Args:
         settings (`Settings`): Those of the codec, `normalize` and `num_codebooks` are read.
-        codebook (`int`, *optional*): Codebook that the model reads, from 0; by default that of the model to start
-            from, else 0.
+        codebooks (`int` or `list[int]`, *optional*): Codebook that the model reads, from 0, or those that it reads
+            together; by default those of the model to start from, else 0.
 
     Raises:
-        ValueError: If the codebook is not among those that are encoded, or `normalize` is not that of the model's own
-            extractor.
+        ValueError: If a codebook is not among those that are encoded, the model to start from reads other ones and
+            either reads several, `normalize` is not that of the model's own extractor, or there is a
+            `codebook_dropout` for one codebook.
     """
     options, model = settings.options, settings.model
-    if codebook is None:
-        codebook = 0 if model.model is None else _config_of(model.model, model.model_revision).codebook
-    if codebook >= options.num_codebooks:
-        raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {codebook}.")
+    own_codebooks = None if model.model is None else _config_of(model.model, model.model_revision).codebook_indices
+    if codebooks is None:
+        codebooks = 0 if own_codebooks is None else own_codebooks
+    elif own_codebooks is not None:
+        check_same_codebooks(str(model.model), own_codebooks, codebooks)
+    highest = int(np.max(codebooks))
+    if highest >= options.num_codebooks:
+        raise ValueError(f"`codebook` must be below `num_codebooks` ({options.num_codebooks}), got {highest}.")
+    if options.codebook_dropout and isinstance(codebooks, int):
+        raise ValueError(
+            f"`codebook_dropout` {options.codebook_dropout} needs a model of several codebooks, this one reads "
+            f"codebook {codebooks} alone."
+        )
     if options.codec is None and model.model is not None and _has_extractor(model.model):
         own = AudioFormerFeatureExtractor.from_pretrained(
-            model.model, revision=model.model_revision or "main", codebooks=codebook
+            model.model, revision=model.model_revision or "main", codebooks=codebooks
         )
         if options.normalize not in (None, own.normalize):
             raise ValueError(
@@ -203,7 +248,7 @@ def open_extractor(settings: Settings, codebook: int | None = None) -> AudioForm
         codec_revision=options.codec_revision,
         codec_type=options.codec_type,
         codec_backend=options.codec_backend,
-        codebooks=codebook,
+        codebooks=codebooks,
         **normalization,
     )
 

@@ -22,7 +22,7 @@ def draw_seed(seed: int, epoch: int, index: int) -> int:
 
 
 class CodeExamples(Dataset[dict[str, Any]]):
-    """Sequences `[BOA, codes + 3, EOA]` of one codebook, with labels, and with the positives that FT2 needs.
+    """Sequences `[BOA, codes + 3, EOA]` of one codebook or several, with labels, and with the positives of FT2.
 
     The copy, the crop and the masking of the collator depend on `(seed, epoch, index)` alone, through the entry
     `draw_seed` of an item, see [`draw_seed`]. The trainer calls `set_epoch`.
@@ -33,15 +33,16 @@ class CodeExamples(Dataset[dict[str, Any]]):
             the clip, one of which is drawn. Items are read on demand, so that a sequence on disk stays there.
         labels (sequence, *optional*): Class index or multi-hot vector of each clip.
         crop_frames (`int`, *optional*): Maximum number of frames in an item; longer clips are cropped at random.
-        codebook (`int`, defaults to 0): Codebook to read, from 0 (C1), if clips have several.
+        codebook (`int` or sequence of `int`, defaults to 0): Codebook to read, from 0 (C1), if clips have several; of
+            a sequence of codebooks, `input_ids` have the shape `(sequence_length, num_codebooks)`.
         positives (`np.ndarray` of shape `(num_clips, num_codebooks - 1, hidden_size)`, *optional*): The frozen models'
             vectors of the whole clips (paper section 3.3.2).
         positive_codebooks (sequence of `int`, *optional*): Codebooks that frozen models read in every step.
         seed (`int`, defaults to 0): Seed of all random choices.
 
     Raises:
-        ValueError: If the numbers of clips, labels and positives differ, a clip has no codes, or `positives`, which
-            belong to whole clips, are combined with crops or copies.
+        ValueError: If the numbers of clips, labels and positives differ, a clip has no codes or, when it is read, not
+            those of several codebooks, or `positives`, which belong to whole clips, are combined with crops or copies.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class CodeExamples(Dataset[dict[str, Any]]):
         labels: Sequence[Any] | np.ndarray | None = None,
         crop_frames: int | None = None,
         *,
-        codebook: int = 0,
+        codebook: int | Sequence[int] = 0,
         positives: np.ndarray | None = None,
         positive_codebooks: Sequence[int] | None = None,
         seed: int = 0,
@@ -63,7 +64,8 @@ class CodeExamples(Dataset[dict[str, Any]]):
         has_copies = len(clips) > 0 and isinstance(clips[0], list)
         if positives is not None and (crop_frames is not None or has_copies):
             raise ValueError("`positives` belong to whole clips: they exclude `crop_frames` and copies of clips")
-        self.clips, self.labels, self.crop_frames, self.codebook = clips, labels, crop_frames, codebook
+        self.clips, self.labels, self.crop_frames = clips, labels, crop_frames
+        self.codebook = list(codebook) if isinstance(codebook, Sequence) else codebook
         self.positives, self.positive_codebooks, self.seed = positives, positive_codebooks, seed
         # In shared memory, for workers that live on through the epochs.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -92,12 +94,15 @@ class CodeExamples(Dataset[dict[str, Any]]):
         if isinstance(codes, list):
             codes = codes[int(rng.integers(len(codes)))]
         # A clip given as a single row holds the requested codebook, whatever its number.
-        row = self.codebook if np.ndim(codes) > 1 else 0
+        rows = 0 if np.ndim(codes) < 2 and not isinstance(self.codebook, list) else self.codebook
         codes = np.atleast_2d(codes)
+        if isinstance(rows, list) and max(rows) >= len(codes):
+            raise ValueError(f"clip {index} must have the codebooks {rows}, got codes of the shape {codes.shape}")
         if self.crop_frames is not None and codes.shape[1] > self.crop_frames:
             start = int(rng.integers(codes.shape[1] - self.crop_frames + 1))
             codes = codes[:, start : start + self.crop_frames]
-        item["input_ids"] = torch.from_numpy(codes_to_ids(codes[row]))
+        # Transposed for several codebooks: their ids follow each other frame by frame.
+        item["input_ids"] = torch.from_numpy(codes_to_ids(codes[rows].T))
         if self.positive_codebooks is not None:
             item["positive_input_ids"] = torch.from_numpy(codes_to_ids(codes[list(self.positive_codebooks)].T).T)
         if self.positives is not None:

@@ -23,12 +23,14 @@ def pad_input_ids(
     """Pad sequences of ids to the length of the longest.
 
     Args:
-        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`.
+        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`, or of
+            shape `(sequence_length, num_codebooks)` for several codebooks.
         pad_token_id (`int`, *optional*, defaults to 1): Id of PAD. It is not 0, which is BOA.
         pad_to_multiple_of (`int`, *optional*, defaults to 1): Round the common length up to a multiple of this.
 
     Returns:
-        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`.
+        `dict`: `input_ids` and `attention_mask`, both int64 of shape `(batch_size, sequence_length)`; `input_ids` of
+        shape `(batch_size, sequence_length, num_codebooks)` for several codebooks.
 
     Raises:
         ValueError: If `pad_to_multiple_of` is below 1.
@@ -36,8 +38,8 @@ def pad_input_ids(
     check_multiple(pad_to_multiple_of)
     longest = max(len(sequence) for sequence in sequences)
     length = -(-longest // pad_to_multiple_of) * pad_to_multiple_of
-    input_ids = torch.full((len(sequences), length), pad_token_id)
-    attention_mask = torch.zeros_like(input_ids)
+    input_ids = torch.full((len(sequences), length, *np.shape(sequences[0])[1:]), pad_token_id)
+    attention_mask = torch.zeros(len(sequences), length, dtype=torch.int64)
     for row, sequence in enumerate(sequences):
         input_ids[row, : len(sequence)] = torch.as_tensor(sequence)
         attention_mask[row, : len(sequence)] = 1
@@ -54,12 +56,14 @@ def pack_input_ids(sequences: Sequence[torch.Tensor]) -> dict[str, Any]:
     """Pack sequences of ids into one row without padding, in the form that flash attention takes.
 
     Args:
-        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`.
+        sequences (sequence of `torch.LongTensor` of shape `(sequence_length,)`): Sequences `[BOA, ids, EOA]`, or of
+            shape `(sequence_length, num_codebooks)` for several codebooks.
 
     Returns:
         `dict`: `input_ids` and `position_ids` (0, 1, 2, ... from the beginning of each sequence), int64 of shape
-        `(1, sequence_length)`; `cu_seq_lens_q` and `cu_seq_lens_k`, the boundaries 0, ..., `sequence_length`, int32 of
-        shape `(batch_size + 1,)`; `max_length_q` and `max_length_k`, the length of the longest.
+        `(1, sequence_length)`, or `(1, sequence_length, num_codebooks)` for the ids of several codebooks;
+        `cu_seq_lens_q` and `cu_seq_lens_k`, the boundaries 0, ..., `sequence_length`, int32 of shape
+        `(batch_size + 1,)`; `max_length_q` and `max_length_k`, the length of the longest.
     """
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     boundaries = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]).to(torch.int32)
@@ -121,6 +125,10 @@ class DataCollatorForCodecMaskedLM:
     a code. Of these, a share of `replace_probability` become `<MASK>`, a share of `random_probability` become a random
     code, and the others stay. BOA, PAD and EOA are never chosen, and a random code is never a special id.
 
+    Of several codebooks, whose items have ids of shape `(sequence_length, num_codebooks)`, whole frames are chosen,
+    because the codes of a frame tell a lot about each other: all of them become `<MASK>`, or each a random code of its
+    own, or all stay. Without `mask_whole_frames` the share is chosen in each codebook, regardless of the others.
+
     The `draw_seed` of an item (see [`CodeExamples`]) decides what is hidden, regardless of the batch, worker and
     process. For items without it, `seed`, the epoch of [`~DataCollatorForCodecMaskedLM.set_epoch`] and the ids of the
     item do. The trainers set the epoch; a loop of your own sets it as for a `DistributedSampler`. Until it is set, a
@@ -134,6 +142,8 @@ class DataCollatorForCodecMaskedLM:
             code.
         mask_span_length (`int`, *optional*, defaults to 1): Choose spans of this many neighboring codes instead of
             single ones. The share stays exact: the last span is cut. All positions of a span are treated alike.
+        mask_whole_frames (`bool`, *optional*, defaults to `True`): Of several codebooks, choose all codes of a frame
+            or none. One codebook is not affected.
         crop_frames (`int`, *optional*): Crop longer sequences to this many codes at a random place, between BOA and
             EOA.
         codebook_size (`int`, *optional*, defaults to 1024): Codes have the ids 3 to `codebook_size + 2`.
@@ -141,7 +151,7 @@ class DataCollatorForCodecMaskedLM:
         pad_token_id (`int`, *optional*, defaults to 1): Id of PAD.
         pad_to_multiple_of (`int`, *optional*, defaults to 1): Round the common length up to a multiple of this.
         packed (`bool`, *optional*, defaults to `False`): Pack the clips without padding, see [`pack_input_ids`].
-            `labels` then have the shape `(1, sequence_length)`.
+            `labels` then have the shape `(1, sequence_length)`; in any case that of `input_ids`.
         seed (`int`, *optional*): Seed of the random choices for items without `draw_seed`, at least 0. By default they
             use torch's global generator, which the Trainer seeds and restores on resume, and which differs between
             workers.
@@ -154,6 +164,7 @@ class DataCollatorForCodecMaskedLM:
     replace_probability: float = 0.8
     random_probability: float = 0.1
     mask_span_length: int = 1
+    mask_whole_frames: bool = True
     crop_frames: int | None = None
     codebook_size: int = 1024
     mask_token_id: int = 1027
@@ -203,11 +214,12 @@ class DataCollatorForCodecMaskedLM:
         """Hide a share of each sequence, with random numbers from the collator's stream.
 
         Args:
-            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): Padded ids. They are not modified.
+            input_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`): Padded ids, or of shape
+                `(batch_size, sequence_length, num_codebooks)`. They are not modified.
 
         Returns:
             `tuple`: The ids with the chosen positions hidden, and the labels, which are the original ids at the chosen
-            positions and -100 elsewhere. Both have the shape `(batch_size, sequence_length)`.
+            positions and -100 elsewhere. Both have the shape of `input_ids`.
         """
         masked = [self._mask(ids.numpy(), self._next_rng()) for ids in input_ids]
         hidden, labels = (torch.from_numpy(np.stack(part)) for part in zip(*masked, strict=True))
@@ -243,7 +255,12 @@ class DataCollatorForCodecMaskedLM:
         return np.random.default_rng(int(torch.randint(2**62, (), generator=self._generator)))
 
     def _mask(self, ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        positions = np.flatnonzero((ids >= CODE_OFFSET) & (ids < CODE_OFFSET + self.codebook_size))
+        if ids.ndim == 2 and not self.mask_whole_frames:
+            rows = [self._mask(row, rng) for row in ids.T]
+            hidden, labels = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
+            return hidden, labels
+        is_code = (ids >= CODE_OFFSET) & (ids < CODE_OFFSET + self.codebook_size)
+        positions = np.flatnonzero(is_code if ids.ndim == 1 else is_code.all(axis=1))
         hidden, labels = ids.copy(), np.full_like(ids, IGNORE_INDEX)
         if not len(positions):
             return hidden, labels
@@ -262,5 +279,6 @@ class DataCollatorForCodecMaskedLM:
             (fate >= self.replace_probability) & (fate < self.replace_probability + self.random_probability)
         ]
         hidden[chosen[fate < self.replace_probability]] = self.mask_token_id
-        hidden[becomes_random] = rng.integers(CODE_OFFSET, CODE_OFFSET + self.codebook_size, len(becomes_random))
+        shape = (len(becomes_random), *ids.shape[1:])
+        hidden[becomes_random] = rng.integers(CODE_OFFSET, CODE_OFFSET + self.codebook_size, shape)
         return hidden, labels

@@ -1,4 +1,4 @@
-"""Masked-LM pre-training of AudioFormer, one model per codebook (paper section 3.2)."""
+"""Masked-LM pre-training of AudioFormer: one model per codebook (paper section 3.2), or one of several codebooks."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,10 @@ from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 
 from ..classifiers import fresh_model
 from ..clip_splits import ClipSplits, open_clip_splits
-from ..examples.code_source import open_extractor
+from ..codebooks import describe_codebooks, name_codebooks
+from ..examples.code_source import open_extractor, with_copies
 from ..examples.codes import CodeExamples
+from ..examples.synthetic_codes import JoinedCodes, encode_beside_data, synthetic_clips
 from ..families import Settings
 from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from ..peak_memory import peak_memory_gb
@@ -30,8 +32,10 @@ from ..trainers.progress import PlanCallback
 def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     """Pre-train one model per codebook below `output_dir`; those already finished there are skipped.
 
+    With `joint_codebooks`, pre-train one model that reads all of them together.
+
     Returns:
-        `list[dict]`: For each codebook its losses in nats per masked code, seconds, and peak memory in GB; also
+        `list[dict]`: For each model its losses in nats per masked code, seconds, and peak memory in GB; also
         written to `pretrain_results.json`.
 
     Raises:
@@ -39,32 +43,47 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     """
     arguments, options = settings.training, settings.options
     codebooks = list(range(options.num_codebooks)) if options.codebooks is None else options.codebooks
+    models: list[int | list[int]] = [codebooks] if options.joint_codebooks else list(codebooks)
     output = Path(arguments.output_dir)
-    check_output(arguments, [folder_of(output, codebook) for codebook in codebooks], PRETRAIN_RESULTS)
-    extractor = open_extractor(settings, max(codebooks))
-    splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
-    finished = [codebook for codebook in codebooks if (folder_of(output, codebook) / PRETRAIN_RESULTS).is_file()]
-    plan = PlanCallback(len(codebooks) - len(finished), "codebooks")
-    results = [pretrain_codebook(settings, codebook, splits, extractor, plan) for codebook in codebooks]
+    check_output(arguments, [folder_of(output, reads) for reads in models], PRETRAIN_RESULTS)
+    extractor = open_extractor(settings, codebooks if options.joint_codebooks else max(codebooks))
+    splits = open_clip_splits(
+        settings,
+        extractor,
+        hold_out=arguments.eval_strategy != "no",
+        open_synthetic=lambda: encode_beside_data(settings, extractor),
+    )
+    splits = with_copies(settings, splits, extractor)
+    finished = [reads for reads in models if (folder_of(output, reads) / PRETRAIN_RESULTS).is_file()]
+    plan = PlanCallback() if options.joint_codebooks else PlanCallback(len(models) - len(finished), "codebooks")
+    results = [pretrain_model(settings, reads, splits, extractor, plan) for reads in models]
     if arguments.process_index == 0:
         print(summary(results, output))
     return results
 
 
-def folder_of(output: str | Path, codebook: int) -> Path:
-    """Where the model of a codebook goes, by the paper's name: `OUTPUT/C1` for codebook 0."""
-    return Path(output) / f"C{codebook + 1}"
+def folder_of(output: str | Path, reads: int | Sequence[int]) -> Path:
+    """Where a model goes, by the paper's names: `OUTPUT/C1` for codebook 0, `OUTPUT/C1-C4` for one of 0 to 3."""
+    return Path(output) / name_codebooks(reads)
 
 
-def pretrain_codebook(
+def pretrain_model(
     settings: Settings,
-    codebook: int,
+    reads: int | list[int],
     splits: ClipSplits[EncodedClips],
     extractor: AudioFormerFeatureExtractor,
     plan: PlanCallback,
 ) -> dict[str, Any]:
-    """Pre-train the model of one codebook and write its folder; if the folder is finished, read its results."""
-    folder = folder_of(settings.training.output_dir, codebook)
+    """Pre-train one model and write its folder; if the folder is finished, read its results.
+
+    Args:
+        settings (`Settings`): Settings of the command `pretrain`.
+        reads (`int` or `list[int]`): Its codebook, or several that it reads together.
+        splits (`ClipSplits`): Training clips, and held-out ones if there are evaluations.
+        extractor (`AudioFormerFeatureExtractor`): Of any codebook.
+        plan (`PlanCallback`): Says how much there is to do.
+    """
+    folder = folder_of(settings.training.output_dir, reads)
     results_file = folder / PRETRAIN_RESULTS
     if results_file.is_file():
         if settings.training.process_index == 0:
@@ -73,26 +92,40 @@ def pretrain_codebook(
         return json.loads(results_file.read_text())
     arguments = in_training_folder(settings.training, folder)
     # Each codebook starts from weights of its own, the same whether it is the first of a run or the only one.
-    set_seed(arguments.seed + codebook)
-    extractor = extractor.with_codebooks(codebook)
+    set_seed(arguments.seed + (reads if isinstance(reads, int) else reads[0]))
+    extractor = extractor.with_codebooks(reads)
     model = open_model(settings, extractor)
     trainer = AudioFormerMLMTrainer(
         model=model,
         args=arguments,
-        train_dataset=unlabelled_examples(splits.train, codebook, arguments.seed, arguments.crop_frames),
-        eval_dataset=unlabelled_examples(splits.held_out, codebook, arguments.seed),
+        train_dataset=CodeExamples(
+            codes_of(splits), crop_frames=arguments.crop_frames, codebook=reads, seed=arguments.seed
+        ),
+        eval_dataset=unlabelled_examples(splits.held_out, reads, arguments.seed),
     )
     trainer.add_callback(plan)
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments, folder))
     training = trainer.card_facts.collected
     results: dict[str, Any] = {
-        "codebook": codebook,
-        "train_clips": len(splits.train),
+        **({"codebook": reads} if isinstance(reads, int) else {"codebooks": reads}),
+        "train_clips": len(codes_of(splits)),
         "num_parameters": model.num_parameters(),
         "train_loss": training["train_loss"],
         "train_seconds": training["seconds"],
         "training": training,
     }
+    synthetic = synthetic_clips(settings, extractor.sampling_rate)
+    if synthetic is not None:
+        results["synthetic"] = {
+            "clips": len(synthetic),
+            "hours": round(len(synthetic) * synthetic.duration_s / 3600, 3),
+            "clip_s": synthetic.duration_s,
+            "seed": synthetic.seed,
+            "beside_data": splits.synthetic is not None,
+        }
+    copies = settings.data.describe_copies()
+    if copies is not None:
+        results["augmented_copies"] = {**copies, "text": settings.data.copies_in_words()}
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
@@ -124,20 +157,29 @@ def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> Au
     model = settings.model
     if model.model is None:
         return fresh_model(settings, extractor, AudioFormerForMaskedLM)
-    changes = settings.options.config_values(fresh=False) | {"codebook": extractor.model_config()["codebook"]}
+    # Several are those of the checkpoint; a single one may be another.
+    reads = {"codebook": extractor.codebooks} if isinstance(extractor.codebooks, int) else {}
+    changes = settings.options.config_values(fresh=False) | reads
     loaded = AudioFormerForMaskedLM.from_pretrained(model.model, **model.loading_options, **changes)
     if settings.family.check_extractor is not None:
         settings.family.check_extractor(loaded.config, extractor)
     return loaded
 
 
-def unlabelled_examples(
-    clips: EncodedClips | None, codebook: int, seed: int, crop_frames: int | None = None
-) -> CodeExamples | None:
-    """The codes of one codebook, without labels."""
-    if clips is None:
-        return None
-    return CodeExamples(clips.codes, crop_frames=crop_frames, codebook=codebook, seed=seed)
+def unlabelled_examples(clips: EncodedClips | None, reads: int | list[int], seed: int) -> CodeExamples | None:
+    """The codes of one codebook or several, without labels."""
+    return None if clips is None else CodeExamples(clips.versions, codebook=reads, seed=seed)
+
+
+def codes_of(splits: ClipSplits[EncodedClips]) -> Sequence[Any]:
+    """The codes to train on: those of the data with their copies, and of the synthetic clips beside them."""
+    own = splits.train.versions
+    return own if splits.synthetic is None else JoinedCodes([own, splits.synthetic.codes])
+
+
+def reads_of(results: Mapping[str, Any]) -> int | list[int]:
+    """The codebook of a model, or the several that it reads together, from its results."""
+    return results["codebook"] if "codebook" in results else results["codebooks"]
 
 
 def summary(results: Sequence[Mapping[str, Any]], output: Path) -> str:
@@ -145,25 +187,41 @@ def summary(results: Sequence[Mapping[str, Any]], output: Path) -> str:
     lines = [f"{'codebook':<10}{'train loss':>12}{'held-out loss':>15}{'minutes':>9}{'peak GB':>9}  folder"]
     for row in results:
         held_out = f"{row['held_out_loss']:.3f}" if "held_out_loss" in row else "-"
+        reads = reads_of(row)
+        name = f"{reads} (C{reads + 1})" if isinstance(reads, int) else name_codebooks(reads)
         lines.append(
-            f"{row['codebook']} (C{row['codebook'] + 1}){'':<4}{row['train_loss']:>12.3f}{held_out:>15}"
-            f"{row['train_seconds'] / 60:>9.1f}{row['peak_memory_gb']:>9.2f}  {folder_of(output, row['codebook'])}"
+            f"{name:<10}{row['train_loss']:>12.3f}{held_out:>15}"
+            f"{row['train_seconds'] / 60:>9.1f}{row['peak_memory_gb']:>9.2f}  {folder_of(output, reads)}"
         )
     lines.append("losses: cross-entropy in nats per masked code")
     return "\n".join(lines)
 
 
+def _synthetic_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    if "synthetic" not in results:
+        return {}
+    synthetic = results["synthetic"]
+    share = f"{synthetic['clips']:,} of the clips" if synthetic["beside_data"] else "all clips"
+    return {
+        "synthetic sound": f"{share}, {synthetic['hours']:g} hours in clips of {synthetic['clip_s']:g} s, which "
+        f"`audioformer.data.SyntheticClips` generated from seed {synthetic['seed']}"
+    }
+
+
 def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -> dict[str, str]:
     """What the card of a pre-trained model says."""
-    codebook, level = results["codebook"], describe_level(extractor.normalization)
+    reads, level = describe_codebooks(reads_of(results)), describe_level(extractor.normalization)
     facts = {
-        "reads": f"codebook {codebook} (C{codebook + 1}) of the codes, {extractor.frame_rate:g} frames per second",
+        "reads": f"{reads} of the codes, {extractor.frame_rate:g} frames per second",
         "SHA-256 of the codec": f"`{codec_fingerprint(extractor.codec)}`",
         **({} if level is None else {"level": level}),
         "parameters": f"{results['num_parameters']:,}",
         "pre-trained on": f"{results['train_clips']:,} clips, masked-language modelling",
+        **_synthetic_facts(results),
         "mean training loss": f"{results['train_loss']:.3f} nats per masked code",
     }
+    if "augmented_copies" in results:
+        facts["augmented copies"] = results["augmented_copies"]["text"]
     if "held_out_loss" in results:
         clips = f"{results['held_out_clips']:,} clips"
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"

@@ -48,9 +48,10 @@ def load_teachers(
     Args:
         teachers (sequence of `str`, `Path` or [`AudioFormerPreTrainedModel`]):
             Folders or Hub ids of pre-trained models, with or without the masked-LM head, or loaded models, which are
-            frozen in place. A model reads the codebook `config.codebook`.
+            frozen in place. A model reads the codebook `config.codebook`, and no others.
         config ([`AudioFormerConfig`]):
-            Configuration of the anchor, the model to fine-tune.
+            Configuration of the anchor, the model to fine-tune. If it reads several codebooks, teachers may read the
+            same ones: each then is a view of the clip that lacks what the other codebooks tell.
 
     Returns:
         `list` of [`AudioFormerModel`]: In the order of their codebooks, in float32 and eval mode (no dropout), without
@@ -58,8 +59,8 @@ def load_teachers(
 
     Raises:
         ValueError: If there is no teacher; if a teacher is not an AudioFormer model, differs from the anchor in
-            `hidden_size` or `codebook_size`, or reads the codebook of the anchor or of another teacher; or if a
-            checkpoint lacks weights of the encoder.
+            `hidden_size` or `codebook_size`, reads several codebooks, or that of another teacher or of an anchor of
+            one codebook; or if a checkpoint lacks weights of the encoder.
     """
     configs = [_config(teacher) for teacher in teachers]
     names = [_name(teacher) for teacher in teachers]
@@ -68,7 +69,7 @@ def load_teachers(
             value, needed = getattr(teacher_config, field), getattr(config, field)
             if value != needed:
                 raise ValueError(f"Teacher {name}: `{field}` must be that of the anchor, {needed}, got {value}.")
-    _check_codebooks(names, configs, config.codebook)
+    _check_codebooks(names, configs, config.codebook if config.num_codebooks == 1 else None)
     return sorted((_freeze(teacher) for teacher in teachers), key=lambda model: model.config.codebook)
 
 
@@ -259,6 +260,11 @@ def _check_codebooks(
         raise ValueError("At least one teacher is needed: a pre-trained model of another codebook than the anchor's.")
     taken = {} if anchor is None else {anchor: "the anchor"}
     for name, config in zip(names, configs, strict=True):
+        if config.num_codebooks > 1:
+            raise ValueError(
+                f"Teacher {name} reads the codebooks {config.codebooks} together: a positive of FT2 is what a model "
+                "of one codebook computes."
+            )
         if config.codebook in taken:
             raise ValueError(
                 f"Teacher {name} reads codebook {config.codebook} (C{config.codebook + 1}), which is that of "
