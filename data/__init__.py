@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .listing import ListedClip, Listing
     from .readers import read_listing
     from .report import DataReport
-    from .synthetic import SOUND_EVENTS, synthesize_sound_events
+    from .synthetic import SOUND_EVENTS, SyntheticClips, synthesize_sound_events
 
 _MODULES = {
     "AudioClips": "audio",
@@ -25,6 +25,7 @@ _MODULES = {
     "Listing": "listing",
     "ReadingSettings": "audio",
     "SOUND_EVENTS": "synthetic",
+    "SyntheticClips": "synthetic",
     "encode_listing": "codes.cache",
     "list_audio_clips": "audio",
     "load_audio": "audio",
@@ -44,6 +45,7 @@ __all__ = [
     "ListedClip",
     "Listing",
     "ReadingSettings",
+    "SyntheticClips",
     "encode_listing",
     "list_audio_clips",
     "load_audio",

@@ -162,9 +162,14 @@ class Clips:
         """`groups` as an Arrow array of strings, which two million clips have room in."""
         return self._text_column("group")
 
+    @property
+    def id_column(self) -> pa.ChunkedArray:
+        """`ids` as an Arrow array of strings."""
+        return self._text_column("id")
+
     def count_groups(self) -> GroupCounts:
         """Count the clips that have a group. Windows of one clip, which belong together anyway, are no group."""
-        ids, groups = self._text_column("id"), self.group_column
+        ids, groups = self.id_column, self.group_column
         stripped = pc.replace_substring_regex(ids, pattern=r"#\d+(\.\d+)?$", replacement="")
         has_group = pc.is_valid(groups)
         is_own = pc.and_(pc.not_equal(ids, stripped), pc.fill_null(pc.equal(groups, stripped), False))
@@ -226,12 +231,14 @@ class ClipSplits(Generic[ClipsT]):
         test (`Clips`, *optional*): They are measured once, at the end.
         drawn ([`GroupCounts`], *optional*): Groups of the held-out clips, where they were drawn at random from the
             training clips; `None` where the data say which clips are held out, or none are.
+        synthetic (`Clips`, *optional*): They determine the weights too, without labels, beside those of the data.
     """
 
     train: ClipsT
     held_out: ClipsT | None
     test: ClipsT | None
     drawn: GroupCounts | None = None
+    synthetic: ClipsT | None = None
 
     @property
     def selecting(self) -> ClipsT:
@@ -262,4 +269,4 @@ class ClipSplits(Generic[ClipsT]):
             return clips.with_labels(self.train.labels, multi_label)
 
         held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
-        return ClipSplits(change(self.train), held_out, test, self.drawn)
+        return ClipSplits(change(self.train), held_out, test, self.drawn, self.synthetic)

@@ -1,6 +1,6 @@
 """Gives clips the groups that their paths tell, and counts groups."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .audio.folder import readable_name
 from .audio.windows import clip_id_of
 from .clips import Clips, ClipsT
 from .group_patterns import Proposal, compile_group_pattern, group_in, propose_pattern
-from .listing import ListedClip, Listing
+from .listing import ListedClip, Listing, clips_without_audio
 
 _SHOWN = 3
 
@@ -76,12 +76,12 @@ def groups_of_listing(listing: Listing, pattern: str | None, *, must_match: bool
         ValueError: If the pattern is no regular expression, or matches no clip although it must.
     """
     if pattern is not None:
-        paths_of = {clip.id: relative_path(clip, listing.root) for clip in _without_audio(listing)}
+        paths_of = {clip.id: relative_path(clip, listing.root) for clip in clips_without_audio(listing)}
         return _search(pattern, paths_of, listing.name, must_match)
-    if any(clip.group is not None for clip in _without_audio(listing)):
+    if any(clip.group is not None for clip in clips_without_audio(listing)):
         return PathGroups()
     paths, labels = [], []
-    for clip in _without_audio(listing):
+    for clip in clips_without_audio(listing):
         paths.append(relative_path(clip, listing.root))
         labels.append(clip.labels)
     return PathGroups(proposal=propose_pattern(paths, labels))
@@ -126,12 +126,6 @@ def relative_path(clip: ListedClip, root: str | None) -> str:
         file = file.relative_to(root)
     # What is found there becomes text that is written.
     return readable_name(file.as_posix())
-
-
-def _without_audio(listing: Listing) -> Iterable[ListedClip]:
-    # Clips of a `datasets` data set would carry the bytes of their files.
-    without_audio: Callable[[], Iterable[ListedClip]] | None = getattr(listing.clips, "without_audio", None)
-    return listing.clips if without_audio is None else without_audio()
 
 
 def _search(pattern: str, paths: Mapping[str, str], source: str, must_match: bool) -> PathGroups:

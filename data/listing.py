@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,48 @@ class Listing:
         return str(path.parent) if path.is_file() else None
 
 
+def clips_without_audio(listing: Listing) -> Iterable[ListedClip]:
+    """The clips of a listing, without the bytes of their files, which those of a `datasets` data set would carry."""
+    without_audio: Callable[[], Iterable[ListedClip]] | None = getattr(listing.clips, "without_audio", None)
+    return listing.clips if without_audio is None else without_audio()
+
+
+class _SomeClips(Sequence[ListedClip]):
+    """Some of the clips of a listing, each read when it is asked for."""
+
+    def __init__(self, clips: Sequence[ListedClip], indices: Sequence[int]) -> None:
+        self.clips, self.indices = clips, indices
+        dataset = getattr(clips, "dataset", None)
+        # The fingerprint of the data set stands for its clips.
+        self.dataset = None if dataset is None else dataset.select(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    # A `Sequence` also takes slices, which nothing here needs.
+    def __getitem__(self, index: int) -> ListedClip:  # type: ignore[override]
+        return self.clips[self.indices[index]]
+
+
+def parts_of_listing(listing: Listing) -> dict[tuple[str | None, int | None], Listing]:
+    """Divide a listing into those of its splits and folds; classes stay those of the whole."""
+    indices: dict[tuple[str | None, int | None], list[int]] = {}
+    for index, clip in enumerate(clips_without_audio(listing)):
+        indices.setdefault((clip.split, clip.fold), []).append(index)
+    return {
+        part: replace(listing, clips=_SomeClips(listing.clips, rows), missing=[]) for part, rows in indices.items()
+    }
+
+
 def listing_fingerprint(listing: Listing) -> str:
     """Compute the SHA-256 of what a listing contains: the clips, sizes and times of their files, and the classes.
 
-    A data set of `datasets` has a fingerprint of its own, which stands for its clips.
+    A data set of `datasets` has a fingerprint of its own, which stands for its clips, as does the `fingerprint` of a
+    sequence of clips that has one.
     """
     digest = hashlib.sha256(repr((listing.layout, listing.labels, listing.multi_label)).encode())
     own = getattr(getattr(listing.clips, "dataset", None), "_fingerprint", None)
+    own = getattr(listing.clips, "fingerprint", own)
     if own is not None:
         digest.update(own.encode())
         return digest.hexdigest()

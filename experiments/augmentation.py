@@ -1,4 +1,4 @@
-"""Augmented copies of clips, for training sets of a few hundred clips."""
+"""Augmented copies of the clips of a data set as files, which the recipes of the bundled classifier read."""
 
 import csv
 from collections.abc import Collection, Mapping, Sequence
@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 from tqdm.auto import tqdm
 
 from audioformer.data.audio import load_audio
+from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.listing import ListedClip
 from audioformer.data.progress import hides_bars
 from audioformer.data.readers import read_listing
 from audioformer.files import write_whole
+
+GAIN_DB = (-10.0, 6.0)
+"""Gains of the copies: files end at full scale, and softer copies lose resolution in them."""
 
 COLUMNS = ("id", "path", "label", "fold", "group")
 
@@ -46,30 +49,6 @@ class AugmentedClips:
     def listed_folds(self) -> str:
         """The folds as text."""
         return ", ".join(map(str, self.folds))
-
-
-def augment(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Make a copy that differs in pitch and speed, level, spectral tilt, phase of the frames, and background noise.
-
-    Codec codes respond to all of these while the class stays the same, and none can be had by changing codes
-    afterwards. The paper uses no augmentation; this is for the small bundled models only.
-
-    Args:
-        waveform (`np.ndarray` of shape `(num_samples,)`): Mono float waveform, full scale 1.0.
-        rng (`np.random.Generator`): Source of every draw.
-
-    Returns:
-        `np.ndarray` of shape `(about num_samples,)`: float32 within full scale. Pitch and speed change together, by
-        up to a third of an octave.
-    """
-    speed = 2 ** rng.uniform(-1 / 3, 1 / 3)
-    changed = soxr.resample(waveform.astype(np.float32), speed, 1.0)
-    changed = np.roll(changed, rng.integers(len(changed)))
-    tilt = rng.uniform(-0.5, 0.5)  # a one-tap filter: brighter below zero, duller above
-    changed = changed + tilt * np.concatenate([changed[:1], changed[:-1]])
-    changed = changed * 10 ** rng.uniform(-0.5, 0.3)
-    changed = changed + 10 ** rng.uniform(-4.5, -2.5) * rng.standard_normal(len(changed))
-    return np.clip(changed, -1.0, 1.0).astype(np.float32)
 
 
 def write_augmented_copies(
@@ -146,9 +125,10 @@ def _write_copies(
     files = [output / f"{Path(name).name}.flac" for name in names]
     if not all(file.is_file() for file in files):
         waveform, _ = load_audio(str(clip.audio), sampling_rate)
+        augmentation = Augmentation(gain_db=GAIN_DB, seed=seed)
         for number, file in enumerate(files, start=1):
             if not file.is_file():
-                copy = augment(waveform, np.random.default_rng([seed, number, *clip.id.encode()]))
+                copy = np.clip(augmentation.copy_of(waveform, clip.id, number), -1.0, 1.0)
                 write_whole(file, partial(soundfile.write, data=copy, samplerate=sampling_rate))
     return list(zip(names, files, strict=True))
 

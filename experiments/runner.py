@@ -19,6 +19,7 @@ import numpy as np
 from audioformer.data.audio import ReadingSettings, list_audio_clips
 from audioformer.data.clips import Clips
 from audioformer.data.codes.cache import encode_listing
+from audioformer.data.codes.copies import encode_copies
 from audioformer.data.listing import ListedClip, Listing
 from audioformer.data.readers import read_listing
 from audioformer.evaluation.baselines import code_histogram, code_vector_statistics, cross_validated_predictions
@@ -26,7 +27,7 @@ from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.code_vectors import code_vectors
 from audioformer.files import PREDICTIONS, write_whole
 from audioformer.model_cards import TINY_CODEC
-from audioformer.training.arguments import READING
+from audioformer.training.arguments import READING, DataArguments
 from audioformer.training.codebooks import name_codebooks
 from audioformer.training.families import recipe_folders
 from audioformer.training.outputs import quiet_loading
@@ -78,6 +79,14 @@ class Task:
     def reads_all_codebooks(self) -> bool:
         """Whether fine-tuning needs models of all codebooks (FT2)."""
         return self.finetune_settings.get("method") == "ft2"
+
+    @property
+    def pretrain_settings(self) -> dict[str, Any]:
+        """Settings of pre-training, as of fine-tuning; those of fine-tuning if there is no pre-training."""
+        if self.row.pretrain is None:
+            return self.finetune_settings
+        recipe = load_recipe(self.row.pretrain, recipe_folders()).values
+        return {**recipe, **self.experiment.shared, **self.row.pretrain_settings}
 
     @property
     def is_joint(self) -> bool:
@@ -190,14 +199,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
     """Run tasks, several of them in processes of their own, and return their records as they finish."""
     # Codes are made once, before several processes want them.
     for task in {task.row.name: task for task in tasks}.values():
-        settings = task.finetune_settings
-        encode_listing(
-            read_listing(task.manifest),
-            extractor_of(task.experiment, settings.get("normalize")),
-            task.work / "codes",
-            ReadingSettings(**{name: settings[name] for name in READING if name in settings}),
-            num_codebooks=NUM_CODEBOOKS,
-        )
+        encode_clips(task)
     if jobs == 1:
         for task in tasks:
             _quietly(task, "pretrain")
@@ -213,6 +215,20 @@ def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
             future.result()
         for future in as_completed([pool.submit(_quietly, task, "finetune") for task in tasks]):
             yield future.result()
+
+
+def encode_clips(task: Task) -> None:
+    """Encode the clips of all folds, and the augmented copies that pre-training or fine-tuning draws."""
+    listing, cache_dir = read_listing(task.manifest), task.work / "codes"
+    # Fine-tuning hears the level of the model that it starts from.
+    extractor = extractor_of(task.experiment, task.pretrain_settings.get("normalize"))
+    for settings in (task.pretrain_settings, task.finetune_settings):
+        reading = ReadingSettings(**{name: settings[name] for name in READING if name in settings})
+        num_codebooks = settings.get("num_codebooks", NUM_CODEBOOKS)
+        clips = encode_listing(listing, extractor, cache_dir, reading, num_codebooks=num_codebooks)
+        data = DataArguments(**{name: value for name, value in settings.items() if name.startswith("augment_")})
+        if data.augmentation is not None:
+            encode_copies(listing, clips, extractor, cache_dir, reading, data.augmentation, data.augment_copies)
 
 
 def _quietly(task: Task, part: str) -> Any:

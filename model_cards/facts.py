@@ -63,7 +63,7 @@ class CardFacts(ModelFacts):
         loss (`str`): Name of the classification loss.
         results (`dict[str, Any]`): Content of `eval_results.json`.
         recipe (`dict[str, Any]`, *optional*): `recipe` (name or `None`), `own` (settings that differ from its base)
-            and `flags` (settings given on the command line).
+            and `flags` (settings given on the command line); `augmented_copies` (text) if there were any.
         training (`dict[str, Any]`, *optional*): What [`CardFactsCallback`] collected.
         codebook (`int`, *optional*): Index of the codebook that the model reads, from 0; `None` for a model that
             reads no codes, or several codebooks, which `reads` then names.

@@ -13,10 +13,11 @@ import torch
 from transformers import TrainingArguments
 
 from audioformer.data.audio import ReadingSettings
+from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.audio.windows import MAX_GAIN_DB
 from audioformer.data.group_patterns import compile_group_pattern
 
-from .ranges import SHARE, Range, at_least, check_ranges, more_than
+from .ranges import SEED, SHARE, Range, at_least, check_ranges, more_than
 
 PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
 TRAIN = (PRETRAIN, FINETUNE)
@@ -111,6 +112,30 @@ class DataArguments:
         "Select the checkpoint on the test clips, as the paper does; the reported metric is then optimistic.",
         (FINETUNE,),
     )
+    augment_copies: int = setting(
+        0,
+        "Augmented copies of each training clip: every epoch draws the clip itself or one of them (0 turns it off).",
+        TRAIN,
+        range=at_least(0),
+    )
+    augment_with: list[Literal["speed", "shift", "tilt", "noise", "gain"]] | None = setting(
+        None, "What differs in the copies (default: speed shift tilt noise gain).", TRAIN
+    )
+    augment_speed: list[float] | None = setting(
+        None, "Lowest and highest factor of speed and pitch, which change together (default: 0.8 1.25).", TRAIN
+    )
+    augment_tilt: float | None = setting(
+        None, "Most that the spectrum is tilted, to duller or brighter sound, in [0, 1) (default: 0.5).", TRAIN
+    )
+    augment_noise_db: list[float] | None = setting(
+        None, "Lowest and highest level of white noise in dB against the RMS of the clip (default: -60 -20).", TRAIN
+    )
+    augment_gain_db: list[float] | None = setting(
+        None, "Lowest and highest amplification in dB (default: -20 10).", TRAIN
+    )
+    augment_seed: int = setting(
+        0, "Seed of the copies, apart from --seed: runs that differ in --seed share their codes.", TRAIN, range=SEED
+    )
     gains: list[float] | None = setting(
         None,
         "Measure the test clips again with their waveforms amplified by each of these gains in dB, and print what is "
@@ -129,6 +154,31 @@ class DataArguments:
         ReadingSettings(max_length_s=self.max_length_s, long_files=self.long_files, hop_s=self.hop_s)
         if self.gains is not None and not self.gains:
             raise ValueError("`gains` must name at least one gain in dB.")
+        self._ranges_of_copies()
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """How augmented copies of training clips differ from them; `None` without copies."""
+        return self._ranges_of_copies() if self.augment_copies else None
+
+    def describe_copies(self) -> dict[str, Any] | None:
+        """Number and settings of the augmented copies, for records and cards; `None` without copies."""
+        return None if self.augmentation is None else {"copies": self.augment_copies, **self.augmentation.to_dict()}
+
+    def copies_in_words(self) -> str | None:
+        """The same for cards; `None` without copies."""
+        return (
+            None if self.augmentation is None else f"{self.augment_copies} of each clip: {self.augmentation.to_text()}"
+        )
+
+    def _ranges_of_copies(self) -> Augmentation:
+        given = {name: getattr(self, f"augment_{name}") for name in ("speed", "tilt", "noise_db", "gain_db")}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in {"changes": self.augment_with, **given}.items()
+            if value is not None
+        }
+        return Augmentation(seed=self.augment_seed, **values)
 
 
 @dataclass
@@ -243,6 +293,13 @@ class AudioTrainingArguments(TrainingArguments):
     )
     class_balanced_sampling: bool = setting(
         False, "Draw clips by the rarity of their classes, with replacement.", (FINETUNE,)
+    )
+    ema_decay: float = setting(
+        0.0,
+        "Evaluate, select and save an exponential moving average of the weights with this decay per step, below 1, in "
+        "place of the last weights, 0.999 for example (0 turns it off).",
+        TRAIN,
+        range=Range(0, 1, open_high=True),
     )
     keep_checkpoints: bool = setting(
         False, "Keep the checkpoints of a finished run, which is not resumed any more.", TRAIN

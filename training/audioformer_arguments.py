@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from audioformer.data.synthetic.scenes import MIN_DURATION_S
+
 from .arguments import (
     ALL,
     FINETUNE,
@@ -46,6 +48,21 @@ class AudioFormerArguments(FamilyArguments):
     num_codebooks: int = setting(4, "Codebooks to encode and keep, beginning with C1.", range=at_least(1))
     cache_dir: str | None = setting(
         None, "Where the codes of --data are kept (default: in the Hugging Face home folder)."
+    )
+    synthetic_hours: float = setting(
+        0.0,
+        "Hours of synthetic sound to train on, beside or without --data; only its codes are stored.",
+        (PRETRAIN,),
+        range=at_least(0, "hours"),
+    )
+    synthetic_clip_s: float = setting(
+        5.0, "Length of a synthetic clip in seconds.", (PRETRAIN,), range=at_least(MIN_DURATION_S, "seconds")
+    )
+    synthetic_seed: int = setting(
+        0,
+        "Seed of the synthetic clips, apart from --seed: runs that differ in --seed share their codes.",
+        (PRETRAIN,),
+        range=at_least(0),
     )
     codebooks: list[int] | None = setting(
         None,
@@ -159,8 +176,15 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
     crop_frames: int | None = setting(
         None,
         "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
-        TRAIN,
+        ALL,
         range=at_least(1),
+    )
+    eval_crops: int = setting(
+        0,
+        "Test on N evenly spaced crops of --crop-frames codes of each longer clip, whose probabilities are averaged; "
+        "checkpoints are selected, and LSEP calibrated, on whole clips (0 turns it off).",
+        TEST,
+        range=at_least(0),
     )
     classification_weight: float = setting(
         0.95,
@@ -184,6 +208,12 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
         (FINETUNE,),
         range=at_least(0, "(0 turns it off)"),
     )
+    token_mixup_alpha: float = setting(
+        0.0,
+        "Mix pairs of clips frame by frame: each code is that of one of them, with shares from Beta(alpha, alpha).",
+        (FINETUNE,),
+        range=at_least(0, "(0 turns it off)"),
+    )
     packed: bool = setting(
         False, "Pack the clips of a batch end to end, without padding; needs flash_attention_2.", TRAIN
     )
@@ -195,5 +225,10 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
                 "`replace_probability` and `random_probability` must not sum to more than 1, got "
                 f"{self.replace_probability} and {self.random_probability}."
             )
-        if self.packed and self.mixup_alpha:
-            raise ValueError("`packed` and `mixup_alpha` exclude each other: packed clips are not aligned.")
+        if self.eval_crops and self.crop_frames is None:
+            raise ValueError(f"`eval_crops` {self.eval_crops} needs `crop_frames`, the length of a crop.")
+        mixed = [name for name in ("mixup_alpha", "token_mixup_alpha") if getattr(self, name)]
+        if self.packed and mixed:
+            raise ValueError(f"`packed` and `{mixed[0]}` exclude each other: packed clips are not aligned.")
+        if len(mixed) > 1:
+            raise ValueError("`mixup_alpha` and `token_mixup_alpha` exclude each other: clips are mixed once.")

@@ -14,7 +14,7 @@ from audioformer.files import ONNX_CLASSIFIER, ONNX_CODEC_ENCODER
 from audioformer.model_cards.facts import AUDIOFORMER_CITATION
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification, AudioFormerModel
 
-from .arguments import FINETUNE
+from .arguments import EVALUATE, FINETUNE
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
 from .codebooks import check_same_codebooks, describe_codebooks
 from .embedding_init import start_from_code_vectors
@@ -32,7 +32,7 @@ def check_settings(settings: Settings) -> None:
 
     Raises:
         ValueError: If clips change whose vectors FT2 reads from a file, clips are packed for an attention that
-            would mix them, the level of codes is to be changed, or `codebooks` do not fit the command.
+            would mix them, the waveforms of codes are to be changed, or `codebooks` do not fit the command.
     """
     data, options = settings.data, settings.options
     if settings.command == FINETUNE and options.codebooks is not None and len(options.codebooks) == 1:
@@ -46,9 +46,21 @@ def check_settings(settings: Settings) -> None:
             f"`gains` changes the waveforms of the test clips, but {codes!r} holds codes: give their audio with "
             "--data or --eval-data."
         )
+    if data.augment_copies and options.codes is not None:
+        raise ValueError(
+            f"`augment_copies` {data.augment_copies} changes the waveforms of the training clips, but "
+            f"{options.codes!r} holds codes: give their audio with --data."
+        )
     arguments, attention = settings.training, settings.model.attn_implementation
+    if settings.command == EVALUATE and arguments.crop_frames is not None and not arguments.eval_crops:
+        raise ValueError(f"`crop_frames` {arguments.crop_frames} has no effect on a test without `eval_crops`.")
     if settings.command == FINETUNE and settings.options.method == "ft2":
         check_source_of_positives(arguments)
+        if data.augment_copies and not arguments.online_teachers:
+            raise ValueError(
+                f"`augment_copies` {data.augment_copies} draws another version of a clip in every epoch, but vectors "
+                "computed once belong to whole, unchanged clips: set `online_teachers`, or leave out `augment_copies`."
+            )
     if arguments.packed and attention is not None and "flash" not in attention:
         raise ValueError(f'`packed` needs the attention "flash_attention_2", got {attention!r}.')
 

@@ -1,5 +1,7 @@
 """Which clips of a run train, select the checkpoint, and test."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,7 @@ from accelerate import PartialState
 
 from audioformer.data.clips import Clips, ClipSplits
 from audioformer.data.splits import held_out_split, select_split
+from audioformer.data.synthetic.listing import LAYOUT as SYNTHETIC
 
 from .arguments import DataArguments
 from .classifiers import check_known
@@ -19,7 +22,12 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 
 def open_clip_splits(
-    settings: Settings, extractor: object, *, hold_out: bool, check_labels: CheckLabels | None = None
+    settings: Settings,
+    extractor: object,
+    *,
+    hold_out: bool,
+    check_labels: CheckLabels | None = None,
+    open_synthetic: Callable[[], Clips | None] | None = None,
 ) -> ClipSplits[Any]:
     """Open the data of a run, divide its clips, and check that a resumed run has the clips that it was begun with.
 
@@ -30,6 +38,8 @@ def open_clip_splits(
         extractor: The feature extractor of the run.
         hold_out (`bool`): Whether to hold out training clips that select the checkpoint.
         check_labels (function, *optional*): Raises if the labels of the data do not fit.
+        open_synthetic (function, *optional*): Opens synthetic clips to train on beside those of the data; called once
+            the data are known to be usable.
 
     Returns:
         [`ClipSplits`]: The clips as the family opened them, divided.
@@ -38,7 +48,12 @@ def open_clip_splits(
         ValueError: If the data cannot be used, a split or fold is not in them, or the run was begun with other clips.
     """
     splits = _divide(settings, extractor, hold_out=hold_out, check_labels=check_labels)
-    on_main_process(lambda: check_run_data(settings.training, splits))
+    if open_synthetic is not None:
+        splits = replace(splits, synthetic=open_synthetic())
+        if splits.synthetic is not None and PartialState().is_main_process:
+            print(splits.synthetic.report.to_text())
+    copies = settings.data.describe_copies()
+    on_main_process(lambda: check_run_data(settings.training, splits, copies))
     return splits
 
 
@@ -96,7 +111,7 @@ def _open_and_report(
     clips = settings.family.examples.open_clips(
         settings, extractor, test_source=test_source, check_labels=check_labels
     )
-    if clips.report.grouped is None:
+    if clips.report.grouped is None and clips.report.layout != SYNTHETIC:
         # Codes that exist already, and families with sources of their own: the names are what is known of the paths.
         groups = find_groups(settings, clips, test_source=test_source)
         clips = clips if groups is None else groups.apply(clips)

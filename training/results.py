@@ -16,6 +16,7 @@ from audioformer.data.clips import Clips, GroupCounts
 from audioformer.evaluation import EvaluationSummary, merge_windows
 
 from .arguments import READING
+from .examples.evaluation_crops import EvaluationCrops
 from .families import Settings
 from .peak_memory import peak_memory_gb
 from .trainers import ClassificationTrainer
@@ -30,20 +31,31 @@ PATTERNS = {"group_pattern"}
 """Settings that may begin with a slash and are no paths."""
 
 
-def predict(trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any) -> np.ndarray:
+def predict(
+    trainer: ClassificationTrainer, settings: Settings, clips: Clips, extractor: Any, *, crops: bool = False
+) -> np.ndarray:
     """Logits of each clip, float32 of shape `(num_clips, num_labels)`, on every process.
+
+    Args:
+        trainer (`ClassificationTrainer`): Holds the classifier.
+        settings (`Settings`): Settings of the run.
+        clips (`Clips`): The clips.
+        extractor: Feature extractor of the classifier.
+        crops (`bool`, defaults to `False`): Whether `eval_crops` of the settings holds; otherwise clips are whole.
 
     Raises:
         ValueError: If the model returns more than logits.
     """
-    examples = settings.family.examples.examples(settings, clips, extractor, trainer.model.config, labels=False)
-    predictions = trainer.predict(examples).predictions
+    examples: Any = settings.family.examples.examples(settings, clips, extractor, trainer.model.config, labels=False)
+    num_crops = getattr(settings.training, "eval_crops", 0) if crops else 0
+    cropped = EvaluationCrops(examples, settings.training.crop_frames, num_crops) if num_crops else None
+    predictions = trainer.predict(examples if cropped is None else cropped).predictions
     if isinstance(predictions, tuple):
         raise ValueError(
             f"{type(trainer.model).__name__} must return logits alone in evaluations, got {len(predictions)} arrays: "
             "list its other outputs in `keys_to_ignore_at_inference` of its configuration."
         )
-    return predictions
+    return predictions if cropped is None else cropped.merge(predictions, clips.multi_label)
 
 
 def summarize(
@@ -75,7 +87,7 @@ def summarize(
         `EvaluationSummary`: Scores of `num_clips` clips with the settings, data and times of the run.
     """
     started = time.perf_counter()
-    scores = predict(trainer, settings, clips, extractor)
+    scores = predict(trainer, settings, clips, extractor, crops=True)
     seconds = {"testing": time.perf_counter() - started}
     memory_gb = peak_memory_gb()
     if training is not None:
@@ -100,7 +112,7 @@ def summarize(
         settings=describe_settings(settings),
         data=dataclasses.asdict(clips.report),
         data_text=clips.report.to_text(),
-        notes=notes,
+        notes=[*notes, *notes_on_crops(settings)],
         log_history=trainer.state.log_history,
         seconds=seconds,
         peak_memory_gb=memory_gb,
@@ -119,6 +131,15 @@ def notes_on_record(training: Mapping[str, Any]) -> list[str]:
         f"Seconds, memory, hardware and precision of {training['unrecorded_steps']:,} of the {training['steps']:,} "
         "steps of the training were not recorded: those of the others are given."
     ]
+
+
+def notes_on_crops(settings: Settings) -> list[str]:
+    """What a reader has to know about a test: that a model saw crops of the clips."""
+    num_crops = getattr(settings.training, "eval_crops", 0)
+    if not num_crops:
+        return []
+    frames = settings.training.crop_frames
+    return [f"Scores of clips of more than {frames} frames are means over up to {num_crops} crops of that length."]
 
 
 def notes_on_groups(drawn: GroupCounts) -> list[str]:
@@ -153,6 +174,10 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
             value = values.get(entry.name)
             if value != default and value is not None and not entry.name.startswith(("_", "hub_", "push_")):
                 described[entry.name] = value if entry.name in PATTERNS else publishable(value)
+    copies = settings.data.describe_copies()
+    if copies is not None:
+        # With the ranges that are the defaults: what a copy is must be known from this alone.
+        described["augmented_copies"] = copies
     return described | {
         "audioformer": version("audioformer"),
         "transformers": transformers.__version__,
@@ -162,7 +187,7 @@ def describe_settings(settings: Settings) -> dict[str, Any]:
 
 def describe_recipe(settings: Settings) -> dict[str, Any]:
     """The recipe of a run for its card: its name, its own settings, and those given in addition."""
-    recipe = settings.recipe
+    recipe, copies = settings.recipe, settings.data.copies_in_words()
     given = {
         name: value if name in PATTERNS else publishable(value)
         for name, value in settings.given.items()
@@ -172,6 +197,7 @@ def describe_recipe(settings: Settings) -> dict[str, Any]:
         "recipe": None if recipe is None else recipe.name,
         "own": {} if recipe is None else {**recipe.own, **_reading_of_codes(settings)},
         "flags": given,
+        **({} if copies is None else {"augmented_copies": copies}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,7 +13,9 @@ from .arguments import AudioTrainingArguments
 
 logger = logging.getLogger(__name__)
 
+COPIES = "augmented_copies"
 _PARTS = {"train": "training clips", "held_out": "held-out clips", "test": "test clips"}
+_SYNTHETIC = "synthetic"
 
 
 class RecordedClips(TypedDict):
@@ -29,21 +32,28 @@ class RecordedClips(TypedDict):
     digest: str
 
 
-def check_run_data(arguments: AudioTrainingArguments, splits: ClipSplits) -> None:
+def check_run_data(
+    arguments: AudioTrainingArguments, splits: ClipSplits, copies: Mapping[str, Any] | None = None
+) -> None:
     """Record the clips of a run in its output folder, or compare them with those that are recorded there.
 
     Args:
         arguments (`AudioTrainingArguments`): `output_dir`, and `resume_from_checkpoint`. The record of a named
             checkpoint lies in a folder above it.
         splits ([`ClipSplits`]): The clips of this run.
+        copies (mapping, *optional*): Number and settings of the augmented copies of the training clips, if any.
 
     Raises:
-        ValueError: If the run is resumed and was begun with other clips; the message names both.
+        ValueError: If the run is resumed and was begun with other clips or copies; the message names both.
     """
-    own = {
+    own: dict[str, Any] = {
         part: None if clips is None else _describe(clips)
         for part, clips in (("train", splits.train), ("held_out", splits.held_out), ("test", splits.test))
     }
+    if splits.synthetic is not None:
+        own[_SYNTHETIC] = _describe(splits.synthetic)
+    if copies is not None:
+        own[COPIES] = dict(copies)
     output = Path(str(arguments.output_dir))
     if arguments.resume_from_checkpoint is not None:
         recorded = _find_record(arguments, output)
@@ -75,14 +85,19 @@ def _find_record(arguments: AudioTrainingArguments, output: Path) -> Path | None
     return next((folder / RUN_DATA for folder in [*above, output] if (folder / RUN_DATA).is_file()), None)
 
 
-def _compare(file: Path, own: dict[str, RecordedClips | None]) -> None:
+def _compare(file: Path, own: Mapping[str, Any]) -> None:
     try:
         begun = json.loads(file.read_text(encoding="utf-8"))
+        # Only runs that have synthetic clips record them.
+        parts = [*((name, begun[part], own[part]) for part, name in _PARTS.items())]
+        parts.append(("synthetic clips", begun.get(_SYNTHETIC), own.get(_SYNTHETIC)))
         changed = [
-            f"{name} (then {_in_words(begun[part])}, now {_in_words(own[part])})"
-            for part, name in _PARTS.items()
-            if _digest(begun[part]) != _digest(own[part])
+            f"{name} (then {_in_words(then)}, now {_in_words(now)})"
+            for name, then, now in parts
+            if _digest(then) != _digest(now)
         ]
+        if begun.get(COPIES) != own.get(COPIES):
+            changed.append(f"augmented copies (then {begun.get(COPIES)}, now {own.get(COPIES)})")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged: {error!r}. It records the clips that the run was begun with.") from error
     if changed:

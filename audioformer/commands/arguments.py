@@ -37,7 +37,10 @@ OWN_TEXTS = {
 }
 """Texts in place of those of transformers where these are wrong here."""
 
-EVALUATION_TEXTS = {"seed": "seed of all random choices"}
+EVALUATION_TEXTS = {
+    "seed": "seed of all random choices",
+    "crop_frames": "codes of a crop of --eval-crops (75 per second with EnCodec)",
+}
 """Texts in place of those that speak of training, for `evaluate`."""
 
 SAID_OF_DEFAULTS = re.compile(

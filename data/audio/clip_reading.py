@@ -13,6 +13,7 @@ from .windows import (
     OverlapReader,
     ReadingSettings,
     Window,
+    lengths_in_samples,
     make_rejection,
     plan_open_audio,
     read_samples,
@@ -92,10 +93,14 @@ def _read(window: Window, audio: OpenAudio, sampling_rate: int, settings: Readin
     if not settings.keep_silent and np.abs(samples).max() < SILENCE:
         reason = "no sample reaches one step of 16-bit audio"
         return ReadClip(window.id, clip, rejection=make_rejection(clip, window.id, SILENT, reason))
+    waveform = to_waveform(samples, audio.sampling_rate, sampling_rate, settings.gain_db)
+    if settings.copy is not None:
+        max_samples, _ = lengths_in_samples(settings, sampling_rate)
+        waveform = settings.copy.augmentation.copy_of(waveform, window.id, settings.copy.number, max_samples)
     return ReadClip(
         id=window.id,
         listed=clip,
-        waveform=to_waveform(samples, audio.sampling_rate, sampling_rate, settings.gain_db),
+        waveform=waveform,
         # A file that ends before the length that it states has a shorter last window.
         duration_s=len(samples) / audio.sampling_rate if window.is_part else window.duration_s,
         sampling_rate=window.sampling_rate,

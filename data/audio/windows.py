@@ -8,6 +8,7 @@ import numpy as np
 
 from ..listing import ListedClip
 from ..rejections import EMPTY, TOO_LONG, UNREADABLE, Rejection
+from .augmentation import AugmentedCopy
 from .reading import OpenAudio, open_audio, resample
 
 MIN_REMAINDER_S = 0.1
@@ -43,6 +44,8 @@ class ReadingSettings:
         keep_silent (`bool`, defaults to `False`): Whether clips and windows without any sound are kept.
         gain_db (`float`, defaults to 0): By how many dB waveforms are amplified after reading, in [-120, 120]; samples
             beyond 1 are not clipped. Whether a clip is silent is decided before.
+        copy ([`AugmentedCopy`], *optional*): Which augmented copy of each clip and window is made; by default they are
+            read as they are. Copies keep the names, and none is longer than `max_length_s`.
 
     Raises:
         ValueError: If a value is not allowed.
@@ -54,6 +57,7 @@ class ReadingSettings:
     max_duration_s: float | None = None
     keep_silent: bool = False
     gain_db: float = 0.0
+    copy: AugmentedCopy | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_length_s", "max_duration_s"):

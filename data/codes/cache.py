@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,9 @@ def encode_listing(
         ValueError: If more than `max_rejected_share` of the clips are unreadable (the message shows the first of them;
             `rejected.jsonl` lists all), or the codec has fewer codebooks.
     """
+    reading = reading or ReadingSettings()
     settings = EncodingSettings(
-        **asdict(reading or ReadingSettings()),
+        **{entry.name: getattr(reading, entry.name) for entry in fields(ReadingSettings)},
         num_codebooks=num_codebooks,
         max_rejected_share=max_rejected_share,
         clips_per_shard=clips_per_shard,

@@ -1,7 +1,7 @@
 """Clips that were encoded before: a `datasets.Dataset` with what is needed to train on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,27 @@ class CodeColumn(Sequence[np.ndarray]):
         return codes[limits[0] : limits[-1]].reshape(last - first, -1)
 
 
+class ClipVersions(Sequence[list[np.ndarray]]):
+    """The codes of each clip and of its augmented copies, read when they are asked for.
+
+    Args:
+        columns (sequence of [`CodeColumn`]): Codes of the clips themselves, then of each copy.
+
+    Attributes:
+        lengths (`np.ndarray` of shape `(num_clips,)`): Frames of the clips themselves; copies differ by their speed.
+    """
+
+    def __init__(self, columns: Sequence[CodeColumn]) -> None:
+        self.columns, self.lengths = columns, columns[0].lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    # A `Sequence` also takes slices, which nothing here needs.
+    def __getitem__(self, index: int) -> list[np.ndarray]:  # type: ignore[override]
+        return [column[index] for column in self.columns]
+
+
 _REPAIR = (
     "`audioformer encode` with the same source and settings makes such files again; `audioformer verify` checks all "
     "files; of a downloaded folder, download these files again."
@@ -88,6 +109,7 @@ class EncodedClips(Clips):
             depend on the place or the times of the files.
         normalization (mapping): Settings of the extractor that decided the level; empty if waveforms were encoded as
             they are.
+        copies (tuple of [`EncodedClips`]): Augmented copies, each of all clips, in the order of the clips.
     """
 
     codec_fingerprint: str
@@ -95,6 +117,16 @@ class EncodedClips(Clips):
     source: str
     contents: str
     normalization: Mapping[str, Any] = field(default_factory=dict)
+    copies: tuple["EncodedClips", ...] = ()
+
+    def select(self, indices: Sequence[int] | np.ndarray) -> "EncodedClips":
+        """Return some of the clips, in the order of `indices`, with their copies."""
+        return replace(super().select(indices), copies=tuple(copy.select(indices) for copy in self.copies))
+
+    @property
+    def versions(self) -> Sequence[Any]:
+        """What [`CodeExamples`] draws from: the codes of each clip, with those of its copies if there are any."""
+        return ClipVersions([self.codes, *(copy.codes for copy in self.copies)]) if self.copies else self.codes
 
     @property
     def origin(self) -> str:

@@ -23,7 +23,7 @@ from .finish import finish_folder, missing_shards
 from .integrity import FILES_KEY, find_damage, read_manifest
 from .parquet_parts import all_parts
 from .repair import remove_damaged, set_aside_beyond, set_aside_foreign
-from .settings import GAIN, HOP, EncodingSettings
+from .settings import COPY, GAIN, HOP, EncodingSettings
 from .shard_writer import ShardWriter
 
 logger = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ def check_begun(
     if begun.get("codec") in accepted_codes_fingerprints(extractor):
         own["codec"] = begun["codec"]
     # Recorded only where they change the codes: what is not there is the default.
-    optional = [name for name in (*NORMALIZATION_SETTINGS, GAIN) if name in begun and name not in own]
+    optional = [name for name in (*NORMALIZATION_SETTINGS, GAIN, COPY) if name in begun and name not in own]
     changed = [
         f"{name} (then {begun.get(name)!r}, now {own.get(name)!r})"
         for name in (*own, *optional)

@@ -11,6 +11,9 @@ HOP = "hop_s"
 GAIN = "gain_db"
 """Stored setting that only changed waveforms have."""
 
+COPY = "augmented_copy"
+"""Stored setting that only augmented copies have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodingSettings(ReadingSettings):
@@ -41,7 +44,7 @@ class EncodingSettings(ReadingSettings):
         """Settings under the names and in the order that files of codes have used since the first version.
 
         Names of cache folders and the check of a folder that was started depend on both. Only windows have a `hop_s`,
-        and only changed waveforms a `gain_db`.
+        and only changed waveforms a `gain_db` or an `augmented_copy`.
         """
         stored: dict[str, Any] = {
             "num_codebooks": self.num_codebooks,
@@ -56,4 +59,6 @@ class EncodingSettings(ReadingSettings):
             stored[HOP] = self.window_hop_s
         if self.gain_db:
             stored[GAIN] = self.gain_db
+        if self.copy is not None:
+            stored[COPY] = self.copy.to_dict()
         return stored

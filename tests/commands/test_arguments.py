@@ -17,7 +17,14 @@ FOLDERS = {"audioformer": recipe_folders()["audioformer"]}
 RECIPES = available_recipes(FOLDERS)
 COMMAND_OF = {name: "pretrain" if "pretrain" in name else "finetune" for name in RECIPES}
 FAMILY = families()[0]
-OFF = {"mixup_alpha": 0.0, "label_smoothing_factor": 0.0, "layer_wise_lr_decay": None, "crop_frames": None}
+OFF = {
+    "mixup_alpha": 0.0,
+    "token_mixup_alpha": 0.0,
+    "ema_decay": 0.0,
+    "label_smoothing_factor": 0.0,
+    "layer_wise_lr_decay": None,
+    "crop_frames": None,
+}
 
 
 def parse(command: str, *argv: str) -> Settings:
@@ -45,6 +52,7 @@ def test_every_recipe_parses(name, tmp_path):
         assert options.method == ("ft2" if name.endswith("ft2") else "ft1")
     if not name.startswith(("tiny", "demo")):
         assert all(getattr(arguments, key) == value for key, value in OFF.items())
+        assert settings.data.augmentation is None
         assert (settings.data.long_files, settings.data.keep_silent) == ("cut", True)
         assert arguments.warmup_steps == 0
     comment = (FOLDERS["audioformer"] / f"{name}.yaml").read_text().splitlines()[0]

@@ -12,7 +12,7 @@ import yaml
 from audioformer.cli import main
 from audioformer.experiments.definition import available_experiments, load_experiment
 from audioformer.experiments.records import Record, append_record, read_records, recorded_settings, summarize, table
-from audioformer.experiments.runner import read_clips, run_experiment
+from audioformer.experiments.runner import Task, encode_clips, read_clips, run_experiment, write_manifest
 
 DEFINITION = {
     "title": "Low or high, of a speaker who was not heard before",
@@ -152,6 +152,21 @@ def test_folds_and_labels_come_from_the_paths(voices, tmp_path):
         read_clips(voices, replace(experiment, fold_pattern="(nobody)"))
     with pytest.raises(ValueError, match=r"are \[1, 3\], of which the data have \[1\]"):
         read_clips(voices, replace(experiment, folds=(1, 3)))
+
+
+@pytest.mark.slow
+def test_copies_of_all_folds_are_encoded_before_the_runs_that_share_them(voices, tmp_path):
+    copies = {"augment_copies": 2, "augment_with": ["speed"]}
+    rows = {"MFCC": {"baseline": "mfcc"}, "copies": {"finetune": "tiny_ft1", "settings": copies}}
+    experiment = load_experiment(write_definition(tmp_path, rows=rows))
+    manifest = write_manifest(read_clips(voices, experiment), tmp_path / "clips.csv")
+    task = Task(experiment, experiment.rows[1], 0, 1, manifest, tmp_path)
+    encode_clips(task)
+    encoded = {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").glob("*/codes.json")}
+    # The clips, and two copies of each of two folds.
+    assert len(encoded) == 5
+    assert task.finetune().row == "copies"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").glob("*/codes.json")} == encoded
 
 
 def make_record(experiment, row: str, fold: int, correct: str, seed: int | None = None, clips: str = "x") -> Record:

@@ -6,11 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import soundfile
 from transformers import pipeline
 
 from audioformer.app.sound_classifier import SoundClassifier
 from audioformer.cli import main
 from audioformer.data.audio import load_audio
+from audioformer.data.audio.augmentation import Augmentation
 
 from ..hub.client import ask_client
 from ..hub.conftest import server  # noqa: F401  (a fixture)
@@ -56,6 +58,27 @@ def test_windows_of_a_long_file_are_one_tested_clip(finetuned, sounds, tmp_path)
     assert main([*command, "--use-cpu", "--max-length-s", "0.5"]) == 0
     results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
     assert results["data"]["found"] > 40 and results["num_clips"] == 20
+
+
+def test_augmented_copies_are_made_as_its_training_clips_are_read(family, sounds, tmp_path, monkeypatch):
+    heard = set()
+    apply = Augmentation.apply
+
+    def record(self, waveform, rng):
+        heard.add(len(waveform))
+        return apply(self, waveform, rng)
+
+    monkeypatch.setattr(Augmentation, "apply", record)
+    command = ["finetune", "--recipe", "toy", "--data", str(sounds), "--output", str(tmp_path / "augmented")]
+    flags = ["--augment-copies", "50", "--augment-with", "gain", "--num-train-epochs", "3", "--use-cpu"]
+    assert main([*command, *flags, "--dataloader-num-workers", "0"]) == 0
+    lengths = {
+        split: {soundfile.info(file).frames * 2 for file in (sounds / split).glob("*/*.wav")}
+        for split in ("train", "test")
+    }
+    assert len(heard & lengths["train"]) > 10 and not heard - lengths["train"]
+    results = json.loads((tmp_path / "augmented" / "eval_results.json").read_text())
+    assert results["settings"]["augmented_copies"]["copies"] == 50
 
 
 def test_another_run_starts_from_it(finetuned, sounds, tmp_path):

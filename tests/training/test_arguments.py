@@ -45,7 +45,7 @@ def test_every_addition_has_a_flag_and_a_help_text():
             continue
         kind = kinds.get(field.name, type(field.default))
         value = "0.1" if field.name == "random_probability" else values[kind]
-        flags = ["--mixup_alpha", "0"] if field.name == "packed" else []
+        flags = ["--crop_frames", "9"] if field.name == "eval_crops" else []
         parsed = parse(f"--{field.name}", value, *flags)[3]
         assert getattr(parsed, field.name) == (True if kind is bool else kind(value))
         assert field.metadata["help"]
@@ -67,7 +67,10 @@ def test_every_addition_has_a_flag_and_a_help_text():
         (["--mpc_temperature", "0"], "`mpc_temperature` must be more than 0, got 0.0"),
         (["--layer_wise_lr_decay", "0"], r"`layer_wise_lr_decay` must be in \(0, 1\], got 0.0"),
         (["--mixup_alpha", "-1"], "`mixup_alpha` must be at least 0.*got -1"),
+        (["--eval_crops", "3"], "`eval_crops` 3 needs `crop_frames`"),
         (["--packed", "--mixup_alpha", "0.5"], "`packed` and `mixup_alpha` exclude each other"),
+        (["--packed", "--token_mixup_alpha", "0.5"], "`packed` and `token_mixup_alpha` exclude each other"),
+        (["--mixup_alpha", "0.5", "--token_mixup_alpha", "0.5"], "`mixup_alpha` and `token_mixup_alpha` exclude"),
         (["--early_stopping_patience", "0"], "`early_stopping_patience` must be at least 1, got 0"),
         (["--held_out_share", "1"], r"`held_out_share` must be in \(0, 1\), got 1"),
         (["--max_rejected_share", "2"], r"`max_rejected_share` must be in \[0, 1\], got 2"),

@@ -65,6 +65,17 @@ def test_held_out_and_test_clips_count_as_well(tmp_path):
         check_run_data(arguments(tmp_path, "last"), ClipSplits(clips_of(), None, clips_of(ROWS[:2])))
 
 
+def test_synthetic_clips_count_as_well(tmp_path):
+    begun = ClipSplits(clips_of(), None, None, synthetic=clips_of(ROWS[:2]))
+    check_run_data(arguments(tmp_path), begun)
+    check_run_data(arguments(tmp_path, "last"), begun)
+    assert json.loads((tmp_path / RUN_DATA).read_text())["synthetic"]["num_clips"] == 2
+    with pytest.raises(ValueError, match=r"synthetic clips \(then 2 .*, now none\)"):
+        check_run_data(arguments(tmp_path, "last"), ClipSplits(clips_of(), None, None))
+    check_run_data(arguments(tmp_path / "without"), ClipSplits(clips_of(), None, None))
+    assert "synthetic" not in json.loads((tmp_path / "without" / RUN_DATA).read_text())
+
+
 def test_the_record_of_a_named_checkpoint_lies_above_it(tmp_path):
     begun = tmp_path / "begun"
     check_run_data(arguments(begun), ClipSplits(clips_of(), None, None))

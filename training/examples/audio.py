@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import FeatureExtractionMixin, PreTrainedConfig, PreTrainedModel
 
+from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.audio.clips import AudioClips, list_audio_clips
 from audioformer.data.audio.windows import ReadingSettings
 from audioformer.data.clips import ClipSplits
@@ -19,24 +20,51 @@ from audioformer.evaluation import build_compute_metrics
 
 from ..families import CheckLabels, Settings
 from ..trainers import ClassificationTrainer
+from .codes import draw_seed
 from .listings import find_groups, open_listing
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
     """Clips as waveforms, read on demand.
 
+    Which version of a clip an item is depends on `(seed, epoch, index)` alone. The trainer calls `set_epoch`.
+
     Args:
         clips (`AudioClips`): The clips.
         sampling_rate (`int`): Rate in Hz that they are resampled to.
         labels (`bool`, defaults to `True`): Whether items have `labels`: a class index, or a multi-hot vector.
+        augmentation ([`Augmentation`], *optional*): How augmented copies of the clips differ from them.
+        num_copies (`int`, defaults to 0): Copies of each clip. In every epoch, the clip itself or one of them is
+            drawn, and made when it is read.
+        max_length_s (`float`, *optional*): Longest copy in seconds.
+        seed (`int`, defaults to 0): Seed of the draws.
     """
 
-    def __init__(self, clips: AudioClips, sampling_rate: int, labels: bool = True) -> None:
+    def __init__(
+        self,
+        clips: AudioClips,
+        sampling_rate: int,
+        labels: bool = True,
+        *,
+        augmentation: Augmentation | None = None,
+        num_copies: int = 0,
+        max_length_s: float | None = None,
+        seed: int = 0,
+    ) -> None:
         self.clips, self.sampling_rate = clips, sampling_rate
         self.labels = clips.targets if labels else None
+        self.augmentation, self.num_copies, self.seed = augmentation, num_copies, seed
+        self.max_samples = None if max_length_s is None else round(max_length_s * sampling_rate)
+        self.names = None if augmentation is None else clips.dataset.select_columns(["id"])
+        # In shared memory, for workers that live on through the epochs.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other versions of the clips from now on."""
+        self._epoch.fill_(epoch)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -44,10 +72,20 @@ class AudioExamples(Dataset[dict[str, Any]]):
         return np.asarray(np.asarray(self.clips.dataset["duration_s"][:]) * self.sampling_rate, dtype=np.int64)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item: dict[str, Any] = {"waveform": self.clips.read(index, self.sampling_rate)}
+        item: dict[str, Any] = {"waveform": self._read(index)}
         if self.labels is not None:
             item["labels"] = torch.as_tensor(self.labels[index])
         return item
+
+    def _read(self, index: int) -> np.ndarray:
+        waveform = self.clips.read(index, self.sampling_rate)
+        if self.augmentation is None or self.names is None:
+            return waveform
+        rng = np.random.default_rng(draw_seed(self.seed, int(self._epoch), index))
+        number = int(rng.integers(self.num_copies + 1))
+        if number == 0:
+            return waveform
+        return self.augmentation.copy_of(waveform, self.names[int(index)]["id"], number, self.max_samples)
 
 
 class DataCollatorForAudio:
@@ -121,8 +159,17 @@ class AudioExampleSource:
         """A `ClassificationTrainer` on the splits of a run; without splits, one that only evaluates."""
         data_sets: dict[str, Any] = {}
         if splits is not None:
+            data = settings.data
+            train = AudioExamples(
+                splits.train,
+                extractor.sampling_rate,
+                augmentation=data.augmentation,
+                num_copies=data.augment_copies,
+                max_length_s=data.max_length_s,
+                seed=settings.training.seed,
+            )
             data_sets = {
-                "train_dataset": AudioExamples(splits.train, extractor.sampling_rate),
+                "train_dataset": train,
                 "eval_dataset": AudioExamples(splits.selecting, extractor.sampling_rate),
                 "compute_metrics": build_compute_metrics(splits.train.multi_label),
             }

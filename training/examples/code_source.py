@@ -1,15 +1,16 @@
 """The examples of AudioFormer: codes from shards, encoded on first use."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from transformers import PreTrainedConfig
 
 from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
+from audioformer.data.codes.copies import encode_copies
 from audioformer.data.codes.encoded import EncodedClips, describe_normalization, load_codes, read_codes_info
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
@@ -18,7 +19,7 @@ from audioformer.files import PREPROCESSOR_CONFIG, TEACHER_CACHE
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
-from ..arguments import READING
+from ..arguments import PRETRAIN, READING
 from ..codebooks import check_same_codebooks
 from ..families import CheckLabels, Settings
 from ..trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
@@ -27,6 +28,7 @@ from ..trainers.teachers import build_positives, load_teachers
 from .audio import reading_settings
 from .codes import CodeExamples
 from .listings import find_groups, open_listing
+from .synthetic_codes import encode_synthetic_clips, on_device_of_process
 
 
 class CodeExampleSource:
@@ -54,6 +56,8 @@ class CodeExampleSource:
     ) -> EncodedClips:
         """Encode `data` (or `eval_data`) on first use, or open `codes` (or `eval_codes`).
 
+        Without either, pre-training opens the synthetic clips that the settings ask for.
+
         Raises:
             ValueError: If neither or both are given, if the codes were made by another codec than the extractor's, or
                 if they lack the extractor's codebook or one that the settings name.
@@ -61,6 +65,10 @@ class CodeExampleSource:
         data, options = settings.data, settings.options
         prefix = "eval_" if test_source else ""
         source, folder = getattr(data, f"{prefix}data"), getattr(options, f"{prefix}codes")
+        if source is None and folder is None and not test_source and settings.command == PRETRAIN:
+            synthetic = encode_synthetic_clips(settings, extractor)
+            if synthetic is not None:
+                return synthetic
         if (source is None) == (folder is None):
             raise ValueError(f"Give exactly one of `{prefix}data` and `{prefix}codes`, got {source} and {folder}.")
         if folder is not None:
@@ -78,10 +86,9 @@ class CodeExampleSource:
         # Before encoding, so that a wrong pattern costs nothing. Codes do not depend on groups: those in the cache are
         # used, whatever the pattern is.
         groups = find_groups(settings, listing, test_source=test_source)
-        device = PartialState().device
         clips = encode_listing(
             listing,
-            extractor.with_codebooks(extractor.codebooks).to(device) if device.type == "cuda" else extractor,
+            on_device_of_process(extractor),
             options.cache_dir,
             num_codebooks=options.num_codebooks,
             reading=reading_settings(settings),
@@ -113,10 +120,11 @@ class CodeExampleSource:
         arguments, config = settings.training, model.config
         if splits is None:
             return AudioFormerClassificationTrainer(model=model, args=arguments)
+        splits = with_copies(settings, splits, extractor)
 
         def examples(clips: EncodedClips, **options: Any) -> CodeExamples:
             return CodeExamples(
-                clips.codes, clips.targets, codebook=config.codebook_indices, seed=arguments.seed, **options
+                clips.versions, clips.targets, codebook=config.codebook_indices, seed=arguments.seed, **options
             )
 
         shared: dict[str, Any] = {
@@ -143,6 +151,29 @@ class CodeExampleSource:
             splits.train.codec_fingerprint,
         )
         return AudioFormerMPCTrainer(train_dataset=examples(splits.train, positives=positives), **shared)
+
+
+def with_copies(
+    settings: Settings, splits: ClipSplits[EncodedClips], extractor: AudioFormerFeatureExtractor
+) -> ClipSplits[EncodedClips]:
+    """Give training clips, and no others, the augmented copies that the settings ask for.
+
+    Raises:
+        ValueError: If a copy cannot be made.
+    """
+    data = settings.data
+    if data.augmentation is None or data.data is None:
+        return splits
+    train = encode_copies(
+        open_listing(settings, data.data),
+        splits.train,
+        on_device_of_process(extractor),
+        settings.options.cache_dir,
+        reading_settings(settings),
+        data.augmentation,
+        data.augment_copies,
+    )
+    return replace(splits, train=train)
 
 
 def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True) -> None:

@@ -18,8 +18,9 @@ from audioformer.modeling_audioformer import AudioFormerForMaskedLM
 from ..classifiers import fresh_model
 from ..clip_splits import ClipSplits, open_clip_splits
 from ..codebooks import describe_codebooks, name_codebooks
-from ..examples.code_source import open_extractor
+from ..examples.code_source import open_extractor, with_copies
 from ..examples.codes import CodeExamples
+from ..examples.synthetic_codes import JoinedCodes, encode_beside_data, synthetic_clips
 from ..families import Settings
 from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from ..peak_memory import peak_memory_gb
@@ -46,7 +47,13 @@ def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
     output = Path(arguments.output_dir)
     check_output(arguments, [folder_of(output, reads) for reads in models], PRETRAIN_RESULTS)
     extractor = open_extractor(settings, codebooks if options.joint_codebooks else max(codebooks))
-    splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
+    splits = open_clip_splits(
+        settings,
+        extractor,
+        hold_out=arguments.eval_strategy != "no",
+        open_synthetic=lambda: encode_beside_data(settings, extractor),
+    )
+    splits = with_copies(settings, splits, extractor)
     finished = [reads for reads in models if (folder_of(output, reads) / PRETRAIN_RESULTS).is_file()]
     plan = PlanCallback() if options.joint_codebooks else PlanCallback(len(models) - len(finished), "codebooks")
     results = [pretrain_model(settings, reads, splits, extractor, plan) for reads in models]
@@ -91,7 +98,9 @@ def pretrain_model(
     trainer = AudioFormerMLMTrainer(
         model=model,
         args=arguments,
-        train_dataset=unlabelled_examples(splits.train, reads, arguments.seed, arguments.crop_frames),
+        train_dataset=CodeExamples(
+            codes_of(splits), crop_frames=arguments.crop_frames, codebook=reads, seed=arguments.seed
+        ),
         eval_dataset=unlabelled_examples(splits.held_out, reads, arguments.seed),
     )
     trainer.add_callback(plan)
@@ -99,12 +108,24 @@ def pretrain_model(
     training = trainer.card_facts.collected
     results: dict[str, Any] = {
         **({"codebook": reads} if isinstance(reads, int) else {"codebooks": reads}),
-        "train_clips": len(splits.train),
+        "train_clips": len(codes_of(splits)),
         "num_parameters": model.num_parameters(),
         "train_loss": training["train_loss"],
         "train_seconds": training["seconds"],
         "training": training,
     }
+    synthetic = synthetic_clips(settings, extractor.sampling_rate)
+    if synthetic is not None:
+        results["synthetic"] = {
+            "clips": len(synthetic),
+            "hours": round(len(synthetic) * synthetic.duration_s / 3600, 3),
+            "clip_s": synthetic.duration_s,
+            "seed": synthetic.seed,
+            "beside_data": splits.synthetic is not None,
+        }
+    copies = settings.data.describe_copies()
+    if copies is not None:
+        results["augmented_copies"] = {**copies, "text": settings.data.copies_in_words()}
     if splits.held_out is not None:
         results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
@@ -145,13 +166,15 @@ def open_model(settings: Settings, extractor: AudioFormerFeatureExtractor) -> Au
     return loaded
 
 
-def unlabelled_examples(
-    clips: EncodedClips | None, reads: int | list[int], seed: int, crop_frames: int | None = None
-) -> CodeExamples | None:
+def unlabelled_examples(clips: EncodedClips | None, reads: int | list[int], seed: int) -> CodeExamples | None:
     """The codes of one codebook or several, without labels."""
-    if clips is None:
-        return None
-    return CodeExamples(clips.codes, crop_frames=crop_frames, codebook=reads, seed=seed)
+    return None if clips is None else CodeExamples(clips.versions, codebook=reads, seed=seed)
+
+
+def codes_of(splits: ClipSplits[EncodedClips]) -> Sequence[Any]:
+    """The codes to train on: those of the data with their copies, and of the synthetic clips beside them."""
+    own = splits.train.versions
+    return own if splits.synthetic is None else JoinedCodes([own, splits.synthetic.codes])
 
 
 def reads_of(results: Mapping[str, Any]) -> int | list[int]:
@@ -174,6 +197,17 @@ def summary(results: Sequence[Mapping[str, Any]], output: Path) -> str:
     return "\n".join(lines)
 
 
+def _synthetic_facts(results: Mapping[str, Any]) -> dict[str, str]:
+    if "synthetic" not in results:
+        return {}
+    synthetic = results["synthetic"]
+    share = f"{synthetic['clips']:,} of the clips" if synthetic["beside_data"] else "all clips"
+    return {
+        "synthetic sound": f"{share}, {synthetic['hours']:g} hours in clips of {synthetic['clip_s']:g} s, which "
+        f"`audioformer.data.SyntheticClips` generated from seed {synthetic['seed']}"
+    }
+
+
 def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -> dict[str, str]:
     """What the card of a pre-trained model says."""
     reads, level = describe_codebooks(reads_of(results)), describe_level(extractor.normalization)
@@ -183,8 +217,11 @@ def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -
         **({} if level is None else {"level": level}),
         "parameters": f"{results['num_parameters']:,}",
         "pre-trained on": f"{results['train_clips']:,} clips, masked-language modelling",
+        **_synthetic_facts(results),
         "mean training loss": f"{results['train_loss']:.3f} nats per masked code",
     }
+    if "augmented_copies" in results:
+        facts["augmented copies"] = results["augmented_copies"]["text"]
     if "held_out_loss" in results:
         clips = f"{results['held_out_clips']:,} clips"
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"

@@ -11,7 +11,7 @@ from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..examples.collators import DataCollatorForCodecClassification
 from .classification import ClassificationTrainer
 from .codes import CodesTrainer
-from .mixup import draw_mixup, mix_labels, mixed_embeddings
+from .mixup import draw_mixup, draw_token_mixup, mix_labels, mix_tokens, mixed_embeddings
 
 
 class AudioFormerClassificationTrainer(CodesTrainer, ClassificationTrainer):
@@ -19,8 +19,8 @@ class AudioFormerClassificationTrainer(CodesTrainer, ClassificationTrainer):
 
     Args:
         model ([`AudioFormerForAudioClassification`]): The model to train.
-        args ([`AudioFormerTrainingArguments`]): `mixup_alpha` and `label_smoothing_factor` change the targets in
-            training, not in evaluations.
+        args ([`AudioFormerTrainingArguments`]): `mixup_alpha`, `token_mixup_alpha` and `label_smoothing_factor`
+            change the targets in training, not in evaluations.
         data_collator (*optional*): [`DataCollatorForCodecClassification`] by default.
         kwargs: As in [`AudioTrainer`].
 
@@ -34,13 +34,17 @@ class AudioFormerClassificationTrainer(CodesTrainer, ClassificationTrainer):
         return DataCollatorForCodecClassification(pad_token_id=model.config.pad_token_id, packed=args.packed)
 
     def batch_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
-        alpha = self.args.mixup_alpha
-        if not (model.training and alpha):
+        alpha, token_alpha = self.args.mixup_alpha, self.args.token_mixup_alpha
+        if not (model.training and (alpha or token_alpha)):
             return super().batch_loss(model, inputs)
         labels, mask = inputs.pop("labels"), inputs["attention_mask"]
-        partners, shares = draw_mixup(len(labels), alpha, labels.device)
-        inputs = {**inputs, "attention_mask": torch.maximum(mask, mask[partners])}
-        with mixed_embeddings(self.model.get_input_embeddings(), partners, shares):
-            outputs = model(**inputs)
+        if token_alpha:
+            partners, taken, shares = draw_token_mixup(mask, token_alpha)
+            outputs = model(**{**inputs, "input_ids": mix_tokens(inputs["input_ids"], partners, taken)})
+        else:
+            partners, shares = draw_mixup(len(labels), alpha, labels.device)
+            inputs = {**inputs, "attention_mask": torch.maximum(mask, mask[partners])}
+            with mixed_embeddings(self.model.get_input_embeddings(), partners, shares):
+                outputs = model(**inputs)
         targets = mix_labels(labels, partners, shares, outputs.logits.shape[-1], self.loss_name)
         return self.named_loss(outputs.logits, targets), outputs

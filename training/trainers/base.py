@@ -1,6 +1,7 @@
 """The trainer that all model families share: order of the clips, learning rates, early stopping, logs, checkpoints."""
 
 from collections import defaultdict
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +23,7 @@ from audioformer.model_cards.render import render_card
 from ..arguments import AudioTrainingArguments
 from ..peak_memory import peak_memory_gb
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
+from .averaging import WeightAverage, check_resumed
 from .callbacks import EpochCallback, PatienceCallback, read_state, used_patience
 from .optimizer import decay_by_layer
 from .progress import show_progress
@@ -42,8 +44,9 @@ class AudioTrainer(Trainer):
             `set_epoch` is called at the beginning of each epoch.
 
     Raises:
-        ValueError: If `args` lack the settings of this trainer, there is no collator, or early stopping is requested
-            without evaluations or without loading the best model at the end.
+        ValueError: If `args` lack the settings of this trainer, there is no collator, early stopping is requested
+            without evaluations or without loading the best model at the end, or weights are to be averaged that are
+            divided among processes (FSDP, DeepSpeed).
 
     Attributes:
         card_facts ([`CardFactsCallback`]): What happened in all parts of a training, for its card and its results.
@@ -62,10 +65,17 @@ class AudioTrainer(Trainer):
         self._components: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._resumed_step = 0
         self._has_stopped_early = False
+        self.weight_average = WeightAverage(args.ema_decay) if args.ema_decay else None
         if data_collator is None:
             data_collator = self.default_data_collator(model, args)
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
         self.add_callback(EpochCallback(self))
+        if self.weight_average is not None:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError(
+                    f"`ema_decay` {args.ema_decay} needs the weights as a whole: FSDP and DeepSpeed divide them."
+                )
+            self.add_callback(self.weight_average)
         self.card_facts = CardFactsCallback(peak_memory_gb)
         self.add_callback(self.card_facts)
         show_progress(self, self.card_facts)
@@ -133,6 +143,9 @@ class AudioTrainer(Trainer):
             isinstance(resume_from_checkpoint, str | Path)
             and (Path(resume_from_checkpoint) / TRAINER_STATE_NAME).is_file()
         ):
+            check_resumed(Path(resume_from_checkpoint), self.args.ema_decay)
+            if self.weight_average is not None:
+                self.weight_average.checkpoint = Path(resume_from_checkpoint)
             state = read_state(resume_from_checkpoint)
             patience = self.args.early_stopping_patience
             self._resumed_step = state.global_step
@@ -158,11 +171,23 @@ class AudioTrainer(Trainer):
         super()._save_rng_state(output_dir)
         self.accelerator.wait_for_everyone()
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with self._averaged_weights():
+            return super().evaluate(*args, **kwargs)
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        super().save_model(output_dir, _internal_call)
+        with self._averaged_weights():
+            super().save_model(output_dir, _internal_call)
         if self.args.should_save:
+            folder = Path(output_dir or str(self.args.output_dir))
             # A pickle does not belong in a folder that is passed on, and nothing here reads it.
-            (Path(output_dir or str(self.args.output_dir)) / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            (folder / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+            if self.weight_average is not None:
+                self.weight_average.save_last(self.model, folder)
+
+    def _averaged_weights(self) -> AbstractContextManager[None]:
+        """Within this context, a model in training has its averaged weights if `args.ema_decay` asks for them."""
+        return nullcontext() if self.weight_average is None else self.weight_average.applied(self.model)
 
     # Unlike the Trainer's, it returns nothing on processes that upload nothing.
     def push_to_hub(  # type: ignore[override]

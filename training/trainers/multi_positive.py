@@ -12,7 +12,7 @@ from audioformer.modeling_audioformer import AudioFormerForAudioClassification, 
 from ..audioformer_arguments import AudioFormerTrainingArguments
 from ..losses import MultiPositiveContrastiveLoss
 from .audioformer_classification import AudioFormerClassificationTrainer
-from .mixup import draw_mixup, mixed_embeddings
+from .mixup import draw_mixup, draw_token_mixup, mix_tokens, mixed_embeddings
 from .teachers import pooled_vectors
 
 
@@ -46,7 +46,8 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
 
     Raises:
         ValueError: If only one of `online_teachers` and `teachers` is given, if clips change (`crop_frames`,
-            `mixup_alpha`) without `online_teachers`, or, in a step, if the batch lacks the positives or their ids.
+            `mixup_alpha`, `token_mixup_alpha`) without `online_teachers`, or, in a step, if the batch lacks the
+            positives or their ids.
     """
 
     def __init__(
@@ -104,6 +105,10 @@ class AudioFormerMPCTrainer(AudioFormerClassificationTrainer):
                 mask = torch.maximum(inputs["attention_mask"], inputs["attention_mask"][partners])
                 for teacher in self.teachers:
                     stack.enter_context(mixed_embeddings(teacher.get_input_embeddings(), partners, shares))
+            elif self.args.token_mixup_alpha:
+                with torch.random.fork_rng(devices=[]):
+                    partners, taken, _ = draw_token_mixup(inputs["attention_mask"], self.args.token_mixup_alpha)
+                input_ids = mix_tokens(input_ids, partners, taken, sequence_dim=2)
             return pooled_vectors(self.teachers, input_ids, mask)
 
 
@@ -111,9 +116,9 @@ def check_source_of_positives(args: AudioFormerTrainingArguments) -> None:
     """Refuse vectors from a file for clips that change. Call it before making the file.
 
     Raises:
-        ValueError: If `crop_frames` or `mixup_alpha` is set without `online_teachers`.
+        ValueError: If `crop_frames`, `mixup_alpha` or `token_mixup_alpha` is set without `online_teachers`.
     """
-    for name in ("crop_frames", "mixup_alpha"):
+    for name in ("crop_frames", "mixup_alpha", "token_mixup_alpha"):
         if getattr(args, name) and not args.online_teachers:
             raise ValueError(
                 f"`{name}` {getattr(args, name)} changes clips from epoch to epoch, but vectors computed once belong "

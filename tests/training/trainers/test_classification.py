@@ -18,7 +18,7 @@ from audioformer.training import (
     CodeExamples,
 )
 from audioformer.training.losses import LSEPLoss
-from audioformer.training.trainers.mixup import draw_mixup, mix_labels, mixed_embeddings
+from audioformer.training.trainers.mixup import draw_mixup, draw_token_mixup, mix_labels, mix_tokens, mixed_embeddings
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 LABELS = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 0, 1]])
@@ -132,11 +132,59 @@ def test_mixup_mixes_embeddings_masks_and_labels(tmp_path):
     torch.testing.assert_close(trainer.compute_loss(model, dict(batch)), plain)
 
 
+def test_token_mixup_takes_frames_of_the_partner_and_as_much_of_its_label(tmp_path):
+    trainer = make_trainer(tmp_path, token_mixup_alpha=0.5)
+    batch, model = batch_of(trainer), trainer.model.train()
+    torch.manual_seed(4)
+    loss = trainer.compute_loss(model, dict(batch))
+    torch.manual_seed(4)
+    partners, taken, shares = draw_token_mixup(batch["attention_mask"], 0.5)
+    ids, mixed = batch["input_ids"], batch["input_ids"].clone()
+    for row, partner in enumerate(partners.tolist()):
+        lengths = [int(batch["attention_mask"][clip].sum()) for clip in (row, partner)]
+        # Neither BOA nor EOA of either clip.
+        assert not taken[row, 0] and not taken[row, min(lengths) - 1 :].any()
+        mixed[row, taken[row]] = ids[partner, taken[row]]
+        assert float(shares[row]) == pytest.approx(1 - int(taken[row].sum()) / (lengths[0] - 2))
+    assert (mixed != ids).any() and len(set(partners.tolist())) == 4
+    assert torch.equal(mix_tokens(ids, partners, taken), mixed)
+    both = torch.stack([ids.flip(0), ids], dim=2)
+    assert torch.equal(mix_tokens(both, partners, taken)[..., 1], mixed)
+    assert torch.equal(mix_tokens(both.mT, partners, taken, sequence_dim=2)[:, 1], mixed)
+    log_probabilities = model(input_ids=mixed, attention_mask=batch["attention_mask"]).logits.log_softmax(dim=-1)
+    own, partner = (log_probabilities[torch.arange(4), batch["labels"][clips]] for clips in (range(4), partners))
+    torch.testing.assert_close(loss, -(shares * own + (1 - shares) * partner).mean())
+    plain = nn.functional.cross_entropy(model.eval()(**batch).logits, batch["labels"])
+    torch.testing.assert_close(trainer.compute_loss(model, dict(batch)), plain)
+
+
+def test_shares_of_token_mixup_follow_the_beta_distribution():
+    mask = torch.ones(4000, 102, dtype=torch.int64)
+    torch.manual_seed(0)
+    _, _, shares = draw_token_mixup(mask, 0.3)
+    torch.manual_seed(0)
+    _, wanted = draw_mixup(4000, 0.3, torch.device("cpu"))
+    assert (shares - wanted).abs().mean() < 0.04 and abs((shares - wanted).mean()) < 0.005
+    empty = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert draw_token_mixup(empty, 0.3)[2].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("loss", ["lsep", "bce"])
+def test_token_mixup_trains_with_several_labels(tmp_path, loss):
+    trainer = make_trainer(tmp_path, loss, token_mixup_alpha=0.4, max_steps=2)
+    assert np.isfinite(trainer.train().training_loss)
+
+
 def test_the_hook_is_removed_even_if_the_forward_fails():
     embedding = nn.Embedding(4, 2)
     with pytest.raises(RuntimeError), mixed_embeddings(embedding, torch.tensor([0]), torch.tensor([0.5])):
         raise RuntimeError
     assert not embedding._forward_hooks
+
+
+def test_a_clip_that_took_nothing_keeps_its_own_labels():
+    mixed = mix_labels(LABELS, torch.tensor([1, 2, 0]), torch.tensor([1.0, 0.5, 0.5]), 3, "lsep")
+    assert mixed.tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 1]]
 
 
 def test_soft_targets_of_lsep_are_ranked():

@@ -12,6 +12,7 @@ from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAu
 from audioformer.training.audioformer_arguments import AudioFormerTrainingArguments
 from audioformer.training.examples.codes import CodeExamples
 from audioformer.training.trainers import AudioFormerClassificationTrainer, AudioFormerMPCTrainer
+from audioformer.training.trainers.mixup import draw_token_mixup
 from audioformer.training.trainers.teachers import build_positives, load_teachers
 
 from ..processes import run_on_two_processes
@@ -214,6 +215,31 @@ def test_mixup_mixes_for_the_teachers_what_it_mixes_for_the_anchor(tmp_path: Pat
     torch.testing.assert_close(positives, torch.stack(vectors[1:], dim=1), rtol=0, atol=1e-5)
 
 
+def test_token_mixup_takes_the_same_frames_for_the_teachers_as_for_the_anchor(tmp_path: Path) -> None:
+    settings = arguments(tmp_path, online_teachers=True, token_mixup_alpha=0.8)
+    trainer = AudioFormerMPCTrainer(
+        model=classifier(), args=settings, train_dataset=online_examples(), teachers=teachers()
+    )
+    seen: list[tuple[torch.Tensor, ...]] = []
+    trainer.contrastive_loss.register_forward_hook(lambda module, inputs, _: seen.append(inputs))
+    batch = whole_batch(trainer)
+    torch.manual_seed(5)
+    trainer.compute_loss(trainer.model.train(), dict(batch))
+    ((anchors, positives),) = seen
+
+    torch.manual_seed(5)
+    partners, taken, _ = draw_token_mixup(batch["attention_mask"], 0.8)
+    assert taken.any()
+    codebooks = [batch["input_ids"], *batch["positive_input_ids"].unbind(1)]
+    vectors = []
+    for model, ids in zip([classifier().audioformer, *teachers()], codebooks, strict=True):
+        mixed = ids.clone()
+        mixed[taken] = ids[partners][taken]
+        vectors.append(model(input_ids=mixed, attention_mask=batch["attention_mask"]).pooler_output)
+    torch.testing.assert_close(anchors, vectors[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(positives, torch.stack(vectors[1:], dim=1), rtol=0, atol=1e-5)
+
+
 def test_crops_go_with_online_teachers(tmp_path: Path) -> None:
     settings = arguments(tmp_path, online_teachers=True, crop_frames=6)
     trainer = AudioFormerMPCTrainer(
@@ -300,6 +326,7 @@ def test_under_what_wraps_the_forward(settings: dict[str, object], tolerance: fl
     [
         ({"crop_frames": 5}, False, "`crop_frames` 5 changes clips.*set `online_teachers`"),
         ({"mixup_alpha": 0.2}, False, "`mixup_alpha` 0.2 changes clips.*set `online_teachers`"),
+        ({"token_mixup_alpha": 0.2}, False, "`token_mixup_alpha` 0.2 changes clips.*set `online_teachers`"),
         ({"online_teachers": True}, False, "got 0 teachers and `online_teachers` True"),
         ({}, True, "got 2 teachers and `online_teachers` False"),
     ],

@@ -31,6 +31,7 @@ SETTINGS = {
         ("mlm", {}, 5),  # in the middle of the second of four epochs, a step after a checkpoint
         ("mlm", {"dataloader_num_workers": 1, "shuffle_buffer_size": 8}, 4),
         ("cross_entropy", {"mixup_alpha": 0.4, "class_balanced_sampling": True}, 7),
+        ("cross_entropy", {"token_mixup_alpha": 0.4, "ema_decay": 0.7}, 5),
         ("lsep", {"save_steps": 3, "layer_wise_lr_decay": 0.7}, 6),  # at the end of an epoch
     ],
 )
@@ -55,7 +56,7 @@ def test_a_killed_run_ends_with_the_same_weights(task, changes, kill_at, tmp_pat
 
 
 def test_two_processes_resume_with_their_own_random_numbers(tmp_path):
-    settings = SETTINGS | {"per_device_train_batch_size": 2}
+    settings = SETTINGS | {"per_device_train_batch_size": 2, "ema_decay": 0.7}
     run_on_two_processes(train, "lsep", tmp_path, settings)
     whole = load_file(tmp_path / "final.safetensors")
     for number in (6, 8, 10, 12):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .clip import Clip
+from ..clip import Clip
 
 SAMPLING_RATE = 24000
 """Sampling rate of the synthetic clips in Hz."""
