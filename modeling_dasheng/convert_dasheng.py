@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
+from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
@@ -264,7 +265,10 @@ def convert_dasheng_checkpoint(
         raise ValueError("The checkpoint has no classifier, so no labels.")
     elif "decoder.pos_embed" in source:
         model_class = DashengForPreTraining
-    config = DashengConfig(**settings)
+    try:
+        config = DashengConfig(**settings)
+    except StrictDataclassError as error:
+        raise ValueError(f"The settings of the checkpoint do not fit together: {error.__cause__ or error}") from error
     weights = _converted_weights(source, "" if model_class is DashengModel else "dasheng.", config)
     with torch.device("meta"):
         expected = model_class(config).state_dict()

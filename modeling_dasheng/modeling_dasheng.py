@@ -636,5 +636,15 @@ class DashengForAudioClassification(DashengPreTrainedModel):
             pooler_output=outputs.pooler_output,
         )
 
+    def freeze_feature_encoder(self) -> None:
+        """
+        Freeze the embedding of patches and the normalization of mel bins, which stand where others have convolutions.
+
+        Scripts written for models that read waveforms, such as `run_audio_classification.py` of transformers, call
+        this method.
+        """
+        self.dasheng.embeddings.patch_embedding.requires_grad_(False)
+        self.dasheng.embeddings.batch_norm.requires_grad_(False)
+
 
 __all__ = ["DashengForAudioClassification", "DashengModel", "DashengPreTrainedModel"]

@@ -316,6 +316,13 @@ def test_logits_are_calibrated_but_the_loss_is_not():
     torch.testing.assert_close(actual.loss, expected.loss)
 
 
+def test_freezing_the_feature_encoder_freezes_patches_and_normalization():
+    model = build(DashengForAudioClassification)
+    model.freeze_feature_encoder()
+    frozen = {name.split(".")[2] for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"patch_embedding", "batch_norm"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
