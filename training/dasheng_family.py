@@ -145,7 +145,8 @@ def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | N
     converted.save(output)
     extractor.save_pretrained(output)
     write_card(CARD_TEXT, file, output)
-    num_weights = sum(value.numel() for value in converted.weights.values())
+    with torch.device("meta"):
+        num_weights = converted.model_class(config).num_parameters()
     lines = [f"{output}: {converted.model_class.__name__}, {num_weights:,} weights"]
     if converted.model_class is DashengForAudioClassification:
         names = labels_of(config)

@@ -341,14 +341,15 @@ def test_export_writes_classifier_and_filterbank(converted, tmp_path, capsys):
     np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-def test_recipes_load_and_name_the_family():
+def test_recipes_load_and_name_the_family(converted):
     family = next(one for one in families() if one.name == DashengConfig.model_type)
     folders = {family.name: family.recipes}
     recipes = available_recipes(folders)
     assert {"our_dasheng_audioset", "our_dasheng_esc50", "our_dasheng_frozen", "tiny_dasheng_finetune"} < set(recipes)
     for name in recipes:
         assert load_recipe(name, folders).family == family.name
-        settings = parse_settings(["--recipe", name, "--output", "unused"], "finetune", "")
+        start = ["--model", str(converted), "--new-head"] if "frozen" in name else []
+        settings = parse_settings(["--recipe", name, "--output", "unused", *start], "finetune", "")
         assert settings.family is family and settings.training.adam_beta2 == 0.98
         text = (family.recipes / f"{name}.yaml").read_text()
         assert text.startswith("# ") and ("our own" in text or "ours" in text or "not in the paper" in text)
