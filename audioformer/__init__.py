@@ -13,7 +13,12 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .classify import classify_file
     from .data.audio import load_audio
-    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, MaskSpecFeatureExtractor
+    from .feature_extraction import (
+        AudioFormerFeatureExtractor,
+        BeatsFeatureExtractor,
+        DashengFeatureExtractor,
+        MaskSpecFeatureExtractor,
+    )
     from .modeling_audioformer import (
         AudioFormerConfig,
         AudioFormerForAudioClassification,
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
         convert_roformer_state_dict,
     )
     from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
+    from .modeling_dasheng import DashengConfig, DashengForAudioClassification, DashengForPreTraining, DashengModel
     from .modeling_maskspec import (
         MaskSpecConfig,
         MaskSpecForAudioClassification,
@@ -44,6 +50,11 @@ __all__ = [
     "BeatsForAudioClassification",
     "BeatsModel",
     "BeatsTokenizer",
+    "DashengConfig",
+    "DashengFeatureExtractor",
+    "DashengForAudioClassification",
+    "DashengForPreTraining",
+    "DashengModel",
     "MaskSpecConfig",
     "MaskSpecFeatureExtractor",
     "MaskSpecForAudioClassification",
@@ -67,6 +78,11 @@ _MODULES = {
     "BeatsForAudioClassification": "modeling_beats",
     "BeatsModel": "modeling_beats",
     "BeatsTokenizer": "modeling_beats",
+    "DashengConfig": "modeling_dasheng",
+    "DashengFeatureExtractor": "feature_extraction",
+    "DashengForAudioClassification": "modeling_dasheng",
+    "DashengForPreTraining": "modeling_dasheng",
+    "DashengModel": "modeling_dasheng",
     "MaskSpecConfig": "modeling_maskspec",
     "MaskSpecFeatureExtractor": "feature_extraction",
     "MaskSpecForAudioClassification": "modeling_maskspec",

@@ -14,7 +14,12 @@ from transformers import (
 
 from audioformer.model_cards.push_hook import install
 
-from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, MaskSpecFeatureExtractor
+from .feature_extraction import (
+    AudioFormerFeatureExtractor,
+    BeatsFeatureExtractor,
+    DashengFeatureExtractor,
+    MaskSpecFeatureExtractor,
+)
 from .modeling_audioformer import (
     AudioFormerConfig,
     AudioFormerForAudioClassification,
@@ -22,6 +27,12 @@ from .modeling_audioformer import (
     AudioFormerModel,
 )
 from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+from .modeling_dasheng import (
+    DashengConfig,
+    DashengForAudioClassification,
+    DashengForPreTraining,
+    DashengModel,
+)
 from .modeling_maskspec import (
     MaskSpecConfig,
     MaskSpecForAudioClassification,
@@ -43,6 +54,15 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
         BeatsConfig,
         BeatsFeatureExtractor,
         {AutoModel: BeatsModel, AutoModelForAudioClassification: BeatsForAudioClassification},
+    ),
+    (
+        DashengConfig,
+        DashengFeatureExtractor,
+        {
+            AutoModel: DashengModel,
+            AutoModelForPreTraining: DashengForPreTraining,
+            AutoModelForAudioClassification: DashengForAudioClassification,
+        },
     ),
     (
         MaskSpecConfig,

@@ -687,5 +687,14 @@ class BeatsForAudioClassification(BeatsPreTrainedModel):
             pooler_output=outputs.pooler_output,
         )
 
+    def freeze_feature_encoder(self) -> None:
+        """
+        Freeze the embedding of patches, which stands where others have a convolutional encoder.
+
+        Scripts written for models that read waveforms, such as `run_audio_classification.py` of transformers, call
+        this method.
+        """
+        self.beats.embeddings.patch_embedding.requires_grad_(False)
+
 
 __all__ = ["BeatsForAudioClassification", "BeatsModel", "BeatsPreTrainedModel"]

@@ -226,6 +226,13 @@ def test_wrong_configurations_are_named(changes, message):
         tiny_config(**changes)
 
 
+def test_freezing_the_feature_encoder_freezes_the_embedding_of_patches():
+    model = build(BeatsForAudioClassification)
+    model.freeze_feature_encoder()
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert frozen == ["beats.embeddings.patch_embedding.weight"]
+
+
 def test_deep_norm_starts_some_weights_smaller():
     torch.manual_seed(0)
     model = BeatsModel(tiny_config(hidden_size=256, intermediate_size=256, num_attention_heads=4))

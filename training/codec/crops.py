@@ -25,9 +25,8 @@ class CropSource:
         length (`int`): Samples per crop.
         sampling_rate (`int`): In Hz.
         batch_size (`int`): Crops per step.
-        gain_db (`float`): Crops are amplified by at most this many dB, up or down.
-        level_db (`tuple[float, float]`, *optional*): Instead, the root mean square of each crop is set to a level
-            between these bounds, in dBFS. A crop whose peaks would exceed full scale stays below.
+        level_db (`tuple[float, float]`): The root mean square of each crop is set to a random level between these
+            bounds, in dBFS. A crop whose peaks would exceed full scale stays below.
         synthetic_share (`float`, defaults to 0.0): Share of the crops that are drawn from synthetic clips, of which
             each is used once.
     """
@@ -39,12 +38,11 @@ class CropSource:
         length: int,
         sampling_rate: int,
         batch_size: int,
-        gain_db: float,
-        level_db: tuple[float, float] | None = None,
+        level_db: tuple[float, float],
         synthetic_share: float = 0.0,
     ) -> None:
         self.waveforms, self.seed, self.length, self.batch_size = waveforms, seed, length, batch_size
-        self.gain_db, self.level_db, self.synthetic_share = gain_db, level_db, synthetic_share
+        self.level_db, self.synthetic_share = level_db, synthetic_share
         # Longer than the crops, which then begin in the midst of sounds too.
         self.synthetic = SyntheticClips(2**62, seed, length / sampling_rate + _ROOM_S, sampling_rate)
 
@@ -71,8 +69,6 @@ class CropSource:
         return np.pad(crop, (0, self.length - len(crop)))
 
     def _with_level(self, rng: np.random.Generator, crop: np.ndarray) -> np.ndarray:
-        if self.level_db is None:
-            return np.clip(crop * 10 ** (rng.uniform(-self.gain_db, self.gain_db) / 20), -1, 1)
         rms = float(np.sqrt(np.mean(np.square(crop, dtype=np.float64))))
         crop = crop * (10 ** (rng.uniform(*self.level_db) / 20) / max(rms, MIN_RMS))
         return crop / max(1.0, float(np.abs(crop).max()))

@@ -14,19 +14,16 @@ class QuantizerOutput:
 
     Args:
         quantized (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
-            Sum of the chosen entries of the active codebooks. Its gradient passes to the embeddings unchanged.
-        first_codebook (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
-            The entries of codebook C1 alone, with the same straight-through gradient.
+            Sum of the chosen entries of the active codebooks.
         codes (`torch.LongTensor` of shape `(num_codebooks, batch_size, num_frames)`):
             Codes of every codebook, active or not.
-        commitment_loss (`torch.FloatTensor` of shape `()`):
-            Mean squared distance of the embeddings to the partial sums of the active codebooks.
+        error (`torch.FloatTensor` of shape `()`):
+            Mean squared distance of the embeddings to the sums of all codebooks.
     """
 
     quantized: torch.Tensor
-    first_codebook: torch.Tensor
     codes: torch.Tensor
-    commitment_loss: torch.Tensor
+    error: torch.Tensor
 
 
 def kmeans(
@@ -174,6 +171,7 @@ class ResidualQuantizerTrainer:
         codebook.embed.copy_(codebook.embed_avg / smoothed.unsqueeze(-1))
         return num_dead
 
+    @torch.no_grad()
     def quantize(
         self,
         embeddings: torch.Tensor,
@@ -181,7 +179,7 @@ class ResidualQuantizerTrainer:
         generator: torch.Generator | None = None,
     ) -> QuantizerOutput:
         r"""
-        Quantize residually with a straight-through gradient. With a generator, also update the codebooks.
+        Quantize residually, without gradients. With a generator, also update the codebooks.
 
         Args:
             embeddings (`torch.FloatTensor` of shape `(batch_size, hidden_size, num_frames)`):
@@ -194,31 +192,19 @@ class ResidualQuantizerTrainer:
         Returns:
             [`QuantizerOutput`]
         """
-        batch_size, hidden_size, num_frames = embeddings.shape
         if num_active_codebooks is None:
-            num_active_codebooks = torch.full((batch_size,), len(self.codebooks), device=embeddings.device)
-        target = embeddings.detach()
-        total = torch.zeros_like(target)
-        partial_sum = torch.zeros_like(target)
-        first_codebook = total
+            num_active_codebooks = torch.full((len(embeddings),), len(self.codebooks), device=embeddings.device)
+        total = torch.zeros_like(embeddings)
+        partial_sum = torch.zeros_like(embeddings)
         codes = []
-        commitment = embeddings.new_zeros(())
         for index, codebook in enumerate(self.codebooks):
-            residual = (target - partial_sum).transpose(1, 2)
+            residual = (embeddings - partial_sum).transpose(1, 2)
             chosen = codebook.encode(residual)
             entries = codebook.decode(chosen).transpose(1, 2)
             codes.append(chosen)
             if generator is not None:
-                self.update(codebook, residual.reshape(-1, hidden_size), chosen.reshape(-1), generator)
+                self.update(codebook, residual.reshape(-1, embeddings.shape[1]), chosen.reshape(-1), generator)
             active = (num_active_codebooks > index).to(embeddings.dtype).view(-1, 1, 1)
             partial_sum = partial_sum + entries
             total = total + active * entries
-            if index == 0:
-                first_codebook = entries
-            commitment = commitment + (active * (embeddings - partial_sum).pow(2)).mean()
-        return QuantizerOutput(
-            quantized=embeddings + (total - target),
-            first_codebook=embeddings + (first_codebook - target),
-            codes=torch.stack(codes),
-            commitment_loss=commitment / len(self.codebooks),
-        )
+        return QuantizerOutput(total, torch.stack(codes), (embeddings - partial_sum).pow(2).mean())
