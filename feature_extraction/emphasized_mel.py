@@ -79,25 +79,37 @@ class EmphasizedMel(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(..., num_mel_bins)`; silence is -1.4026.
         """
-        spectrum = torch.fft.rfft(frames * self.window, n=self.fft_length)
+        # Extended here and not by `rfft`, whose `n` gets lost in the export to ONNX.
+        extended = nn.functional.pad(frames * self.window, (0, self.fft_length - self.frame_length))
+        spectrum = torch.fft.rfft(extended)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
         return ((power @ self.mel_weights + OFFSET).log() + SHIFT) / SCALE
 
-    def frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+    def mirrored(self, waveforms: torch.Tensor) -> torch.Tensor:
         """
-        Emphasize waveforms and cut them into frames.
+        Emphasize waveforms, and mirror them at their ends.
 
         Args:
-            waveforms (`torch.FloatTensor` of shape `(..., num_samples)`): At least `min_samples`.
+            waveforms (`torch.FloatTensor` of shape `(batch_size, num_samples)`): At least `min_samples`.
 
         Returns:
-            `torch.FloatTensor` of shape `(..., num_frames, frame_length)`.
+            `torch.FloatTensor` of shape `(batch_size, num_samples - 1 + frame_length)`.
         """
-        emphasized = waveforms[..., 1:] - PREEMPHASIS * waveforms[..., :-1]
+        emphasized = waveforms[:, 1:] - PREEMPHASIS * waveforms[:, :-1]
         half = self.frame_length // 2
-        # `pad` mirrors only arrays of two dimensions or more.
-        mirrored = nn.functional.pad(emphasized[None], (half, half), mode="reflect")[0]
-        return mirrored.unfold(-1, self.frame_length, self.hop_length)
+        return nn.functional.pad(emphasized, (half, half), mode="reflect")
+
+    def frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """
+        Cut waveforms into emphasized frames.
+
+        Args:
+            waveforms (`torch.FloatTensor` of shape `(batch_size, num_samples)`): At least `min_samples`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(batch_size, num_frames, frame_length)`.
+        """
+        return self.mirrored(waveforms).unfold(-1, self.frame_length, self.hop_length)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """
@@ -125,6 +137,6 @@ class EmphasizedMel(nn.Module):
             module.
         """
         device = self.window.device
-        frames = [self.frames(wave.to(device)) for wave in waveforms]
+        frames = [self.frames(wave.to(device)[None])[0] for wave in waveforms]
         with full_precision(device):
             return compute_frames(frames, self.frame_energies, self.mel_weights.shape[1])

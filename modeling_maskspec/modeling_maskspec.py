@@ -570,6 +570,15 @@ class MaskSpecForAudioClassification(MaskSpecPreTrainedModel):
         self.loss_function = audio_classification_loss
         self.post_init()
 
+    def freeze_feature_encoder(self) -> None:
+        """
+        Freeze the embedding of patches, which stands where others have a convolutional encoder.
+
+        Scripts written for models that read waveforms, such as `run_audio_classification.py` of transformers, call
+        this method.
+        """
+        self.maskspec.embeddings.patch_embedding.requires_grad_(False)
+
     @can_return_tuple
     def forward(
         self,

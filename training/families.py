@@ -19,7 +19,7 @@ from .recipes import Recipe, RecipeError
 if TYPE_CHECKING:
     from .trainers import ClassificationTrainer
 
-BUILT_IN = ("audioformer_family", "beats_family", "dasheng_family")
+BUILT_IN = ("audioformer_family", "beats_family", "dasheng_family", "maskspec_family")
 """Modules beside this one that hold the record of a family as `FAMILY`."""
 
 CheckLabels = Callable[[Sequence[str], bool], None]

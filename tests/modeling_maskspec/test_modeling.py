@@ -245,6 +245,13 @@ def test_a_fresh_classifier_starts_close_to_zero():
     assert model.classifier.weight.std().item() == pytest.approx(2e-5, rel=0.05) and not model.classifier.bias.any()
 
 
+def test_freezing_the_feature_encoder_freezes_the_embedding_of_patches():
+    model = build(MaskSpecForAudioClassification)
+    model.freeze_feature_encoder()
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    assert frozen == [f"maskspec.embeddings.patch_embedding.{kind}" for kind in ("weight", "bias")]
+
+
 @pytest.mark.parametrize(
     ("features", "mask", "message"),
     [
