@@ -79,9 +79,7 @@ class EmphasizedMel(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(..., num_mel_bins)`; silence is -1.4026.
         """
-        # Extended here and not by `rfft`, whose `n` gets lost in the export to ONNX.
-        extended = nn.functional.pad(frames * self.window, (0, self.fft_length - self.frame_length))
-        spectrum = torch.fft.rfft(extended)
+        spectrum = torch.fft.rfft(frames * self.window, n=self.fft_length)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
         return ((power @ self.mel_weights + OFFSET).log() + SHIFT) / SCALE
 
