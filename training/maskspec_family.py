@@ -157,6 +157,7 @@ FAMILY = Family(
     check_extractor=check_extractor,
     describe_input=describe_input,
     view=view_spectrogram,
+    log_energies=log_energies,
     exporters={"classifier": export_classifier, "filterbank": export_filterbank},
     export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},
     converters={"maskspec": convert_maskspec},
