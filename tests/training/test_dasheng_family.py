@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
@@ -380,6 +381,8 @@ def test_pretraining_learns_more_than_the_mean_of_a_patch(pretrained):
     model = DashengForPreTraining.from_pretrained(pretrained)
     assert results["num_parameters"] == model.num_parameters()
     assert model.dasheng.embeddings.batch_norm.num_batches_tracked > 30
+    with Image.open(pretrained / "training" / "reconstruction.png") as picture:
+        assert picture.width > 1000 and len(picture.convert("RGB").getcolors(1 << 24)) > 100
     card = (pretrained / "README.md").read_text()
     assert "masked autoencoding" in card and f"{results['held_out_loss']:.4f}" in card
 

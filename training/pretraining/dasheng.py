@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
+from audioformer.evaluation.reconstruction_figure import save_reconstruction_figure
 from audioformer.feature_extraction import DashengFeatureExtractor
-from audioformer.files import CARD, PRETRAIN_RESULTS, write_whole
+from audioformer.files import CARD, PRETRAIN_RESULTS, RECONSTRUCTION_PICTURE, write_whole
 from audioformer.model_cards.facts import PretrainedFacts
 from audioformer.model_cards.render import render_pretrained_card
 from audioformer.modeling_dasheng import DashengConfig, DashengForPreTraining
@@ -22,6 +24,9 @@ from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record
 from ..trainers.masked_autoencoder import MaskedAutoencoderTrainer
 from ..trainers.progress import PlanCallback
+
+NUM_SHOWN = 3
+"""Clips in the picture of reconstructions."""
 
 
 def check_crops(settings: Settings) -> None:
@@ -91,6 +96,8 @@ def pretrain_dasheng(settings: Settings) -> dict[str, Any]:
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
+        shown = trainer.train_dataset if trainer.eval_dataset is None else trainer.eval_dataset
+        draw_reconstructions(trainer, shown, folder / RECONSTRUCTION_PICTURE)
         write_results(settings, results, folder)
         print(summary(results, folder))
     trainer.accelerator.wait_for_everyone()
@@ -113,6 +120,39 @@ def open_model(settings: Settings, extractor: DashengFeatureExtractor) -> Dashen
     if settings.family.check_extractor is not None:
         settings.family.check_extractor(loaded.config, extractor)
     return loaded
+
+
+@torch.no_grad()
+def draw_reconstructions(trainer: MaskedAutoencoderTrainer, clips: Any, file: Path) -> None:
+    """Draw what a model makes of some clips: the spectrograms, what it saw of them, and its predictions.
+
+    Predictions are standardized patches; they get the mean and the deviation of the patches that they stand for.
+
+    Args:
+        trainer ([`MaskedAutoencoderTrainer`]): Holds the model, and the collator of its clips.
+        clips (`AudioExamples`): The first `NUM_SHOWN` are drawn.
+        file (`Path`): The image to write.
+    """
+    model: Any = trainer.model.eval()
+    batch = trainer.data_collator([clips[index] for index in range(min(NUM_SHOWN, len(clips)))])
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    with torch.random.fork_rng():
+        torch.manual_seed(trainer.args.seed)
+        outputs = model(**batch)
+    patches = model.dasheng.embeddings.patches(batch["input_features"])
+    deviation, mean = torch.std_mean(patches, dim=-1, keepdim=True)
+    predicted = torch.where(outputs.mask[..., None], outputs.logits.float() * deviation + mean, patches)
+    seen = patches.masked_fill(outputs.mask[..., None], torch.nan)
+    bins, num_frames = model.config.num_mel_bins, model.config.frames_per_patch
+    rows = []
+    for index, length in enumerate(batch["attention_mask"].sum(dim=1).tolist()):
+        rows.append(
+            [
+                kind[index, :length].unflatten(1, (bins, num_frames)).transpose(0, 1).flatten(1).cpu().numpy()
+                for kind in (patches, seen, predicted)
+            ]
+        )
+    save_reconstruction_figure(file, rows, model.config.sampling_rate / model.config.hop_length)
 
 
 def write_results(settings: Settings, results: Mapping[str, Any], folder: Path) -> None:
