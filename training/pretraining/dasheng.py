@@ -96,8 +96,10 @@ def pretrain_dasheng(settings: Settings) -> dict[str, Any]:
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
-        shown = trainer.train_dataset if trainer.eval_dataset is None else trainer.eval_dataset
-        draw_reconstructions(trainer, shown, folder / RECONSTRUCTION_PICTURE)
+        # A model that is divided among processes runs on all of them or not at all.
+        if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+            shown = trainer.train_dataset if trainer.eval_dataset is None else trainer.eval_dataset
+            draw_reconstructions(trainer, shown, folder / RECONSTRUCTION_PICTURE)
         write_results(settings, results, folder)
         print(summary(results, folder))
     trainer.accelerator.wait_for_everyone()
