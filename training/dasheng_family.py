@@ -20,6 +20,7 @@ from .conversion import write_card
 from .dasheng_arguments import DashengArguments
 from .examples.audio import AudioExampleSource
 from .families import CardText, ClipView, Family, Settings
+from .pretraining.dasheng import check_crops, pretrain_dasheng
 from .trainers import ClassificationTrainer
 
 CITATION = """@inproceedings{dinkel2024dasheng,
@@ -59,8 +60,10 @@ def check_settings(settings: Settings) -> None:
     """Check what the settings of different groups say together.
 
     Raises:
-        ValueError: If a fresh encoder is to be frozen.
+        ValueError: If a fresh encoder is to be frozen, or clips of pre-training would be too long.
     """
+    if settings.command == "pretrain":
+        check_crops(settings)
     if settings.command == "finetune" and settings.options.freeze_encoder and settings.model.model is None:
         raise ValueError("`freeze_encoder` needs `model`: the encoder of a fresh model has not learned anything.")
 
@@ -187,6 +190,7 @@ FAMILY = Family(
     examples=DashengExampleSource(),
     arguments=DashengArguments,
     recipes=Path(__file__).parent / "recipes" / "dasheng",
+    pretrain=pretrain_dasheng,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,

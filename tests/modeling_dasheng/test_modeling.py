@@ -184,6 +184,9 @@ def test_half_precision_normalizes_in_float32(tmp_path):
     actual, expected = half(features).last_hidden_state, model(features).last_hidden_state
     assert actual.dtype == torch.bfloat16
     torch.testing.assert_close(actual.float(), expected, atol=0.1, rtol=0.1)
+    for hop in (None, 6):
+        half.config.window_hop = hop
+        assert half(features.repeat(1, 3, 1)).last_hidden_state.dtype == torch.bfloat16
 
 
 @torch.no_grad()

@@ -4,12 +4,14 @@ import hashlib
 import json
 import pathlib
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
@@ -348,8 +350,102 @@ def test_recipes_load_and_name_the_family(converted):
     assert {"our_dasheng_audioset", "our_dasheng_esc50", "our_dasheng_frozen", "tiny_dasheng_finetune"} < set(recipes)
     for name in recipes:
         assert load_recipe(name, folders).family == family.name
+        if "finetune" not in name and "our" not in name:
+            continue
         start = ["--model", str(converted), "--new-head"] if "frozen" in name else []
         settings = parse_settings(["--recipe", name, "--output", "unused", *start], "finetune", "")
         assert settings.family is family and settings.training.adam_beta2 == 0.98
         text = (family.recipes / f"{name}.yaml").read_text()
         assert text.startswith("# ") and ("our own" in text or "ours" in text or "not in the paper" in text)
+
+
+PRETRAIN = ["pretrain", "--recipe", "tiny_dasheng", "--held-out-share", "0.3", *CPU]
+TINY = ["--hidden-size", "24", "--num-attention-heads", "2", "--intermediate-size", "32", "--num-hidden-layers", "1"]
+TINY += ["--decoder-hidden-size", "16", "--decoder-num-attention-heads", "2", "--decoder-num-hidden-layers", "1"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(sounds, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "pretrained"
+    flags = ["--data", str(sounds), "--output", str(output), "--num-train-epochs", "30", "--warmup-steps", "0"]
+    flags += ["--eval-strategy", "steps", "--eval-steps", "45", "--save-strategy", "steps", "--save-steps", "45"]
+    assert main([*PRETRAIN, *TINY, *flags, "--per-device-train-batch-size", "4", "--learning-rate", "3e-3"]) == 0
+    return output
+
+
+def test_pretraining_learns_more_than_the_mean_of_a_patch(pretrained):
+    results = json.loads((pretrained / "pretrain_results.json").read_text())
+    # Chance is about 1; even so small a model soon knows that hums are low and that bins keep their level.
+    assert results["held_out_loss"] < 0.9 and results["held_out_clips"] + results["train_clips"] == 12
+    assert type(AutoModel.from_pretrained(pretrained)) is DashengModel
+    model = DashengForPreTraining.from_pretrained(pretrained)
+    assert results["num_parameters"] == model.num_parameters()
+    assert model.dasheng.embeddings.batch_norm.num_batches_tracked > 30
+    with Image.open(pretrained / "training" / "reconstruction.png") as picture:
+        assert picture.width > 1000 and len(picture.convert("RGB").getcolors(1 << 24)) > 100
+    card = (pretrained / "README.md").read_text()
+    assert "masked autoencoding" in card and f"{results['held_out_loss']:.4f}" in card
+
+
+def test_a_pretrained_folder_is_fine_tuned(pretrained, sounds, tmp_path):
+    output = finetune(pretrained, sounds, tmp_path / "finetuned")
+    assert DashengConfig.from_pretrained(output).architectures == ["DashengForAudioClassification"]
+    weights = load_file(output / "model.safetensors")
+    assert not [name for name in weights if name.startswith("decoder")]
+
+
+def test_a_resumed_run_ends_where_a_whole_one_does(sounds, tmp_path):
+    def run(output, *flags) -> int:
+        common = ["--data", str(sounds), "--output", str(output), "--num-train-epochs", "2", "--warmup-steps", "0"]
+        return main([*PRETRAIN, *TINY, *common, "--per-device-train-batch-size", "4", *flags])
+
+    assert run(tmp_path / "whole", "--keep-checkpoints", "true") == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    (tmp_path / "cut" / "pretrain_results.json").unlink()
+    checkpoints = sorted((tmp_path / "cut" / "training").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    assert len(checkpoints) == 2
+    shutil.rmtree(checkpoints[-1])
+    assert run(tmp_path / "cut") == 1  # there is a run
+    assert run(tmp_path / "cut", "--resume-from-checkpoint") == 0
+    whole, cut = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    for name, value in whole.items():
+        torch.testing.assert_close(cut[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_evaluations_of_pretraining_draw_the_same_masks(pretrained, sounds):
+    log = json.loads((pretrained / "training" / "trainer_state.json").read_text())["log_history"]
+    losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    assert len(losses) >= 2
+    results = json.loads((pretrained / "pretrain_results.json").read_text())
+    assert results["held_out_loss"] == pytest.approx(min(losses), rel=1e-5)
+
+
+def test_pretraining_continues_from_a_converted_encoder(tmp_path, sounds):
+    weights, settings = official("autoencoder")
+    settings["target_length"] = 80
+    torch.save({"model": weights, "config": settings}, tmp_path / "file.pt")
+    assert main(["convert", "dasheng", str(tmp_path / "file.pt"), "--output", str(tmp_path / "start")]) == 0
+    flags = ["--data", str(sounds), "--output", str(tmp_path / "out"), "--num-train-epochs", "1"]
+    assert main([*PRETRAIN, "--model", str(tmp_path / "start"), *flags, "--per-device-train-batch-size", "4"]) == 0
+    config = DashengConfig.from_pretrained(tmp_path / "out")
+    assert (config.hidden_size, config.decoder_hidden_size, config.num_time_positions) == (24, 64, 20)
+
+
+def test_crops_of_pretraining_fit_the_positions(sounds, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([*PRETRAIN, "--data", str(sounds), "--output", str(tmp_path), "--max-length-s", "11"])
+    assert "`max_length_s` must be at most 10.08 s" in " ".join(capsys.readouterr().err.split())
+
+
+def test_recipes_of_pretraining_have_the_numbers_of_the_paper():
+    family = next(one for one in families() if one.name == DashengConfig.model_type)
+    for name, size in (("dasheng_base", "base"), ("dasheng_06b", "0.6B"), ("dasheng_12b", "1.2B")):
+        settings = parse_settings(["--recipe", name, "--output", "unused", "--bf16", "false"], "pretrain", "")
+        config = DashengConfig(**settings.options.config_values(fresh=True))
+        named = DashengConfig.named(size)
+        assert {**config.to_dict(), "mask_ratio": 0.75} == named.to_dict()
+        training = settings.training
+        assert training.max_steps == 100 * 15_000 and training.warmup_steps == 3 * 15_000
+        assert training.learning_rate == (2e-4 if size == "1.2B" else 3e-4)
+        assert training.weight_decay == (0 if size == "1.2B" else 0.01)
+        assert training.lr_scheduler_kwargs == {"min_lr_rate": 0.1} and settings.family is family
