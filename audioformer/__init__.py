@@ -13,7 +13,7 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .classify import classify_file
     from .data.audio import load_audio
-    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
+    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, DashengFeatureExtractor
     from .modeling_audioformer import (
         AudioFormerConfig,
         AudioFormerForAudioClassification,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         convert_roformer_state_dict,
     )
     from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
+    from .modeling_dasheng import DashengConfig, DashengForAudioClassification, DashengForPreTraining, DashengModel
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,11 @@ __all__ = [
     "BeatsForAudioClassification",
     "BeatsModel",
     "BeatsTokenizer",
+    "DashengConfig",
+    "DashengFeatureExtractor",
+    "DashengForAudioClassification",
+    "DashengForPreTraining",
+    "DashengModel",
     "classify_file",
     "convert_roformer_state_dict",
     "load_audio",
@@ -56,6 +62,11 @@ _MODULES = {
     "BeatsForAudioClassification": "modeling_beats",
     "BeatsModel": "modeling_beats",
     "BeatsTokenizer": "modeling_beats",
+    "DashengConfig": "modeling_dasheng",
+    "DashengFeatureExtractor": "feature_extraction",
+    "DashengForAudioClassification": "modeling_dasheng",
+    "DashengForPreTraining": "modeling_dasheng",
+    "DashengModel": "modeling_dasheng",
     "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",
     "load_audio": "data.audio",

@@ -8,12 +8,13 @@ from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     AutoProcessor,
 )
 
 from audioformer.model_cards.push_hook import install
 
-from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
+from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, DashengFeatureExtractor
 from .modeling_audioformer import (
     AudioFormerConfig,
     AudioFormerForAudioClassification,
@@ -21,6 +22,12 @@ from .modeling_audioformer import (
     AudioFormerModel,
 )
 from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+from .modeling_dasheng import (
+    DashengConfig,
+    DashengForAudioClassification,
+    DashengForPreTraining,
+    DashengModel,
+)
 
 FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
@@ -36,6 +43,15 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
         BeatsConfig,
         BeatsFeatureExtractor,
         {AutoModel: BeatsModel, AutoModelForAudioClassification: BeatsForAudioClassification},
+    ),
+    (
+        DashengConfig,
+        DashengFeatureExtractor,
+        {
+            AutoModel: DashengModel,
+            AutoModelForPreTraining: DashengForPreTraining,
+            AutoModelForAudioClassification: DashengForAudioClassification,
+        },
     ),
 ]
 """Configuration, feature extractor, and the model of each Auto class."""

@@ -2,6 +2,13 @@
 
 from .feature_extraction_audioformer import AudioFormerFeatureExtractor
 from .feature_extraction_beats import BeatsFeatureExtractor
+from .feature_extraction_dasheng import DashengFeatureExtractor
 from .token_ids import codes_to_ids, ids_to_codes
 
-__all__ = ["AudioFormerFeatureExtractor", "BeatsFeatureExtractor", "codes_to_ids", "ids_to_codes"]
+__all__ = [
+    "AudioFormerFeatureExtractor",
+    "BeatsFeatureExtractor",
+    "DashengFeatureExtractor",
+    "codes_to_ids",
+    "ids_to_codes",
+]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .framewise import compute_frames
 from .matrix_products import full_precision
 
 FULL_SCALE = 2.0**15
@@ -13,9 +14,6 @@ FULL_SCALE = 2.0**15
 
 FLOOR = torch.finfo(torch.float32).eps
 """Energies below it count as this much, so that silence has a logarithm."""
-
-CHUNK = 1024
-"""Frames that are computed at once: what they take stays in the cache of a CPU."""
 
 
 class KaldiFilterbank(nn.Module):
@@ -105,25 +103,8 @@ class KaldiFilterbank(nn.Module):
         """
         device = self.window.device
         frames = [wave.to(device).unfold(-1, self.frame_length, self.hop_length) for wave in waveforms]
-        counts = [len(clip) for clip in frames]
-        energies = self.window.new_empty(sum(counts), self.mel_weights.shape[1])
         with full_precision(device):
-            start = 0
-            waiting: list[torch.Tensor] = []
-            for clip in frames:
-                for part in clip.split(CHUNK):
-                    if waiting and sum(len(one) for one in waiting) + len(part) > CHUNK:
-                        start = self._write(energies, start, waiting)
-                        waiting = []
-                    waiting.append(part)
-            self._write(energies, start, waiting)
-        return list(energies.split(counts))
-
-    def _write(self, energies: torch.Tensor, start: int, parts: list[torch.Tensor]) -> int:
-        """Compute waiting frames into `energies` from row `start` on; the row after them."""
-        computed = self.frame_energies(parts[0] if len(parts) == 1 else torch.cat(parts))
-        energies[start : start + len(computed)] = computed
-        return start + len(computed)
+            return compute_frames(frames, self.frame_energies, self.mel_weights.shape[1])
 
 
 def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz: float) -> torch.Tensor:

@@ -19,7 +19,7 @@ from .recipes import Recipe, RecipeError
 if TYPE_CHECKING:
     from .trainers import ClassificationTrainer
 
-BUILT_IN = ("audioformer_family", "beats_family")
+BUILT_IN = ("audioformer_family", "beats_family", "dasheng_family")
 """Modules beside this one that hold the record of a family as `FAMILY`."""
 
 CheckLabels = Callable[[Sequence[str], bool], None]
@@ -71,7 +71,8 @@ class Converter(Protocol):
         """Convert a file.
 
         Args:
-            file (`Path`): The checkpoint. Nothing is unpickled from it beyond tensors and plain values.
+            file (`Path`): The checkpoint, a file or a folder. Nothing is unpickled from it beyond tensors and plain
+                values.
             output (`Path`): The folder to write.
             label_names (mapping, *optional*): Names of labels by their ids, for a classifier that has only these.
 
