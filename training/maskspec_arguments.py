@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .arguments import FINETUNE, TRAIN, FamilyArguments, setting, size
+from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, setting, size
 from .ranges import DROPOUT, Range, at_least, more_than
 
 
@@ -53,6 +53,23 @@ class MaskSpecArguments(FamilyArguments):
     )
     intermediate_size: int = size(
         3072, "Feed-forward width of a fresh model; 1536 for small, 768 for tiny.", "intermediate_size"
+    )
+    decoder_hidden_size: int = size(512, "Width of a fresh decoder.", "decoder_hidden_size")
+    decoder_num_hidden_layers: int = size(8, "Layers of a fresh decoder.", "decoder_num_hidden_layers")
+    decoder_num_attention_heads: int = size(16, "Attention heads of a fresh decoder.", "decoder_num_attention_heads")
+    decoder_intermediate_size: int = size(2048, "Feed-forward width of a fresh decoder.", "decoder_intermediate_size")
+    mask_ratio: float | None = setting(
+        None,
+        "Share of the patches that is hidden (default: 0.75, or that of the checkpoint).",
+        (PRETRAIN,),
+        config="mask_ratio",
+        range=Range(0, 1, open_low=True, open_high=True),
+    )
+    standardize_target: bool | None = setting(
+        None,
+        "Predict each patch with mean 0 and variance 1, not as it is (default: true, or that of the checkpoint).",
+        (PRETRAIN,),
+        config="standardize_target",
     )
     pooling: Literal["mean", "cls"] | None = setting(
         None,

@@ -11,11 +11,13 @@ from audioformer.feature_extraction import MaskSpecFeatureExtractor
 from audioformer.files import ONNX_CLASSIFIER, ONNX_FILTERBANK
 from audioformer.modeling_maskspec import MaskSpecConfig, MaskSpecForAudioClassification, MaskSpecModel
 
+from .arguments import PRETRAIN
 from .classifiers import labels_of
 from .conversion import require_file, write_card
 from .examples.audio import AudioExampleSource
 from .families import CardText, ClipView, Family, Settings
 from .maskspec_arguments import MaskSpecArguments
+from .pretraining.maskspec import check_length, pretrain_maskspec
 
 CITATION = """@inproceedings{chong2023maskspec,
   title={Masked Spectrogram Prediction for Self-Supervised Audio Pre-Training},
@@ -49,6 +51,16 @@ class MaskSpecExampleSource(AudioExampleSource):
         return extractor.with_settings(
             **options.read_statistics(), lowpass_hz=options.lowpass_hz, stretch_to=options.stretch_to
         )
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what the settings of different groups say together.
+
+    Raises:
+        ValueError: If clips of pre-training would be too long.
+    """
+    if settings.command == PRETRAIN:
+        check_length(settings)
 
 
 def check_extractor(config: MaskSpecConfig, extractor: MaskSpecFeatureExtractor) -> None:
@@ -154,6 +166,8 @@ FAMILY = Family(
     examples=MaskSpecExampleSource(),
     arguments=MaskSpecArguments,
     recipes=Path(__file__).parent / "recipes" / "maskspec",
+    pretrain=pretrain_maskspec,
+    check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,
     view=view_spectrogram,

@@ -26,9 +26,11 @@ from audioformer.cli import main
 from audioformer.commands.arguments import parse_settings
 from audioformer.data.audio import load_audio
 from audioformer.modeling_maskspec.convert_maskspec import convert_maskspec_checkpoint, label_settings, read_settings
+from audioformer.modeling_maskspec.modeling_maskspec import sine_positions
 from audioformer.training.families import families
+from audioformer.training.pretraining.maskspec import to_image
 from audioformer.training.recipes import available_recipes, load_recipe
-from tests.modeling_maskspec.common import read_fixture
+from tests.modeling_maskspec.common import converted_fixture, read_fixture
 from tests.requirements import import_or_skip
 
 from ..hub.client import ask_client
@@ -248,6 +250,45 @@ def test_finetune_from_a_pretrained_file(sounds, tmp_path):
     assert 0 < (classifier.maskspec.embeddings.positions - before).abs().max() < 0.1
 
 
+PRETRAIN = ["pretrain", "--recipe", "tiny_maskspec", "--held-out-share", "0.3", *CPU]
+TINY = ["--hidden-size", "24", "--num-attention-heads", "2", "--intermediate-size", "32", "--num-hidden-layers", "1"]
+TINY += ["--decoder-hidden-size", "16", "--decoder-num-attention-heads", "2", "--decoder-num-hidden-layers", "1"]
+
+
+def test_pretraining_learns_more_than_the_mean_of_a_patch(sounds, tmp_path):
+    output = tmp_path / "pretrained"
+    flags = ["--data", str(sounds), "--output", str(output), "--num-train-epochs", "30", "--warmup-steps", "0"]
+    flags += ["--eval-strategy", "steps", "--eval-steps", "45", "--save-strategy", "steps", "--save-steps", "45"]
+    assert main([*PRETRAIN, *TINY, *flags, "--per-device-train-batch-size", "4", "--learning-rate", "3e-3"]) == 0
+    results = json.loads((output / "pretrain_results.json").read_text())
+    assert results["held_out_loss"] < 0.97 and results["held_out_clips"] + results["train_clips"] == 12
+    model = MaskSpecForPreTraining.from_pretrained(output)
+    assert results["num_parameters"] == model.num_parameters() and results["standardized_target"]
+    table = sine_positions(62, 8, 24)
+    assert torch.equal(model.maskspec.embeddings.positions.data, table)  # fixed in pre-training
+    assert (output / "training" / "reconstruction.png").stat().st_size > 10_000
+    card = (output / "README.md").read_text()
+    assert "masked autoencoding" in card and f"{results['held_out_loss']:.4f}" in card
+    # The folder is fine-tuned as it is.
+    classifier = tmp_path / "classifier"
+    command = ["finetune", "--recipe", "tiny_maskspec_finetune", "--model", str(output), "--data", str(sounds)]
+    assert main([*command, "--output", str(classifier), "--max-steps", "2", "--warmup-steps", "0", *CPU]) == 0
+    assert not [name for name in load_file(classifier / "model.safetensors") if name.startswith("decoder")]
+
+
+def test_patches_are_put_together_again():
+    model = converted_fixture("pretraining")[0]
+    features = torch.randn(1, 99, 128)
+    patches = model.maskspec.embeddings.patches(features)[0]
+    torch.testing.assert_close(to_image(patches, model.config), features[0, :96].T)
+
+
+def test_clips_of_pretraining_must_have_positions(sounds, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([*PRETRAIN, "--data", str(sounds), "--output", str(tmp_path / "p"), "--max-length-s", "11"])
+    assert "must be at most 10 s to pre-train MaskSpec" in " ".join(capsys.readouterr().err.split())
+
+
 def test_export_writes_classifier_and_filterbank(converted, tmp_path, capsys):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         import_or_skip(name, "ONNX is not installed: it comes with the extra `onnx`")
@@ -296,11 +337,14 @@ def test_recipes_load_and_name_the_family():
     folders = {family.name: family.recipes}
     tasks = {"audioset", "esc50", "scv2", "dcase18", "dcase19", "paper_esc50"}
     assert {f"maskspec_{task}" for task in tasks} < set(available_recipes(folders))
+    pretraining = {"maskspec_base", "maskspec_small", "maskspec_tiny", "maskspec_paper_base", "tiny_maskspec"}
+    assert pretraining < set(available_recipes(folders))
     for name in available_recipes(folders):
         assert load_recipe(name, folders).family == family.name
-        settings = parse_settings(["--recipe", name, "--output", "unused"], "finetune", "")
+        command = "pretrain" if name in pretraining else "finetune"
+        settings = parse_settings(["--recipe", name, "--bf16", "false", "--output", "unused"], command, "")
         assert settings.family is family and settings.training.weight_decay == 0.05
-        assert settings.training.lr_scheduler_kwargs == {"min_lr": 1e-6}
+        assert settings.training.adam_beta2 == (0.95 if name in pretraining else 0.999)
         assert (family.recipes / f"{name}.yaml").read_text().startswith("# ")
     table = load_recipe("maskspec_esc50", folders).values
     assert (table["layer_wise_lr_decay"], table["patchout"], table["num_train_epochs"]) == (0.75, 100, 80)
