@@ -13,7 +13,12 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .classify import classify_file
     from .data.audio import load_audio
-    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, DashengFeatureExtractor
+    from .feature_extraction import (
+        AudioFormerFeatureExtractor,
+        BeatsFeatureExtractor,
+        DashengFeatureExtractor,
+        MaskSpecFeatureExtractor,
+    )
     from .modeling_audioformer import (
         AudioFormerConfig,
         AudioFormerForAudioClassification,
@@ -24,6 +29,12 @@ if TYPE_CHECKING:
     )
     from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
     from .modeling_dasheng import DashengConfig, DashengForAudioClassification, DashengForPreTraining, DashengModel
+    from .modeling_maskspec import (
+        MaskSpecConfig,
+        MaskSpecForAudioClassification,
+        MaskSpecForPreTraining,
+        MaskSpecModel,
+    )
 
 __version__ = "0.1.0"
 
@@ -44,6 +55,11 @@ __all__ = [
     "DashengForAudioClassification",
     "DashengForPreTraining",
     "DashengModel",
+    "MaskSpecConfig",
+    "MaskSpecFeatureExtractor",
+    "MaskSpecForAudioClassification",
+    "MaskSpecForPreTraining",
+    "MaskSpecModel",
     "classify_file",
     "convert_roformer_state_dict",
     "load_audio",
@@ -67,6 +83,11 @@ _MODULES = {
     "DashengForAudioClassification": "modeling_dasheng",
     "DashengForPreTraining": "modeling_dasheng",
     "DashengModel": "modeling_dasheng",
+    "MaskSpecConfig": "modeling_maskspec",
+    "MaskSpecFeatureExtractor": "feature_extraction",
+    "MaskSpecForAudioClassification": "modeling_maskspec",
+    "MaskSpecForPreTraining": "modeling_maskspec",
+    "MaskSpecModel": "modeling_maskspec",
     "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",
     "load_audio": "data.audio",

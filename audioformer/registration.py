@@ -14,7 +14,12 @@ from transformers import (
 
 from audioformer.model_cards.push_hook import install
 
-from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor, DashengFeatureExtractor
+from .feature_extraction import (
+    AudioFormerFeatureExtractor,
+    BeatsFeatureExtractor,
+    DashengFeatureExtractor,
+    MaskSpecFeatureExtractor,
+)
 from .modeling_audioformer import (
     AudioFormerConfig,
     AudioFormerForAudioClassification,
@@ -27,6 +32,12 @@ from .modeling_dasheng import (
     DashengForAudioClassification,
     DashengForPreTraining,
     DashengModel,
+)
+from .modeling_maskspec import (
+    MaskSpecConfig,
+    MaskSpecForAudioClassification,
+    MaskSpecForPreTraining,
+    MaskSpecModel,
 )
 
 FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
@@ -51,6 +62,15 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
             AutoModel: DashengModel,
             AutoModelForPreTraining: DashengForPreTraining,
             AutoModelForAudioClassification: DashengForAudioClassification,
+        },
+    ),
+    (
+        MaskSpecConfig,
+        MaskSpecFeatureExtractor,
+        {
+            AutoModel: MaskSpecModel,
+            AutoModelForPreTraining: MaskSpecForPreTraining,
+            AutoModelForAudioClassification: MaskSpecForAudioClassification,
         },
     ),
 ]

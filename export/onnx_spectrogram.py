@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from audioformer.feature_extraction import BeatsFeatureExtractor, DashengFeatureExtractor
+from audioformer.feature_extraction import BeatsFeatureExtractor, DashengFeatureExtractor, MaskSpecFeatureExtractor
 
 from .onnx_check import MAX_LOGIT_DIFFERENCE, OnnxCheck, median_seconds, open_session, some_sound
 from .onnx_export import TIMED_S, OnnxReport, float_copy, kept_if_checked, require, require_onnx, write_onnx
@@ -102,6 +102,43 @@ class DashengFeatures(nn.Module):
         return decibels[:, : num_frames // self.frames_per_patch * self.frames_per_patch]
 
 
+class MaskSpecFeatures(nn.Module):
+    """The log-mel spectrogram of an extractor and the scaling of its bins, for export.
+
+    Frames that do not fill a patch are left out, as the classifier's file needs.
+
+    Args:
+        extractor (`MaskSpecFeatureExtractor`): On the CPU.
+
+    Raises:
+        ValueError: If it stretches short clips, or rounds waveforms.
+    """
+
+    max_difference = 1e-3
+    """Largest allowed difference between a value and PyTorch's."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, extractor: MaskSpecFeatureExtractor):
+        super().__init__()
+        if extractor.stretch_to is not None or extractor.half_precision:
+            raise ValueError(
+                "The feature extractor has `stretch_to` or `half_precision`, which the file would not do: leave out "
+                "the part filterbank."
+            )
+        self.spectrogram, self.frames_per_patch = extractor.spectrogram, extractor.patch_size
+        self.register_buffer("mean", torch.tensor(extractor.mean))
+        self.register_buffer("std", torch.tensor(extractor.std))
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        spectrogram = self.spectrogram
+        mirrored = spectrogram.mirrored(waveform)
+        num_frames = (waveform.shape[1] - 1) // spectrogram.hop_length + 1
+        frames = _frames(mirrored, spectrogram, num_frames // self.frames_per_patch * self.frames_per_patch)
+        return (spectrogram.frame_energies(frames) - self.mean) / self.std
+
+
 def _frames(waveform: torch.Tensor, settings: Any, num_frames: int) -> torch.Tensor:
     """Frames of waveforms by their indices, `(batch_size, num_frames, frame_length)`, which ONNX can do."""
     starts = torch.arange(num_frames, device=waveform.device) * settings.hop_length
@@ -167,7 +204,7 @@ def export_filterbank(extractor: Any, features: type[nn.Module], file: Path) -> 
 
     Args:
         extractor (`SpectrogramFeatureExtractor`): Its settings are exported.
-        features (type): [`BeatsFeatures`] or [`DashengFeatures`], which is built from it.
+        features (type): [`BeatsFeatures`], [`DashengFeatures`] or [`MaskSpecFeatures`], which is built from it.
         file (`Path`): The file to write, in an existing folder. An existing file is replaced if the check passes.
 
     Returns:
@@ -248,6 +285,7 @@ def check_features(
     worst = 0.0
     rng = np.random.default_rng(0)
     for batch_size, num_samples in _SAMPLES:
+        num_samples = max(num_samples, extractor.min_samples)
         swell = np.geomspace(1e-4, 0.3, num_samples) if batch_size > 1 else 0.1
         waveform = (swell * rng.standard_normal((batch_size, num_samples))).astype(np.float32)
         expected = extractor(list(waveform), sampling_rate=extractor.sampling_rate)["input_features"]

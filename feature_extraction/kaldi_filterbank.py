@@ -107,7 +107,9 @@ class KaldiFilterbank(nn.Module):
             return compute_frames(frames, self.frame_energies, self.mel_weights.shape[1])
 
 
-def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz: float) -> torch.Tensor:
+def mel_triangles(
+    num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz: float, high_hz: float | None = None
+) -> torch.Tensor:
     """
     Weights of triangles that have straight sides in Kaldi's mel scale and are 1 at their peaks.
 
@@ -119,6 +121,7 @@ def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz
         fft_length (`int`): Length of the Fourier transform.
         sampling_rate (`int`): Sampling rate in Hz.
         low_hz (`float`): Lower edge of the first triangle.
+        high_hz (`float`, *optional*): Upper edge of the last one; by default half of the rate.
 
     Returns:
         `torch.FloatTensor` of shape `(fft_length // 2 + 1, num_mel_bins)`.
@@ -127,7 +130,7 @@ def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz
     def scalar_to_mel(frequency: float) -> float:
         return 1127.0 * math.log(1.0 + frequency / 700.0)
 
-    low, high = scalar_to_mel(low_hz), scalar_to_mel(sampling_rate / 2)
+    low, high = scalar_to_mel(low_hz), scalar_to_mel(sampling_rate / 2 if high_hz is None else high_hz)
     width = (high - low) / (num_mel_bins + 1)
     numbers = torch.arange(num_mel_bins, dtype=torch.float32)[None]
     left, centre, right = (low + (numbers + step) * width for step in (0.0, 1.0, 2.0))

@@ -1,6 +1,6 @@
 """The record of BEATs (arXiv 2212.09058)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,12 @@ def view_spectrogram(
     return ClipView(features[0].T, f"Log-mel spectrogram, {extractor.feature_size} bins")
 
 
+def log_energies(extractor: BeatsFeatureExtractor, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Log energies of clips at the rate of an extractor, as they are before its mean and deviation are applied."""
+    scaled = extractor(list(waveforms), sampling_rate=extractor.sampling_rate, padding=False)["input_features"]
+    return [clip * (2 * extractor.std) + extractor.mean for clip in scaled]
+
+
 def export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:
     """Write the classifier of a model folder as ONNX."""
     from audioformer.export.onnx_spectrogram import PatchGrid, export_spectrogram_classifier
@@ -159,6 +165,7 @@ FAMILY = Family(
     check_extractor=check_extractor,
     describe_input=describe_input,
     view=view_spectrogram,
+    log_energies=log_energies,
     exporters={"classifier": export_classifier, "filterbank": export_filterbank},
     export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},
     converters={"beats": convert_beats},

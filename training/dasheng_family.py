@@ -20,7 +20,7 @@ from .conversion import write_card
 from .dasheng_arguments import DashengArguments
 from .examples.audio import AudioExampleSource
 from .families import CardText, ClipView, Family, Settings
-from .pretraining.dasheng import check_crops, pretrain_dasheng
+from .pretraining.dasheng import check_length, pretrain_dasheng
 from .trainers import ClassificationTrainer
 
 CITATION = """@inproceedings{dinkel2024dasheng,
@@ -63,7 +63,7 @@ def check_settings(settings: Settings) -> None:
         ValueError: If a fresh encoder is to be frozen, or clips of pre-training would be too long.
     """
     if settings.command == "pretrain":
-        check_crops(settings)
+        check_length(settings)
     if settings.command == "finetune" and settings.options.freeze_encoder and settings.model.model is None:
         raise ValueError("`freeze_encoder` needs `model`: the encoder of a fresh model has not learned anything.")
 
