@@ -264,9 +264,8 @@ def test_gains_that_cannot_be_measured_are_told_first(sounds, finetuned, tmp_pat
 
 def test_a_model_is_trained_saved_and_used_at_one_level(sounds, pretrained, tmp_path, capsys):
     data = ["--data", str(sounds / "one")]
-    command = ["pretrain", "--recipe", "tiny_pretrain", *data, "--codebooks", "0", *SIZES, *common(sounds)]
-    assert main([*command, "--normalize", "rms", "--output", str(tmp_path / "pre")]) == 0
-    model = tmp_path / "pre" / "C1"
+    # The tiny recipes normalize; those of the paper do not.
+    model = pretrained / "C1"
     assert json.loads((model / "preprocessor_config.json").read_text())["normalize"] == "rms"
     assert "| level | each clip is scaled to a root mean square of 0.1" in (model / "README.md").read_text()
     # The setting is that of the model from then on, also with another codec.
@@ -293,16 +292,20 @@ def test_a_model_is_trained_saved_and_used_at_one_level(sounds, pretrained, tmp_
         assert classifier(waveform * np.float32(gain)) == classifier(waveform)
     capsys.readouterr()
     # Neither its codes nor its frozen models are mixed with those of another level.
+    command = ["pretrain", "--recipe", "pretrain", *data, "--codebooks", "0", "1", *SIZES, *common(sounds)]
+    assert main([*command, "--output", str(tmp_path / "as-it-is")]) == 0
+    other = tmp_path / "as-it-is"
+    assert json.loads((other / "C1" / "preprocessor_config.json").read_text()).get("normalize") is None
     wrong = ["finetune", "--recipe", "tiny_ft1", *data, "--output", str(tmp_path / "x"), *common(sounds)]
-    assert main([*wrong, "--model", str(pretrained / "C1"), "--normalize", "rms"]) == 1
+    assert main([*wrong, "--model", str(other / "C1"), "--normalize", "rms"]) == 1
     assert "`normalize` 'rms' does not fit `model`" in capsys.readouterr().err
-    assert main([*wrong, "--model", str(model), "--method", "ft2", "--teachers", str(pretrained / "C2")]) == 1
+    assert main([*wrong, "--model", str(model), "--method", "ft2", "--teachers", str(other / "C2")]) == 1
     said = capsys.readouterr()
     assert "was pre-trained with `normalize` None, but the feature extractor has `normalize` 'rms'" in said.err
     assert "clips  " not in said.out, "nothing was encoded"
-    (codes,) = {path.parent for path in (sounds / "cache").glob("one-*/codes.json") if '"rms"' in path.read_text()}
+    codes = next(path.parent for path in (sounds / "cache").glob("one-*/codes.json") if '"rms"' in path.read_text())
     command = ["finetune", "--recipe", "tiny_ft1", "--codes", str(codes), "--output", str(tmp_path / "y"), *SHORT]
-    assert main([*command, "--model", str(pretrained / "C1")]) == 1
+    assert main([*command, "--model", str(other / "C1")]) == 1
     assert "were made with `normalize` 'rms'" in capsys.readouterr().err
 
 

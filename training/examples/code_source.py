@@ -203,7 +203,8 @@ def state_reading_of_codes(settings: Settings, folder: str, is_main: bool = True
 def open_extractor(settings: Settings, codebooks: int | list[int] | None = None) -> AudioFormerFeatureExtractor:
     """The extractor of one or several codebooks, with the requested codec, else the model's own, else the bundled one.
 
-    With `codec`, the extractor is a fresh one, with the level that `normalize` states, else with that of the model's.
+    With `codec`, the extractor is a fresh one. The `normalize` of a recipe counts where nothing else decides the
+    level: neither the caller, nor the model to start from, nor a folder of codes.
 
     Args:
         settings (`Settings`): Those of the codec, `normalize` and `num_codebooks` are read.
@@ -233,16 +234,21 @@ def open_extractor(settings: Settings, codebooks: int | list[int] | None = None)
         own = AudioFormerFeatureExtractor.from_pretrained(
             model.model, revision=model.model_revision or "main", codebooks=codebooks
         )
-        if options.normalize not in (None, own.normalize):
+        if options.normalize not in (None, own.normalize) and "normalize" in settings.given:
             raise ValueError(
                 f"`normalize` {options.normalize!r} does not fit `model` {model.model!r}, whose feature extractor has "
                 f"{own.normalize!r}: leave it out, or add --codec for a fresh feature extractor."
             )
         return own
     normalization: dict[str, Any] = {"normalize": options.normalize}
-    if options.normalize is None and model.model is not None:
+    is_default = options.normalize is None or "normalize" not in settings.given
+    if is_default and model.model is not None:
         # Another codec does not change the level that the model was trained with.
         normalization = _normalization_of(model.model, model.model_revision) or {}
+    elif is_default and options.codes is not None:
+        # The level of codes is decided, whatever a recipe says.
+        info = read_codes_info(options.codes)
+        normalization = {name: info[name] for name in NORMALIZATION_SETTINGS if name in info}
     return AudioFormerFeatureExtractor(
         codec=options.codec or str(TINY_CODEC),
         codec_revision=options.codec_revision,
