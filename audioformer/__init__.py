@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         AudioFormerPreTrainedModel,
         convert_roformer_state_dict,
     )
-    from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
+    from .modeling_beats import (
+        BeatsConfig,
+        BeatsForAudioClassification,
+        BeatsForMaskedAudioModeling,
+        BeatsModel,
+        BeatsRandomProjectionTokenizer,
+        BeatsTokenizer,
+    )
 
 __version__ = "0.1.0"
 
@@ -36,7 +43,9 @@ __all__ = [
     "BeatsConfig",
     "BeatsFeatureExtractor",
     "BeatsForAudioClassification",
+    "BeatsForMaskedAudioModeling",
     "BeatsModel",
+    "BeatsRandomProjectionTokenizer",
     "BeatsTokenizer",
     "classify_file",
     "convert_roformer_state_dict",
@@ -54,7 +63,9 @@ _MODULES = {
     "BeatsConfig": "modeling_beats",
     "BeatsFeatureExtractor": "feature_extraction",
     "BeatsForAudioClassification": "modeling_beats",
+    "BeatsForMaskedAudioModeling": "modeling_beats",
     "BeatsModel": "modeling_beats",
+    "BeatsRandomProjectionTokenizer": "modeling_beats",
     "BeatsTokenizer": "modeling_beats",
     "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",

@@ -8,6 +8,7 @@ from transformers import (
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForMaskedLM,
+    AutoModelForPreTraining,
     AutoProcessor,
 )
 
@@ -20,7 +21,7 @@ from .modeling_audioformer import (
     AudioFormerForMaskedLM,
     AudioFormerModel,
 )
-from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsForMaskedAudioModeling, BeatsModel
 
 FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
@@ -35,7 +36,11 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
         BeatsConfig,
         BeatsFeatureExtractor,
-        {AutoModel: BeatsModel, AutoModelForAudioClassification: BeatsForAudioClassification},
+        {
+            AutoModel: BeatsModel,
+            AutoModelForPreTraining: BeatsForMaskedAudioModeling,
+            AutoModelForAudioClassification: BeatsForAudioClassification,
+        },
     ),
 ]
 """Configuration, feature extractor, and the model of each Auto class."""
