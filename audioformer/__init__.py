@@ -13,7 +13,12 @@ from .lazy import lazy_names
 if TYPE_CHECKING:
     from .classify import classify_file
     from .data.audio import load_audio
-    from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
+    from .feature_extraction import (
+        AudioFormerFeatureExtractor,
+        BeatsFeatureExtractor,
+        DashengFeatureExtractor,
+        MaskSpecFeatureExtractor,
+    )
     from .modeling_audioformer import (
         AudioFormerConfig,
         AudioFormerForAudioClassification,
@@ -29,6 +34,13 @@ if TYPE_CHECKING:
         BeatsModel,
         BeatsRandomProjectionTokenizer,
         BeatsTokenizer,
+    )
+    from .modeling_dasheng import DashengConfig, DashengForAudioClassification, DashengForPreTraining, DashengModel
+    from .modeling_maskspec import (
+        MaskSpecConfig,
+        MaskSpecForAudioClassification,
+        MaskSpecForPreTraining,
+        MaskSpecModel,
     )
 
 __version__ = "0.1.0"
@@ -47,6 +59,16 @@ __all__ = [
     "BeatsModel",
     "BeatsRandomProjectionTokenizer",
     "BeatsTokenizer",
+    "DashengConfig",
+    "DashengFeatureExtractor",
+    "DashengForAudioClassification",
+    "DashengForPreTraining",
+    "DashengModel",
+    "MaskSpecConfig",
+    "MaskSpecFeatureExtractor",
+    "MaskSpecForAudioClassification",
+    "MaskSpecForPreTraining",
+    "MaskSpecModel",
     "classify_file",
     "convert_roformer_state_dict",
     "load_audio",
@@ -67,6 +89,16 @@ _MODULES = {
     "BeatsModel": "modeling_beats",
     "BeatsRandomProjectionTokenizer": "modeling_beats",
     "BeatsTokenizer": "modeling_beats",
+    "DashengConfig": "modeling_dasheng",
+    "DashengFeatureExtractor": "feature_extraction",
+    "DashengForAudioClassification": "modeling_dasheng",
+    "DashengForPreTraining": "modeling_dasheng",
+    "DashengModel": "modeling_dasheng",
+    "MaskSpecConfig": "modeling_maskspec",
+    "MaskSpecFeatureExtractor": "feature_extraction",
+    "MaskSpecForAudioClassification": "modeling_maskspec",
+    "MaskSpecForPreTraining": "modeling_maskspec",
+    "MaskSpecModel": "modeling_maskspec",
     "classify_file": "classify",
     "convert_roformer_state_dict": "modeling_audioformer",
     "load_audio": "data.audio",

@@ -22,6 +22,7 @@ COMMANDS = {
     "experiment": "compare recipes and baselines by cross-validation",
     "app": "open a page in the browser that shows what a classifier hears",
     "export": "write a classifier as ONNX files",
+    "statistics": "measure the mean and deviation of your audio, for the front end of a model",
     "convert": "turn a checkpoint of other code into a folder of this package",
     "push": "check a finished folder and upload it to the Hub",
 }
@@ -34,7 +35,7 @@ TRAINER_DEBUG = ("underflow_overflow", "tpu_metrics_debug")
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of everything before the command's own flags."""
-    listing = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    listing = "\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="audioformer",
         usage="audioformer [-h] [--version] [--debug] COMMAND ...",

@@ -14,7 +14,12 @@ from transformers import (
 
 from audioformer.model_cards.push_hook import install
 
-from .feature_extraction import AudioFormerFeatureExtractor, BeatsFeatureExtractor
+from .feature_extraction import (
+    AudioFormerFeatureExtractor,
+    BeatsFeatureExtractor,
+    DashengFeatureExtractor,
+    MaskSpecFeatureExtractor,
+)
 from .modeling_audioformer import (
     AudioFormerConfig,
     AudioFormerForAudioClassification,
@@ -22,6 +27,18 @@ from .modeling_audioformer import (
     AudioFormerModel,
 )
 from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsForMaskedAudioModeling, BeatsModel
+from .modeling_dasheng import (
+    DashengConfig,
+    DashengForAudioClassification,
+    DashengForPreTraining,
+    DashengModel,
+)
+from .modeling_maskspec import (
+    MaskSpecConfig,
+    MaskSpecForAudioClassification,
+    MaskSpecForPreTraining,
+    MaskSpecModel,
+)
 
 FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
@@ -40,6 +57,24 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
             AutoModel: BeatsModel,
             AutoModelForPreTraining: BeatsForMaskedAudioModeling,
             AutoModelForAudioClassification: BeatsForAudioClassification,
+        },
+    ),
+    (
+        DashengConfig,
+        DashengFeatureExtractor,
+        {
+            AutoModel: DashengModel,
+            AutoModelForPreTraining: DashengForPreTraining,
+            AutoModelForAudioClassification: DashengForAudioClassification,
+        },
+    ),
+    (
+        MaskSpecConfig,
+        MaskSpecFeatureExtractor,
+        {
+            AutoModel: MaskSpecModel,
+            AutoModelForPreTraining: MaskSpecForPreTraining,
+            AutoModelForAudioClassification: MaskSpecForAudioClassification,
         },
     ),
 ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from .framewise import compute_frames
 from .matrix_products import full_precision
 
 FULL_SCALE = 2.0**15
@@ -13,9 +14,6 @@ FULL_SCALE = 2.0**15
 
 FLOOR = torch.finfo(torch.float32).eps
 """Energies below it count as this much, so that silence has a logarithm."""
-
-CHUNK = 1024
-"""Frames that are computed at once: what they take stays in the cache of a CPU."""
 
 
 class KaldiFilterbank(nn.Module):
@@ -105,28 +103,13 @@ class KaldiFilterbank(nn.Module):
         """
         device = self.window.device
         frames = [wave.to(device).unfold(-1, self.frame_length, self.hop_length) for wave in waveforms]
-        counts = [len(clip) for clip in frames]
-        energies = self.window.new_empty(sum(counts), self.mel_weights.shape[1])
         with full_precision(device):
-            start = 0
-            waiting: list[torch.Tensor] = []
-            for clip in frames:
-                for part in clip.split(CHUNK):
-                    if waiting and sum(len(one) for one in waiting) + len(part) > CHUNK:
-                        start = self._write(energies, start, waiting)
-                        waiting = []
-                    waiting.append(part)
-            self._write(energies, start, waiting)
-        return list(energies.split(counts))
-
-    def _write(self, energies: torch.Tensor, start: int, parts: list[torch.Tensor]) -> int:
-        """Compute waiting frames into `energies` from row `start` on; the row after them."""
-        computed = self.frame_energies(parts[0] if len(parts) == 1 else torch.cat(parts))
-        energies[start : start + len(computed)] = computed
-        return start + len(computed)
+            return compute_frames(frames, self.frame_energies, self.mel_weights.shape[1])
 
 
-def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz: float) -> torch.Tensor:
+def mel_triangles(
+    num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz: float, high_hz: float | None = None
+) -> torch.Tensor:
     """
     Weights of triangles that have straight sides in Kaldi's mel scale and are 1 at their peaks.
 
@@ -138,6 +121,7 @@ def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz
         fft_length (`int`): Length of the Fourier transform.
         sampling_rate (`int`): Sampling rate in Hz.
         low_hz (`float`): Lower edge of the first triangle.
+        high_hz (`float`, *optional*): Upper edge of the last one; by default half of the rate.
 
     Returns:
         `torch.FloatTensor` of shape `(fft_length // 2 + 1, num_mel_bins)`.
@@ -146,7 +130,7 @@ def mel_triangles(num_mel_bins: int, fft_length: int, sampling_rate: int, low_hz
     def scalar_to_mel(frequency: float) -> float:
         return 1127.0 * math.log(1.0 + frequency / 700.0)
 
-    low, high = scalar_to_mel(low_hz), scalar_to_mel(sampling_rate / 2)
+    low, high = scalar_to_mel(low_hz), scalar_to_mel(sampling_rate / 2 if high_hz is None else high_hz)
     width = (high - low) / (num_mel_bins + 1)
     numbers = torch.arange(num_mel_bins, dtype=torch.float32)[None]
     left, centre, right = (low + (numbers + step) * width for step in (0.0, 1.0, 2.0))

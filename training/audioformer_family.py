@@ -17,6 +17,7 @@ from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAu
 from .arguments import EVALUATE, FINETUNE
 from .audioformer_arguments import AudioFormerArguments, AudioFormerTrainingArguments
 from .codebooks import check_same_codebooks, describe_codebooks
+from .conversion import require_file
 from .embedding_init import start_from_code_vectors
 from .examples.code_source import CodeExampleSource
 from .families import CardText, ClipView, Family, Settings
@@ -163,7 +164,7 @@ def convert_encodec(file: Path, output: Path, label_names: Mapping[str, str] | N
 
     if label_names is not None:
         raise ValueError("`--labels` names the labels of a classifier: a codec has none.")
-    model = convert_encodec_checkpoint(file, output)
+    model = convert_encodec_checkpoint(require_file(file), output)
     return f"{output}: EncodecModel of {model.config.sampling_rate} Hz, {model.num_parameters():,} weights"
 
 

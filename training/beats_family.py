@@ -1,6 +1,6 @@
 """The record of BEATs (arXiv 2212.09058)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification,
 from .arguments import PRETRAIN
 from .beats_arguments import BeatsArguments
 from .classifiers import labels_of
-from .conversion import write_card
+from .conversion import require_file, write_card
 from .examples.audio import AudioExampleSource
 from .families import CardText, ClipView, Family, Settings
 from .pretraining.beats import pretrain_beats
@@ -131,12 +131,19 @@ def view_spectrogram(
     return ClipView(features[0].T, f"Log-mel spectrogram, {extractor.feature_size} bins")
 
 
+def log_energies(extractor: BeatsFeatureExtractor, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Log energies of clips at the rate of an extractor, as they are before its mean and deviation are applied."""
+    scaled = extractor(list(waveforms), sampling_rate=extractor.sampling_rate, padding=False)["input_features"]
+    return [clip * (2 * extractor.std) + extractor.mean for clip in scaled]
+
+
 def export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:
     """Write the classifier of a model folder as ONNX."""
-    from audioformer.export.onnx_spectrogram import export_spectrogram_classifier
+    from audioformer.export.onnx_spectrogram import PatchGrid, export_spectrogram_classifier
 
     classifier = BeatsForAudioClassification.from_pretrained(model, revision=revision or "main")
-    return export_spectrogram_classifier(classifier, file)
+    grid = PatchGrid(classifier.config.patch_size, classifier.config.num_bands)
+    return export_spectrogram_classifier(classifier, grid, file)
 
 
 def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxReport:
@@ -145,13 +152,13 @@ def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxRepor
     Raises:
         ValueError: If the folder has no feature extractor.
     """
-    from audioformer.export.onnx_spectrogram import export_filterbank
+    from audioformer.export.onnx_spectrogram import BeatsFeatures, export_filterbank
 
     try:
         extractor = BeatsFeatureExtractor.from_pretrained(model, revision=revision or "main")
     except OSError as error:
         raise ValueError(f"`--model` {model!r} has no feature extractor, so no filterbank: {error}") from error
-    return export_filterbank(extractor, file)
+    return export_filterbank(extractor, BeatsFeatures, file)
 
 
 def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
@@ -162,7 +169,7 @@ def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | Non
     """
     from audioformer.modeling_beats.convert_beats import convert_beats_checkpoint, read_beats_checkpoint
 
-    converted = convert_beats_checkpoint(read_beats_checkpoint(file), label_names)
+    converted = convert_beats_checkpoint(read_beats_checkpoint(require_file(file)), label_names)
     model = converted.model
     # The released models have been trained with the mean and deviation of AudioSet, which are the defaults.
     extractor = BeatsFeatureExtractor(feature_size=model.config.num_mel_bins, patch_size=model.config.patch_size)
@@ -191,6 +198,7 @@ FAMILY = Family(
     check_extractor=check_extractor,
     describe_input=describe_input,
     view=view_spectrogram,
+    log_energies=log_energies,
     exporters={"classifier": export_classifier, "filterbank": export_filterbank},
     export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},
     converters={"beats": convert_beats},

@@ -9,11 +9,42 @@ from audioformer.model_cards.render import render_pretrained_card
 
 from .families import CardText
 
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.th")
+"""Patterns of the weight files in a folder; the first that any file fits counts."""
 
-def sha256_of(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+
+def weight_files(source: Path) -> list[Path]:
+    """The weight files of a checkpoint: itself, or those in the folder; empty if there are none."""
+    if source.is_file():
+        return [source]
+    return next((files for pattern in WEIGHT_FILES if (files := sorted(source.glob(pattern)))), [])
+
+
+def require_file(source: Path) -> Path:
+    """The checkpoint, where only a file can be one.
+
+    Raises:
+        ValueError: If it is a folder.
+    """
+    if source.is_dir():
+        raise ValueError(f"{str(source)!r} is a folder: a checkpoint of this kind is a file.")
+    return source
+
+
+def sha256_of(source: Path) -> str:
+    """SHA-256 of a checkpoint, in hexadecimal digits.
+
+    Args:
+        source (`Path`): A file, or a folder with one weight file or several. Of several it is the sum of the list of
+            their sums, as `sha256sum *.safetensors | sha256sum` in the folder prints it.
+    """
+    sums = []
+    for file in weight_files(source):
+        with file.open("rb") as content:
+            sums.append((hashlib.file_digest(content, "sha256").hexdigest(), file.name))
+    if len(sums) == 1:
+        return sums[0][0]
+    return hashlib.sha256("".join(f"{one}  {name}\n" for one, name in sums).encode()).hexdigest()
 
 
 def write_card(card: CardText, file: Path, output: Path) -> None:
@@ -21,7 +52,7 @@ def write_card(card: CardText, file: Path, output: Path) -> None:
 
     Args:
         card (`CardText`): Name and paper of the family.
-        file (`Path`): The checkpoint of other code.
+        file (`Path`): The checkpoint of other code, a file or a folder.
         output (`Path`): The folder of the model.
     """
     facts = PretrainedFacts(

@@ -20,7 +20,7 @@ from .spectrogram_arguments import SpectrogramTrainingArguments
 if TYPE_CHECKING:
     from .trainers import ClassificationTrainer
 
-BUILT_IN = ("audioformer_family", "beats_family")
+BUILT_IN = ("audioformer_family", "beats_family", "dasheng_family", "maskspec_family")
 """Modules beside this one that hold the record of a family as `FAMILY`."""
 
 CheckLabels = Callable[[Sequence[str], bool], None]
@@ -72,7 +72,8 @@ class Converter(Protocol):
         """Convert a file.
 
         Args:
-            file (`Path`): The checkpoint. Nothing is unpickled from it beyond tensors and plain values.
+            file (`Path`): The checkpoint, a file or a folder. Nothing is unpickled from it beyond tensors and plain
+                values.
             output (`Path`): The folder to write.
             label_names (mapping, *optional*): Names of labels by their ids, for a classifier that has only these.
 
@@ -145,6 +146,9 @@ class Family:
         exporters (mapping): Functions that write a part of a model folder in another format, by the part's name; each
             takes the model's location, its revision and the file to write.
         export_files (mapping): File name of each part.
+        log_energies (function, *optional*): Log energies of waveforms at the rate of an extractor, one array of shape
+            `(num_frames, num_bins)` per clip, as they are before statistics of the data normalize them. For
+            `audioformer statistics`.
         converters (mapping): Functions that turn a checkpoint of other code into a folder, by the kind of checkpoint;
             see [`Converter`].
     """
@@ -168,6 +172,7 @@ class Family:
     view: Callable[[Any, Any, np.ndarray], ClipView] | None = None
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
     export_files: Mapping[str, str] = field(default_factory=dict)
+    log_energies: Callable[[Any, Sequence[np.ndarray]], Sequence[np.ndarray]] | None = None
     converters: Mapping[str, "Converter"] = field(default_factory=dict)
 
     @property

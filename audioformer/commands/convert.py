@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from audioformer.data.readers.tables import read_table
-from audioformer.training.conversion import sha256_of
+from audioformer.training.conversion import sha256_of, weight_files
 from audioformer.training.families import Converter, families
 from audioformer.training.outputs import quiet_loading
 
@@ -27,14 +27,14 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("kind", choices=list(kinds), help=f"kind of the checkpoint: {', '.join(kinds)}")
-    parser.add_argument("file", metavar="FILE", type=Path, help="the checkpoint")
+    parser.add_argument("file", metavar="FILE", type=Path, help="the checkpoint, or a folder with it")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path, help="folder to write: new or empty")
     parser.add_argument(
         "--labels",
         metavar="CSV",
         type=Path,
         help="table with the columns mid and display_name, such as AudioSet's class_labels_indices.csv: names for the "
-        "labels of a classifier whose file has only their ids (default: the ids)",
+        "labels of a classifier whose file has only their ids, or, in the order of the rows, not even these",
     )
     return parser
 
@@ -57,11 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     quiet_loading()
     file, output = arguments.file, arguments.output
-    if not file.is_file():
-        raise ValueError(f"The checkpoint {str(file)!r} does not exist.")
+    if not weight_files(file):
+        raise ValueError(f"The checkpoint {str(file)!r} {'has no weights' if file.is_dir() else 'does not exist'}.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"`--output` {str(output)!r} must be a new or empty folder.")
-    print(f"SHA-256 of {file.name}: {sha256_of(file)}", flush=True)
+    print(f"SHA-256 of {file.resolve().name}: {sha256_of(file)}", flush=True)
     names = None if arguments.labels is None else read_label_names(arguments.labels)
     print(converters()[arguments.kind](file, output, names))
     return 0

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from audioformer.feature_extraction import BeatsFeatureExtractor
-from audioformer.feature_extraction.kaldi_filterbank import CHUNK, KaldiFilterbank
+from audioformer.feature_extraction.framewise import CHUNK
+from audioformer.feature_extraction.kaldi_filterbank import KaldiFilterbank
 from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification
 
 

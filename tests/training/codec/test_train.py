@@ -327,8 +327,11 @@ def test_bundled_codec_tells_sounds_apart() -> None:
 
 def test_bundled_codec_matches_its_log() -> None:
     log = json.loads((BUNDLED_CODEC / "training_log.json").read_text())
-    assert min(log["evaluation"]["entries_used"]) > 1000
-    assert log["training"]["wall_s"] <= 1800
+    assert min(log["evaluation"]["entries_used"]) > 950
+    # Each codebook makes the reconstruction better, all of them by a seventh at least.
+    distances = log["evaluation"]["log_mel_l1"]
+    assert distances == sorted(distances, reverse=True) and distances[-1] < 6 / 7 * distances[0]
+    assert log["training"]["cpu_s"] <= 2 * 40 * 60
     readme = (BUNDLED_CODEC / "README.md").read_text()
     assert readme.startswith("---\n")
     attribution = (BUNDLED_CODEC / "attribution.csv").read_text().splitlines()
