@@ -53,6 +53,7 @@ benchmark: $(VENV)/.development  ## side by side with the peers, in one process 
 	$(BIN)/python benchmarks/masked_lm.py --batch 4 --plot build/benchmark/masked_lm.png
 	$(BIN)/python benchmarks/length_grouping.py
 	$(BIN)/python benchmarks/ft2_step.py
+	$(BIN)/python benchmarks/beats.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache .mypy_cache

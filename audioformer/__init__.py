@@ -27,7 +27,14 @@ if TYPE_CHECKING:
         AudioFormerPreTrainedModel,
         convert_roformer_state_dict,
     )
-    from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
+    from .modeling_beats import (
+        BeatsConfig,
+        BeatsForAudioClassification,
+        BeatsForMaskedAudioModeling,
+        BeatsModel,
+        BeatsRandomProjectionTokenizer,
+        BeatsTokenizer,
+    )
     from .modeling_dasheng import DashengConfig, DashengForAudioClassification, DashengForPreTraining, DashengModel
     from .modeling_maskspec import (
         MaskSpecConfig,
@@ -48,7 +55,9 @@ __all__ = [
     "BeatsConfig",
     "BeatsFeatureExtractor",
     "BeatsForAudioClassification",
+    "BeatsForMaskedAudioModeling",
     "BeatsModel",
+    "BeatsRandomProjectionTokenizer",
     "BeatsTokenizer",
     "DashengConfig",
     "DashengFeatureExtractor",
@@ -76,7 +85,9 @@ _MODULES = {
     "BeatsConfig": "modeling_beats",
     "BeatsFeatureExtractor": "feature_extraction",
     "BeatsForAudioClassification": "modeling_beats",
+    "BeatsForMaskedAudioModeling": "modeling_beats",
     "BeatsModel": "modeling_beats",
+    "BeatsRandomProjectionTokenizer": "modeling_beats",
     "BeatsTokenizer": "modeling_beats",
     "DashengConfig": "modeling_dasheng",
     "DashengFeatureExtractor": "feature_extraction",

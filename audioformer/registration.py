@@ -26,7 +26,7 @@ from .modeling_audioformer import (
     AudioFormerForMaskedLM,
     AudioFormerModel,
 )
-from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+from .modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsForMaskedAudioModeling, BeatsModel
 from .modeling_dasheng import (
     DashengConfig,
     DashengForAudioClassification,
@@ -53,7 +53,11 @@ FAMILIES: list[tuple[Any, Any, dict[Any, Any]]] = [
     (
         BeatsConfig,
         BeatsFeatureExtractor,
-        {AutoModel: BeatsModel, AutoModelForAudioClassification: BeatsForAudioClassification},
+        {
+            AutoModel: BeatsModel,
+            AutoModelForPreTraining: BeatsForMaskedAudioModeling,
+            AutoModelForAudioClassification: BeatsForAudioClassification,
+        },
     ),
     (
         DashengConfig,

@@ -18,7 +18,27 @@ BASELINES = ("mfcc", "code_histogram", "code_vectors")
 
 _REQUIRED = {"title": str, "rows": dict, "reference": str, "seeds": list, "folds": list}
 _OPTIONAL = {"fold_pattern": str, "label_pattern": str, "shared": dict}
-_ROW_KEYS = {"baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings"}
+_ROW_KEYS = {"baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings", "stages"}
+_STAGE_KEYS = {"recipe", "settings", "inputs"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of pre-training whose folder later stages, or fine-tuning, start from.
+
+    Args:
+        recipe (`str`): Its recipe.
+        settings (mapping): Settings that take precedence over it.
+        inputs (mapping): Settings that name folders of earlier stages of the row, each by the recipe of that stage.
+    """
+
+    recipe: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What determines it."""
+        return {"recipe": self.recipe, "settings": dict(self.settings), "inputs": dict(self.inputs)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,8 @@ class Row:
         settings (mapping): Settings that take precedence over that recipe.
         pretrain (`str`, *optional*): Recipe of pre-training; without one, the model is fine-tuned from scratch.
         pretrain_settings (mapping): Settings that take precedence over it.
+        stages (tuple of [`Stage`]): Stages of pre-training, in place of `pretrain`, for families that pre-train in
+            several. Fine-tuning starts from the last.
     """
 
     name: str
@@ -42,12 +64,15 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     pretrain: str | None = None
     pretrain_settings: Mapping[str, Any] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """What determines its results, without its name: recorded with each of them."""
         if self.baseline is not None:
             return {"baseline": self.baseline, **({"normalize": self.normalize} if self.normalize else {})}
         own = {"finetune": self.finetune, "settings": dict(self.settings)}
+        if self.stages:
+            return {**own, "stages": [stage.to_dict() for stage in self.stages]}
         if self.pretrain is None:
             return own
         return {**own, "pretrain": self.pretrain, "pretrain_settings": dict(self.pretrain_settings)}
@@ -137,7 +162,11 @@ def _read_row(file: Path, name: str, row: Any) -> Row:
     if not isinstance(row, dict) or not set(row) <= _ROW_KEYS or ("baseline" in row) == ("finetune" in row):
         raise ValueError(
             f"{file}: row {name!r} must have `baseline`, or `finetune` with `settings`, `pretrain` and "
-            f"`pretrain_settings`, got {row!r}."
+            f"`pretrain_settings`, or `stages`, got {row!r}."
+        )
+    if "stages" in row and ("pretrain" in row or not isinstance(row["stages"], list) or not row["stages"]):
+        raise ValueError(
+            f"{file}: `stages` of row {name!r} must be a list, without `pretrain` beside it, got {row!r}."
         )
     if "baseline" in row and (not set(row) <= {"baseline", "normalize"} or row["baseline"] not in BASELINES):
         raise ValueError(
@@ -154,7 +183,26 @@ def _read_row(file: Path, name: str, row: Any) -> Row:
     for key in ("finetune", "pretrain"):
         if key in row and row[key] not in recipes:
             raise ValueError(f"{file}: `{key}` of row {name!r} must be a recipe, got {row[key]!r}.")
-    return Row(name, **row)
+    stages: list[Stage] = []
+    for stage in row.get("stages", ()):
+        stages.append(_read_stage(file, name, stage, recipes, [earlier.recipe for earlier in stages]))
+    return Row(name, **{**row, "stages": tuple(stages)})
+
+
+def _read_stage(file: Path, row: str, stage: Any, recipes: list[str], earlier: list[str]) -> Stage:
+    if not isinstance(stage, dict) or not {"recipe"} <= set(stage) <= _STAGE_KEYS:
+        keys = ", ".join(sorted(_STAGE_KEYS))
+        raise ValueError(f"{file}: a stage of row {row!r} has `recipe`, of the keys {keys}; got {stage!r}.")
+    if stage["recipe"] not in recipes:
+        raise ValueError(f"{file}: `recipe` of a stage of row {row!r} must be a recipe, got {stage['recipe']!r}.")
+    for key, source in dict(stage.get("inputs", {})).items():
+        if source not in earlier:
+            known = ", ".join(earlier) or "none"
+            raise ValueError(
+                f"{file}: `inputs` of a stage of row {row!r} must name recipes of earlier stages ({known}), got "
+                f"{key} {source!r}."
+            )
+    return Stage(**stage)
 
 
 def _check_pattern(file: Path, key: str, pattern: str | None) -> None:

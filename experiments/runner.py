@@ -29,14 +29,15 @@ from audioformer.files import PREDICTIONS, write_whole
 from audioformer.model_cards import TINY_CODEC
 from audioformer.training.arguments import READING, DataArguments
 from audioformer.training.codebooks import name_codebooks
-from audioformer.training.families import recipe_folders
+from audioformer.training.families import choose_family, recipe_folders
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.recipes import load_recipe
+from audioformer.training.settings import fields_of
 
 from . import mfcc_baseline
 from .definition import Experiment, Row
 from .records import Record, append_record, read_records, recorded_settings
-from .runs import finetune_once, pretrain_once
+from .runs import finetune_once, pretrain_once, pretrain_stage_once
 
 NUM_CODEBOOKS = 4
 REGULARIZATION = {"mfcc": mfcc_baseline.REGULARIZATION, "code_histogram": 0.01, "code_vectors": 0.1}
@@ -66,14 +67,20 @@ class Task:
     @property
     def shared(self) -> dict[str, Any]:
         """Settings of pre-training and fine-tuning."""
+        codes = {"cache_dir": self.work / "codes", "codec": codec_of(self.experiment)} if self.reads_codes else {}
         return {
             "data": self.manifest,
             "train_folds": [fold for fold in self.experiment.folds if fold != self.fold],
-            "cache_dir": self.work / "codes",
-            "codec": codec_of(self.experiment),
+            **codes,
             "seed": self.seed,
             "progress": False,
         }
+
+    @property
+    def reads_codes(self) -> bool:
+        """Whether the model family reads codes, which are kept for all rows."""
+        family = choose_family(recipe=load_recipe(str(self.row.finetune), recipe_folders()))
+        return {"cache_dir", "codec"} <= fields_of("finetune", family).keys()
 
     @property
     def reads_all_codebooks(self) -> bool:
@@ -101,9 +108,22 @@ class Task:
 
     @property
     def pretrained(self) -> Path:
-        """Folder of its pre-trained models, which rows with the same pre-training share."""
+        """Folder of its pre-trained models, which rows with the same pre-training share; of several stages, the
+        last."""
+        if self.row.stages:
+            return self.stage_folder(len(self.row.stages) - 1)
         deciding = (self.row.pretrain, dict(self.row.pretrain_settings), dict(self.experiment.shared))
         return self.work / "pretrained" / short_digest(deciding) / f"seed-{self.seed}-fold-{self.fold}"
+
+    def stage_folder(self, number: int) -> Path:
+        """Folder of a stage of pre-training, which rows share that begin with the same stages."""
+        deciding = ([stage.to_dict() for stage in self.row.stages[: number + 1]], dict(self.experiment.shared))
+        return self.work / "pretrained" / short_digest(deciding) / f"seed-{self.seed}-fold-{self.fold}"
+
+    @property
+    def begins_with(self) -> Path:
+        """Folder of its first pre-training: tasks that share it are pre-trained one after the other."""
+        return self.stage_folder(0) if self.row.stages else self.pretrained
 
     @property
     def output(self) -> Path:
@@ -119,6 +139,12 @@ class Task:
         """
         if self.is_joint and self.reads_all_codebooks:
             raise ValueError(f"Row {self.row.name!r}: FT2 needs a model of each codebook, not `joint_codebooks`.")
+        folders: dict[str, Path] = {}
+        for number, stage in enumerate(self.row.stages):
+            inputs = {name: folders[recipe] for name, recipe in stage.inputs.items()}
+            folders[stage.recipe] = self.stage_folder(number)
+            settings = {**self.shared, **self.experiment.shared, **stage.settings, **inputs}
+            pretrain_stage_once(stage.recipe, self.stage_folder(number), **settings)
         if self.row.pretrain is not None:
             settings = {**self.shared, **self.experiment.shared, **self.row.pretrain_settings}
             num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks or self.is_joint else 1
@@ -128,7 +154,9 @@ class Task:
         """Fine-tune on all folds but its own, and test on it."""
         start = time.perf_counter()
         given = {**self.shared, **self.experiment.shared, **self.row.settings, "eval_folds": [self.fold]}
-        if self.row.pretrain is not None:
+        if self.row.stages:
+            given["model"] = self.pretrained
+        elif self.row.pretrain is not None:
             reads = list(range(NUM_CODEBOOKS)) if self.is_joint else 0
             given["model"] = self.pretrained / name_codebooks(reads)
             if self.reads_all_codebooks:
@@ -199,7 +227,8 @@ def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
     """Run tasks, several of them in processes of their own, and return their records as they finish."""
     # Codes are made once, before several processes want them.
     for task in {task.row.name: task for task in tasks}.values():
-        encode_clips(task)
+        if task.reads_codes:
+            encode_clips(task)
     if jobs == 1:
         for task in tasks:
             _quietly(task, "pretrain")
@@ -209,10 +238,12 @@ def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     # Rows that share a pre-training must not begin it at the same time.
-    by_folder = {task.pretrained: task for task in sorted(tasks, key=lambda task: task.reads_all_codebooks)}
+    by_folder: dict[Path, list[Task]] = {}
+    for task in sorted(tasks, key=lambda task: not task.reads_all_codebooks):
+        by_folder.setdefault(task.begins_with, []).append(task)
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        for future in [pool.submit(_quietly, task, "pretrain") for task in by_folder.values()]:
-            future.result()
+        for pretrained in [pool.submit(_pretrain_in_turn, sharing) for sharing in by_folder.values()]:
+            pretrained.result()
         for future in as_completed([pool.submit(_quietly, task, "finetune") for task in tasks]):
             yield future.result()
 
@@ -229,6 +260,11 @@ def encode_clips(task: Task) -> None:
         data = DataArguments(**{name: value for name, value in settings.items() if name.startswith("augment_")})
         if data.augmentation is not None:
             encode_copies(listing, clips, extractor, cache_dir, reading, data.augmentation, data.augment_copies)
+
+
+def _pretrain_in_turn(tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        _quietly(task, "pretrain")
 
 
 def _quietly(task: Task, part: str) -> Any:

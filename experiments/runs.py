@@ -52,6 +52,29 @@ def pretrain_once(recipe: str, output: Path, num_codebooks: int, *, progress: bo
         pretrain_codebooks(settings)
 
 
+def pretrain_stage_once(recipe: str, output: Path, *, progress: bool = True, **given: Any) -> None:
+    """Run a stage of pre-training of any model family, unless `output` holds a finished one.
+
+    A run that was killed resumes from its last checkpoint. The report is appended to a log file beside `output`.
+
+    Args:
+        recipe (`str`): Name of the recipe.
+        output (`Path`): Folder of the model.
+        progress (`bool`, defaults to `True`): Whether progress bars are shown.
+        given: Settings that take precedence over the recipe's.
+
+    Raises:
+        ValueError: If the family of the recipe cannot be pre-trained.
+    """
+    if (output / PRETRAIN_RESULTS).is_file():
+        return
+    settings = create_settings("pretrain", recipe, output_dir=output, resume_from_checkpoint="last", **given)
+    if settings.family.pretrain is None:
+        raise ValueError(f"`recipe` {recipe!r}: {settings.family.title} cannot be pre-trained here.")
+    with reports_to(_log_of(output), progress):
+        settings.family.pretrain(settings)
+
+
 def finetune_once(recipe: str, output: Path, *, progress: bool = True, **given: Any) -> None:
     """Fine-tune and test a classifier, unless `output` holds a finished one.
 

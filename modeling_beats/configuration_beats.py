@@ -1,5 +1,6 @@
 """Configuration of BEATs."""
 
+import math
 import os
 from typing import Literal
 
@@ -15,7 +16,11 @@ AUTO_MAP = {
     "AutoConfig": "configuration_beats.BeatsConfig",
     "AutoModel": "modeling_beats.BeatsModel",
     "AutoModelForAudioClassification": "modeling_beats.BeatsForAudioClassification",
+    "AutoModelForPreTraining": "modeling_beats_pretraining.BeatsForMaskedAudioModeling",
 }
+
+ROUNDING = 1e-3
+"""What a number of patches may lie below a whole one by its rounding in float32."""
 
 SIBLINGS = (
     "carried_code.py",
@@ -92,10 +97,45 @@ class BeatsConfig(PreTrainedConfig):
             What the positional convolution reads where the encoder runs on some of the patches only, as in masked
             pre-training: `"grid"`, all positions with zeros at the missing patches, or `"kept"`, the remaining patches
             side by side. The paper does not say.
+        mask_ratio (`float`, *optional*, defaults to 0.75):
+            Share in `(0, 1)` of the patches of a clip that masked pre-training hides.
+        keep_rounding (`str`, *optional*, defaults to `"floor"`):
+            How the number of kept patches becomes a whole one: `"floor"`, 124 of 496, or `"round"`. The paper does not
+            say.
+        mask_filler (`str`, *optional*, defaults to `"zeros"`):
+            What the label predictor reads at hidden patches: `"zeros"`, as in the paper, or a `"learned"` vector.
+        predictor_layers (`int`, *optional*, defaults to 3):
+            Layers of the label predictor, which are like those of the encoder, with a table of relative positions of
+            their own. The paper does not say how many.
+        predictor_label_smoothing (`float`, *optional*, defaults to 0.0):
+            Share in `[0, 1)` of each label that masked pre-training spreads over all labels. The paper does not say.
         codebook_size (`int`, *optional*, defaults to 1024):
             Number of codes of a tokenizer, and of labels in pre-training.
         codebook_dim (`int`, *optional*, defaults to 256):
             Size of the codes of a tokenizer.
+        codebook_decay (`float`, *optional*, defaults to 0.99):
+            Share in `[0, 1]` of itself that a code keeps in a step of training a tokenizer; the rest is the mean of
+            the vectors that it was assigned.
+        codebook_rounds (`int`, *optional*, defaults to 10):
+            Rounds of k-means over the first batch, whose centres are the first codes.
+        codebook_loss_reduction (`str`, *optional*, defaults to `"mean"`):
+            Whether the squared distance of a vector to its code is the `"mean"` over its values, as in the authors'
+            code, or the `"sum"`, as in the paper.
+        estimator_layers (`int`, *optional*, defaults to 3):
+            Layers of the estimator, which reads codes in the training of a tokenizer.
+        estimator_target_size (`int`, *optional*):
+            Size of what the estimator predicts for each patch; by default `hidden_size`.
+        teacher_target (`str`, *optional*, defaults to `"hidden_states"`):
+            What of its teacher a tokenizer learns: `"hidden_states"` of the last layer, or `"logits"`, those of a
+            classifier for each patch, where the paper does not say whether they are of patches or of the clip.
+        random_projection_seed (`int`, *optional*, defaults to 0):
+            Seed of the weights of a [`BeatsRandomProjectionTokenizer`].
+        random_projection_init (`str`, *optional*, defaults to `"xavier_uniform"`):
+            Distribution of its projection, `"xavier_uniform"` or `"xavier_normal"`; its codes are normal. The paper
+            says "random".
+        random_projection_distance (`str`, *optional*, defaults to `"euclidean"`):
+            What is nearest: by the `"euclidean"` distance, as in the paper, or by `"cosine"`, as in the method that
+            it takes up (arXiv 2202.01855). By the former short codes win more often.
         sampling_rate (`int`, *optional*, defaults to 16000):
             Sampling rate of the audio in Hz.
         hop_length (`int`, *optional*, defaults to 160):
@@ -159,6 +199,20 @@ class BeatsConfig(PreTrainedConfig):
     masked_positional_conv: Literal["grid", "kept"] = "grid"
     codebook_size: int = 1024
     codebook_dim: int = 256
+    mask_ratio: float = 0.75
+    keep_rounding: Literal["floor", "round"] = "floor"
+    mask_filler: Literal["zeros", "learned"] = "zeros"
+    predictor_layers: int = 3
+    predictor_label_smoothing: float | int = 0.0
+    codebook_decay: float | int = 0.99
+    codebook_rounds: int = 10
+    codebook_loss_reduction: Literal["mean", "sum"] = "mean"
+    estimator_layers: int = 3
+    estimator_target_size: int | None = None
+    teacher_target: Literal["hidden_states", "logits"] = "hidden_states"
+    random_projection_seed: int = 0
+    random_projection_init: Literal["xavier_uniform", "xavier_normal"] = "xavier_uniform"
+    random_projection_distance: Literal["euclidean", "cosine"] = "euclidean"
     sampling_rate: int = 16_000
     hop_length: int = 160
     # Repeated from the parent with its allowed values: `None` means "derive it from the labels".
@@ -190,11 +244,15 @@ class BeatsConfig(PreTrainedConfig):
             "num_conv_pos_embedding_groups",
             "codebook_size",
             "codebook_dim",
+            "codebook_rounds",
+            "predictor_layers",
+            "estimator_layers",
+            "estimator_target_size",
             "sampling_rate",
             "hop_length",
         ):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         for name, divisor in (
             ("num_mel_bins", "patch_size"),
@@ -214,10 +272,15 @@ class BeatsConfig(PreTrainedConfig):
             "input_dropout",
             "classifier_dropout",
             "layerdrop",
+            "predictor_label_smoothing",
         ):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"`{name}` must be in [0, 1), got {value}.")
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"`mask_ratio` must be in (0, 1), got {self.mask_ratio}.")
+        if not 0 <= self.codebook_decay <= 1:
+            raise ValueError(f"`codebook_decay` must be in [0, 1], got {self.codebook_decay}.")
         if not 0 < self.layer_gradient_scale <= 1:
             raise ValueError(f"`layer_gradient_scale` must be in (0, 1], got {self.layer_gradient_scale}.")
         for name in ("layer_norm_eps", "initializer_range"):
@@ -259,6 +322,22 @@ class BeatsConfig(PreTrainedConfig):
             `int`: `num_frames // patch_size * num_bands`.
         """
         return num_frames // self.patch_size * self.num_bands
+
+    def num_kept(self, num_patches: int) -> int:
+        """
+        Number of patches that masked pre-training keeps.
+
+        Args:
+            num_patches (`int`):
+                Number of patches of a clip.
+
+        Returns:
+            `int`: At least 1 if there is a patch.
+        """
+        share = (1 - self.mask_ratio) * num_patches
+        # A product such as 0.3 * 10 may lie just below a whole number.
+        kept = math.floor(share + ROUNDING) if self.keep_rounding == "floor" else round(share)
+        return min(num_patches, max(1, kept))
 
     def frame_times(self, num_patches: int) -> list[float]:
         """

@@ -60,26 +60,30 @@ class BeatsLinear(nn.Linear):
             init.zeros_(self.bias)
 
 
-def deep_norm_linear(config: BeatsConfig, in_features: int, out_features: int, is_smaller: bool = True) -> nn.Linear:
+def deep_norm_linear(
+    config: BeatsConfig, num_layers: int, in_features: int, out_features: int, is_smaller: bool = True
+) -> nn.Linear:
     """
     A linear layer of an encoder layer. With DeepNorm its weights depend on the depth, if `is_smaller`.
 
     Args:
         config ([`BeatsConfig`]):
-            `deep_norm` and `num_hidden_layers`.
+            `deep_norm`.
+        num_layers (`int`):
+            Number of layers of the stack.
         in_features (`int`):
             Size of the input.
         out_features (`int`):
             Size of the output.
         is_smaller (`bool`, *optional*, defaults to `True`):
-            Whether the gain is `(8 * num_hidden_layers) ** -0.25` rather than 1.
+            Whether the gain is `(8 * num_layers) ** -0.25` rather than 1.
 
     Returns:
         `nn.Linear`: The layer, with a bias.
     """
     if not config.deep_norm:
         return nn.Linear(in_features, out_features)
-    gain = (8 * config.num_hidden_layers) ** -0.25 if is_smaller else 1.0
+    gain = (8 * num_layers) ** -0.25 if is_smaller else 1.0
     return BeatsLinear(in_features, out_features, gain=gain)
 
 
@@ -105,7 +109,8 @@ class BeatsPositionalConvolution(nn.Module):
 
     def norms(self) -> torch.Tensor:
         """Norm of the direction of each tap, `(1, 1, kernel_size)`, accumulated in float32."""
-        return torch.linalg.vector_norm(self.direction, dim=(0, 1), keepdim=True, dtype=torch.float32)
+        # `vector_norm` takes a dozen times as long on a CPU, as long as a layer of a second of sound.
+        return self.direction.float().square().sum(dim=(0, 1), keepdim=True).sqrt()
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(batch_size, num_patches, hidden_size)` to the same shape."""
@@ -118,12 +123,32 @@ class BeatsPositionalConvolution(nn.Module):
         return self.act_fn(convolved[:, :, :length].transpose(1, 2))
 
 
+def cut_into_patches(input_features: torch.Tensor, size: int) -> torch.Tensor:
+    """
+    Cut spectrograms into patches; frames that do not fill one are dropped.
+
+    Args:
+        input_features (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
+            Spectrograms.
+        size (`int`):
+            Number of frames, and of mel bins, in a patch.
+
+    Returns:
+        `torch.Tensor` of shape `(batch_size, num_patches, size**2)`: Patch `t * num_bands + f` is band `f` of time
+        step `t`; its values are in the order of frames, then mel bins.
+    """
+    batch_size, num_frames, num_bins = input_features.shape
+    steps, bands = num_frames // size, num_bins // size
+    grid = input_features[:, : steps * size].reshape(batch_size, steps, size, bands, size)
+    return grid.transpose(2, 3).reshape(batch_size, steps * bands, size * size)
+
+
 class BeatsEmbeddings(nn.Module):
     """From the spectrogram to the hidden states that enter the layers: patches, projection, positional convolution."""
 
     def __init__(self, config: BeatsConfig):
         super().__init__()
-        self.patch_size, self.num_bands = config.patch_size, config.num_bands
+        self.patch_size = config.patch_size
         self.masked_positional_conv = config.masked_positional_conv
         # A convolution whose stride is its kernel is a product with each patch.
         self.patch_embedding = BeatsLinear(config.patch_size**2, config.patch_embedding_size, bias=config.patch_bias)
@@ -137,24 +162,6 @@ class BeatsEmbeddings(nn.Module):
         self.position_conv = BeatsPositionalConvolution(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def patches(self, input_features: torch.Tensor) -> torch.Tensor:
-        """
-        Cut spectrograms into patches; frames that do not fill one are dropped.
-
-        Args:
-            input_features (`torch.Tensor` of shape `(batch_size, num_frames, num_mel_bins)`):
-                Spectrograms.
-
-        Returns:
-            `torch.Tensor` of shape `(batch_size, num_patches, patch_size**2)`: Patch `t * num_bands + f` is band `f`
-            of time step `t`; its values are in the order of frames, then mel bins.
-        """
-        size, bands = self.patch_size, self.num_bands
-        batch_size, num_frames = input_features.shape[:2]
-        steps = num_frames // size
-        grid = input_features[:, : steps * size].reshape(batch_size, steps, size, bands, size)
-        return grid.transpose(2, 3).reshape(batch_size, steps * bands, size * size)
 
     def forward(
         self,
@@ -176,7 +183,7 @@ class BeatsEmbeddings(nn.Module):
         Returns:
             `torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`.
         """
-        patches = self.patches(input_features)
+        patches = cut_into_patches(input_features, self.patch_size)
         num_patches = patches.shape[1]
         index = None if kept_patches is None else kept_patches.clamp(min=0)[:, :, None]
         if index is not None:
@@ -270,17 +277,18 @@ def eager_attention_forward(
 class BeatsAttention(nn.Module):
     """Bidirectional multi-head self-attention. Each query computes a gate for the relative bias of its row."""
 
-    def __init__(self, config: BeatsConfig):
+    def __init__(self, config: BeatsConfig, num_layers: int):
         super().__init__()
         self.config = config
         self.head_dim = config.hidden_size // config.num_attention_heads
         self.scaling = self.head_dim**-0.5
         self.attention_dropout = config.attention_probs_dropout_prob
         self.is_causal = False
-        self.q_proj = deep_norm_linear(config, config.hidden_size, config.hidden_size, is_smaller=False)
-        self.k_proj = deep_norm_linear(config, config.hidden_size, config.hidden_size, is_smaller=False)
-        self.v_proj = deep_norm_linear(config, config.hidden_size, config.hidden_size)
-        self.o_proj = deep_norm_linear(config, config.hidden_size, config.hidden_size)
+        size = config.hidden_size
+        self.q_proj = deep_norm_linear(config, num_layers, size, size, is_smaller=False)
+        self.k_proj = deep_norm_linear(config, num_layers, size, size, is_smaller=False)
+        self.v_proj = deep_norm_linear(config, num_layers, size, size)
+        self.o_proj = deep_norm_linear(config, num_layers, size, size)
         self.gate_proj = self.gate_scale = None
         if config.gated_relative_position_bias:
             self.gate_proj = nn.Linear(self.head_dim, 8)
@@ -340,26 +348,26 @@ class BeatsAttention(nn.Module):
 class BeatsMLP(nn.Module):
     """The feed-forward part of a layer."""
 
-    def __init__(self, config: BeatsConfig):
+    def __init__(self, config: BeatsConfig, num_layers: int):
         super().__init__()
-        self.up_proj = deep_norm_linear(config, config.hidden_size, config.intermediate_size)
+        self.up_proj = deep_norm_linear(config, num_layers, config.hidden_size, config.intermediate_size)
         self.act_fn = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.activation_dropout)
-        self.down_proj = deep_norm_linear(config, config.intermediate_size, config.hidden_size)
+        self.down_proj = deep_norm_linear(config, num_layers, config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.down_proj(self.dropout(self.act_fn(self.up_proj(hidden_states))))
 
 
 class BeatsLayer(GradientCheckpointingLayer):
-    """One encoder layer. Normalization follows each sum, in which the residual is scaled (DeepNorm)."""
+    """One layer of a stack. Normalization follows each sum, in which the residual is scaled (DeepNorm)."""
 
-    def __init__(self, config: BeatsConfig):
+    def __init__(self, config: BeatsConfig, num_layers: int):
         super().__init__()
-        self.residual_scale = (2 * config.num_hidden_layers) ** 0.25 if config.deep_norm else 1.0
-        self.attention = BeatsAttention(config)
+        self.residual_scale = (2 * num_layers) ** 0.25 if config.deep_norm else 1.0
+        self.attention = BeatsAttention(config, num_layers)
         self.attention_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = BeatsMLP(config)
+        self.mlp = BeatsMLP(config, num_layers)
         self.mlp_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
@@ -396,13 +404,16 @@ class BeatsEncoder(nn.Module):
     Args:
         config ([`BeatsConfig`]):
             Sizes.
+        num_layers (`int`, *optional*):
+            Number of layers; by default `config.num_hidden_layers`.
     """
 
-    def __init__(self, config: BeatsConfig):
+    def __init__(self, config: BeatsConfig, num_layers: int | None = None):
         super().__init__()
+        num_layers = config.num_hidden_layers if num_layers is None else num_layers
         self.config = config
         self.relative_position_bias = BeatsRelativePositionBias(config) if config.relative_position_bias else None
-        self.layers = nn.ModuleList([BeatsLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layers = nn.ModuleList([BeatsLayer(config, num_layers) for _ in range(num_layers)])
 
     # `position_ids` is a parameter of its own here, and `TransformersKwargs` lists it as well.
     def forward(  # type: ignore[misc]

@@ -28,6 +28,16 @@ def test_every_benchmark_that_exists_or_is_named_is_run():
         assert set(re.findall(r"benchmarks/\w+\.py", document.read_text())) <= run, document
 
 
+def test_beats_runs_without_the_authors_code(tmp_path):
+    tiny = ["--batch", "2", "--seconds", "0.5", "--layers", "1", "--repeats", "1", "--json", "beats.json"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "beats.py"), *tiny]
+    printed = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+    rows = json.loads((tmp_path / "beats.json").read_text())["rows"]
+    parts = {"forward", "filterbank", "waveform_to_logits", "lengths", "masked_step"}
+    assert {row["part"] for row in rows} == parts and all(row["median s"] > 0 for row in rows)
+    assert "of the same step over all patches" in printed and "authors' code" not in printed
+
+
 def test_masked_lm_gives_memory_and_draws_its_plot(tmp_path):
     (command,) = [command for command in commands() if command[0].endswith("masked_lm.py")]
     plot = command[command.index("--plot") + 1]

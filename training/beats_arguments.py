@@ -1,19 +1,47 @@
 """The settings of BEATs, in addition to those of every family."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from .arguments import FINETUNE, TRAIN, FamilyArguments, setting, size
-from .ranges import DROPOUT, Range, more_than
+from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, setting, size
+from .ranges import DROPOUT, SEED, Range, at_least, more_than
 
 
 @dataclass
 class BeatsArguments(FamilyArguments):
-    """The scale of the spectrograms, the sizes of a fresh model, and dropout.
+    """The stage of pre-training, the scale of the spectrograms, the sizes of a fresh model, dropout, and what the
+    paper leaves open.
 
     Raises:
         ValueError: If a value is outside its range.
     """
 
+    stage: Literal["encoder", "tokenizer"] = setting(
+        "encoder",
+        "encoder: predict the labels of hidden patches. tokenizer: put what --teacher makes of patches into codes.",
+        (PRETRAIN,),
+    )
+    labels_from: Literal["random_projection", "tokenizer"] = setting(
+        "random_projection",
+        "What labels the patches: random_projection, that of the first iteration, or the model in --tokenizer.",
+        (PRETRAIN,),
+    )
+    tokenizer: str | None = setting(
+        None, "Folder or Hub id of the tokenizer whose labels an encoder predicts.", (PRETRAIN,), path="any"
+    )
+    teacher: str | None = setting(
+        None,
+        "Folder or Hub id of the model that a tokenizer learns from: an encoder of the iteration before, or with "
+        "--teacher-target logits a classifier.",
+        (PRETRAIN,),
+        path="any",
+    )
+    min_perplexity: float = setting(
+        2.0,
+        "Stop where the codes between two log records have a lower perplexity: they have collapsed (0 turns it off).",
+        (PRETRAIN,),
+        range=at_least(0),
+    )
     mean: float | None = setting(
         None, "Mean of the log energies of the data (default: that of the model, else AudioSet's, 15.41663).", TRAIN
     )
@@ -65,4 +93,88 @@ class BeatsArguments(FamilyArguments):
         TRAIN,
         config="layer_gradient_scale",
         range=Range(0, 1, open_low=True),
+    )
+    codebook_size: int = size(1024, "Codes of a fresh tokenizer, and labels.", "codebook_size")
+    codebook_dim: int = size(256, "Size of the codes of a fresh tokenizer.", "codebook_dim")
+    mask_ratio: float | None = setting(
+        None,
+        "Share of the patches that is hidden (default: 0.75, or that of the checkpoint).",
+        (PRETRAIN,),
+        config="mask_ratio",
+        range=Range(0, 1, open_low=True, open_high=True),
+    )
+    keep_rounding: Literal["floor", "round"] | None = setting(
+        None,
+        "How the number of patches that are not hidden becomes a whole one (default: floor; not in the paper).",
+        (PRETRAIN,),
+        config="keep_rounding",
+    )
+    mask_filler: Literal["zeros", "learned"] = setting(
+        "zeros",
+        "What a fresh model's predictor reads at hidden patches.",
+        (PRETRAIN,),
+        config="mask_filler",
+        fresh=True,
+    )
+    masked_positional_conv: Literal["grid", "kept"] | None = setting(
+        None,
+        "What the positional convolution reads: the grid with zeros at hidden patches, or the kept patches side by "
+        "side (default: grid; not in the paper).",
+        (PRETRAIN,),
+        config="masked_positional_conv",
+    )
+    predictor_layers: int = size(3, "Layers of a fresh label predictor; not in the paper.", "predictor_layers")
+    predictor_label_smoothing: float | None = setting(
+        None,
+        "Share of each label that is spread over all labels (default: 0; not in the paper).",
+        (PRETRAIN,),
+        config="predictor_label_smoothing",
+        range=DROPOUT,
+    )
+    random_projection_seed: int | None = setting(
+        None,
+        "Seed of the random projection (default: 0).",
+        (PRETRAIN,),
+        config="random_projection_seed",
+        range=SEED,
+    )
+    random_projection_init: Literal["xavier_uniform", "xavier_normal"] | None = setting(
+        None,
+        "Distribution of the random projection (default: xavier_uniform; not in the paper).",
+        (PRETRAIN,),
+        config="random_projection_init",
+    )
+    random_projection_distance: Literal["euclidean", "cosine"] | None = setting(
+        None,
+        "What the nearest random code is nearest by (default: euclidean, as in the paper; by it few codes may win).",
+        (PRETRAIN,),
+        config="random_projection_distance",
+    )
+    teacher_target: Literal["hidden_states", "logits"] = setting(
+        "hidden_states",
+        "What of its teacher a tokenizer learns: the last hidden states, or, of a classifier, the logits of patches.",
+        (PRETRAIN,),
+        config="teacher_target",
+    )
+    estimator_layers: int = size(3, "Layers of a tokenizer's estimator.", "estimator_layers")
+    codebook_decay: float | None = setting(
+        None,
+        "Share of itself that a code keeps in a step (default: 0.99).",
+        (PRETRAIN,),
+        config="codebook_decay",
+        range=Range(0, 1),
+    )
+    codebook_rounds: int | None = setting(
+        None,
+        "Rounds of k-means over the first batch, where codes start (default: 10).",
+        (PRETRAIN,),
+        config="codebook_rounds",
+        range=at_least(1),
+    )
+    codebook_loss_reduction: Literal["mean", "sum"] | None = setting(
+        None,
+        "Squared distance to the code: mean over its values, as in the authors' code, or sum, as in the paper "
+        "(default: mean).",
+        (PRETRAIN,),
+        config="codebook_loss_reduction",
     )

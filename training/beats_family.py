@@ -11,11 +11,13 @@ from audioformer.feature_extraction import BeatsFeatureExtractor
 from audioformer.files import ONNX_CLASSIFIER, ONNX_FILTERBANK
 from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
 
+from .arguments import PRETRAIN
 from .beats_arguments import BeatsArguments
 from .classifiers import labels_of
 from .conversion import require_file, write_card
 from .examples.audio import AudioExampleSource
 from .families import CardText, ClipView, Family, Settings
+from .pretraining.beats import pretrain_beats
 
 CITATION = """@inproceedings{chen2023beats,
   title={{BEATs}: Audio Pre-Training with Acoustic Tokenizers},
@@ -50,12 +52,42 @@ def check_settings(settings: Settings) -> None:
     """Check what the settings of different groups say together.
 
     Raises:
-        ValueError: If both kinds of layer-wise decay are requested.
+        ValueError: If both kinds of layer-wise decay are requested, or a stage of pre-training lacks what it needs, or
+            is given what it has no use for.
     """
+    if settings.command == PRETRAIN:
+        check_stage(settings)
     scale, decay = settings.options.layer_gradient_scale, settings.training.layer_wise_lr_decay
     if scale not in (None, 1.0) and decay not in (None, 1.0):
         raise ValueError(
             f"`layer_gradient_scale` {scale} and `layer_wise_lr_decay` {decay} are two forms of the same: give one."
+        )
+
+
+def check_stage(settings: Settings) -> None:
+    """Check that a stage of pre-training has the models that it needs, and no others.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    options = settings.options
+    is_tokenizer = options.stage == "tokenizer"
+    wanted = {"teacher": is_tokenizer, "tokenizer": not is_tokenizer and options.labels_from == "tokenizer"}
+    purposes = {
+        "teacher": '`stage` "tokenizer", which learns from it',
+        "tokenizer": '`stage` "encoder" with `labels_from` "tokenizer", which predicts its labels',
+    }
+    for name, is_wanted in wanted.items():
+        value = getattr(options, name)
+        if is_wanted and value is None:
+            raise ValueError(f"`{name}` must be given for {purposes[name]}: the folder of the stage before.")
+        if value is not None and not is_wanted:
+            raise ValueError(f"`{name}` {value!r} is for {purposes[name]}.")
+    arguments = settings.training
+    if is_tokenizer and (arguments.ema_decay or arguments.fsdp or arguments.deepspeed):
+        raise ValueError(
+            '`stage` "tokenizer" needs its weights as a whole, and its codes are averages already: it excludes '
+            "`ema_decay`, `fsdp` and `deepspeed`."
         )
 
 
@@ -161,6 +193,7 @@ FAMILY = Family(
     examples=BeatsExampleSource(),
     arguments=BeatsArguments,
     recipes=Path(__file__).parent / "recipes" / "beats",
+    pretrain=pretrain_beats,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,

@@ -15,6 +15,7 @@ from audioformer.files import check_location
 
 from .arguments import AudioTrainingArguments, DataArguments, FamilyArguments, ModelArguments
 from .recipes import Recipe, RecipeError
+from .spectrogram_arguments import SpectrogramTrainingArguments
 
 if TYPE_CHECKING:
     from .trainers import ClassificationTrainer
@@ -131,7 +132,7 @@ class Family:
         classifier (type): Its `...ForAudioClassification`.
         examples (`ExampleSource`): How listed clips become examples.
         arguments (type): Settings specific to this family, including the sizes of a fresh model.
-        training_arguments (type): Its Trainer settings.
+        training_arguments (type): Its Trainer settings; by default those of models that read audio or spectrograms.
         recipes (`Path`, *optional*): Folder of its recipes.
         pretrain (function, *optional*): Pre-trains models with the settings of a run and writes their folders.
         check_settings (function, *optional*): Raises `ValueError` for settings of different groups that exclude each
@@ -160,7 +161,7 @@ class Family:
     classifier: type[PreTrainedModel]
     examples: ExampleSource[Any]
     arguments: type[FamilyArguments] = FamilyArguments
-    training_arguments: type[AudioTrainingArguments] = AudioTrainingArguments
+    training_arguments: type[AudioTrainingArguments] = SpectrogramTrainingArguments
     recipes: Path | None = None
     pretrain: Callable[["Settings"], Any] | None = None
     check_settings: Callable[["Settings"], None] | None = None

@@ -103,7 +103,7 @@ def test_what_is_finished_is_not_run_again(finished, capsys):
 
 
 def test_the_experiments_of_the_package_can_be_read():
-    assert available_experiments() == ["digits", "esc10"]
+    assert available_experiments() == ["beats_esc10", "digits", "esc10"]
     for name in available_experiments():
         experiment = load_experiment(name)
         assert experiment.name == name and experiment.reference in {row.name for row in experiment.rows}
@@ -135,7 +135,7 @@ def test_definitions_that_cannot_be_meant_are_refused(tmp_path, changes, message
 
 def test_an_experiment_or_row_that_does_not_exist_is_named(voices, tmp_path, capsys):
     assert main(["experiment", "nothing", "--data", str(voices)]) == 1
-    assert "must be one of digits, esc10" in capsys.readouterr().err
+    assert "must be one of beats_esc10, digits, esc10" in capsys.readouterr().err
     folders = ["--work", str(tmp_path), "--output", str(tmp_path)]
     assert main(["experiment", write_definition(tmp_path), "--data", str(voices), "--rows", "FT3", *folders]) == 1
     assert "`rows` must be among 'MFCC'" in capsys.readouterr().err
@@ -232,3 +232,51 @@ def test_a_row_may_pretrain_one_model_of_all_codebooks(voices, tmp_path):
     with pytest.raises(ValueError, match="FT2 needs a model of each codebook"):
         experiment = load_experiment(write_definition(tmp_path, rows=rows))
         run_experiment(experiment, voices, tmp_path / "work", tmp_path / "records.jsonl", rows=["joint"])
+
+
+STAGES = [
+    {"recipe": "tiny_beats_iter1"},
+    {"recipe": "tiny_beats_tokenizer2", "inputs": {"teacher": "tiny_beats_iter1"}},
+    {"recipe": "tiny_beats_iter2", "inputs": {"tokenizer": "tiny_beats_tokenizer2"}},
+]
+
+
+@pytest.mark.slow
+def test_rows_may_pretrain_in_stages_which_they_share(voices, tmp_path):
+    rows = {
+        "MFCC": {"baseline": "mfcc"},
+        "after one": {"stages": STAGES[:1], "finetune": "tiny_beats_finetune"},
+        "after three": {"stages": STAGES, "finetune": "tiny_beats_finetune"},
+    }
+    experiment = load_experiment(write_definition(tmp_path, rows=rows))
+    work = tmp_path / "work"
+    records = run_experiment(experiment, voices, work, tmp_path / "records.jsonl", rows=["after one", "after three"])
+    assert {(record.row, record.fold) for record in records} == {
+        (row, fold) for row in list(rows)[1:] for fold in (1, 2)
+    }
+    # Three stages for each of two folds: the first is that of both rows. No codes are made.
+    assert len(list(work.glob("pretrained/*"))) == 3 and not (work / "codes").exists()
+    results = {
+        file.parent.parent: json.loads(file.read_text()) for file in work.glob("pretrained/*/*-1/*results.json")
+    }
+    sources = sorted((results["stage"], "teacher" in results, "tokenizer" in results) for results in results.values())
+    assert sources == [("encoder", False, False), ("encoder", False, True), ("tokenizer", True, False)]
+    task = Task(experiment, experiment.rows[2], 0, 1, work / "clips.csv", work)
+    assert task.begins_with == replace(task, row=experiment.rows[1]).pretrained != task.pretrained
+    facts = json.loads((task.output / "eval_results.json").read_text())
+    assert facts["settings"]["model"] == task.pretrained.name
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ("tiny_beats_iter1", "must be a list"),
+        ([{"inputs": {}}], "a stage of row 'row' has `recipe`"),
+        ([{"recipe": "unknown"}], "must be a recipe, got 'unknown'"),
+        (STAGES[1:], r"must name recipes of earlier stages \(none\), got teacher 'tiny_beats_iter1'"),
+    ],
+)
+def test_stages_that_cannot_be_meant_are_refused(stages, message, tmp_path):
+    rows = {"row": {"stages": stages, "finetune": "tiny_beats_finetune"}}
+    with pytest.raises(ValueError, match=message):
+        load_experiment(write_definition(tmp_path, rows=rows, reference="row"))

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,27 @@ def test_augmented_copies_are_made_as_its_training_clips_are_read(family, sounds
     assert len(heard & lengths["train"]) > 10 and not heard - lengths["train"]
     results = json.loads((tmp_path / "augmented" / "eval_results.json").read_text())
     assert results["settings"]["augmented_copies"]["copies"] == 50
+
+
+def test_its_training_clips_are_rolled_mixed_and_masked(family, sounds, tmp_path, monkeypatch):
+    from audioformer.training.examples import audio
+
+    called = Counter()
+
+    def counted(name, function):
+        def count(*arguments):
+            called[name] += 1
+            return function(*arguments)
+
+        return count
+
+    for name in ("roll_waveform", "mix_waveforms", "mask_spectrogram"):
+        monkeypatch.setattr(audio, name, counted(name, getattr(audio, name)))
+    command = ["finetune", "--recipe", "toy", "--data", str(sounds), "--output", str(tmp_path / "changed")]
+    flags = ["--roll", "--mixup-alpha", "0.8", "--spec-augment", "0.2", "--num-train-epochs", "1", "--use-cpu"]
+    assert main([*command, *flags, "--dataloader-num-workers", "0"]) == 0
+    # Of the 20 training clips 2 are held out; they and the 20 of the test stay as they are.
+    assert called == {"roll_waveform": 18, "mask_spectrogram": 18, "mix_waveforms": 3}
 
 
 def test_another_run_starts_from_it(finetuned, sounds, tmp_path):

@@ -116,6 +116,36 @@ def run_case(name: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
+QUANTIZER = {"num_codes": 16, "size": 8, "decay": 0.9, "seed": 7, "rounds": 10}
+"""Fewer codes than vectors in the first batch, and a decay at which a step moves them visibly."""
+
+
+def run_quantizer() -> dict[str, torch.Tensor]:
+    """Two steps of the authors' quantizer in training: k-means and a moving average, then another moving average."""
+    from quantizer import NormEMAVectorQuantizer, kmeans, sample_vectors  # type: ignore[import-not-found]
+
+    num_codes, size, seed = (int(QUANTIZER[name]) for name in ("num_codes", "size", "seed"))
+    generator = torch.Generator().manual_seed(seed)
+    vectors = [torch.randn(count, size, generator=generator, requires_grad=True) for count in (60, 11)]
+    directions = torch.nn.functional.normalize(vectors[0].detach(), dim=-1)
+    tensors = {}
+    torch.manual_seed(seed)
+    tensors["first_centres"] = sample_vectors(directions, num_codes)
+    torch.manual_seed(seed)
+    tensors["centres"], _ = kmeans(directions, num_codes, QUANTIZER["rounds"], use_cosine_sim=True)
+    quantizer = NormEMAVectorQuantizer(num_codes, size, beta=1.0, decay=QUANTIZER["decay"], kmeans_init=True).train()
+    torch.manual_seed(seed)
+    for step, values in enumerate(vectors, start=1):
+        quantized, loss, labels = quantizer(values)
+        (quantized.square().sum() + loss).backward()
+        tensors[f"vectors_{step}"] = values.detach()
+        tensors[f"quantized_{step}"], tensors[f"loss_{step}"] = quantized.detach(), loss.detach()
+        tensors[f"labels_{step}"] = labels
+        tensors[f"gradient_{step}"] = values.grad
+        tensors[f"codes_{step}"] = quantizer.embedding.weight.detach().clone()
+    return tensors
+
+
 def run_all() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, Any]]]:
     """Tensors and settings of every file."""
     from BEATs import BEATs, BEATsConfig
@@ -125,6 +155,7 @@ def run_all() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, Any]]]:
     files: dict[str, tuple[dict[str, torch.Tensor], dict[str, Any]]] = {"filterbank": (energies, {})}
     for name, (changes, lengths, _) in CASES.items():
         files[name] = (run_case(name), {"cfg": {**BASE, **changes}, "lengths": lengths})
+    files["quantizer"] = (run_quantizer(), QUANTIZER)
     return files
 
 

@@ -6,7 +6,12 @@ from unittest.mock import patch
 import torch
 from transformers.models.auto import modeling_auto
 
-from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel
+from audioformer.modeling_beats import (
+    BeatsConfig,
+    BeatsForAudioClassification,
+    BeatsForMaskedAudioModeling,
+    BeatsModel,
+)
 from tests.transformers_suite import ConfigTester, ModelTesterMixin, random_attention_mask
 
 from .common import random_features, tiny_config
@@ -79,3 +84,50 @@ class BeatsCommonTest(ModelTesterMixin, unittest.TestCase):
         labelled = self._prepare_for_class(inputs, BeatsForAudioClassification, return_labels=True)
         self.assertIn("labels", labelled)
         self.assertTrue(torch.isfinite(BeatsForAudioClassification(config)(**labelled).loss))
+
+
+class BeatsMaskedModelTester(BeatsModelTester):
+    """Inputs with the noise that decides which patches the encoder sees."""
+
+    def __init__(self, parent):
+        super().__init__(parent)
+        self.encoder_seq_length = self.key_length = self.get_config().num_kept(self.seq_length)
+
+    def prepare_config_and_inputs_for_common(self):
+        config, inputs = super().prepare_config_and_inputs_for_common()
+        return config, {**inputs, "noise": torch.rand(self.batch_size, self.seq_length)}
+
+
+class BeatsMaskedAudioModelingCommonTest(ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (BeatsForMaskedAudioModeling,)
+    test_resize_embeddings = False
+    test_can_init_all_missing_weights_before_2023 = True
+
+    def setUp(self):
+        self.model_tester = BeatsMaskedModelTester(self)
+
+    def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels)
+        if return_labels:
+            inputs["labels"] = torch.zeros(inputs["noise"].shape, dtype=torch.long)
+        return inputs
+
+    @unittest.skip("there is no vocabulary")
+    def test_inputs_embeds(self):
+        pass
+
+    @unittest.skip("it subtracts outputs, and `hidden_patches` is Boolean; tests/model_contracts.py compares them")
+    def test_model_outputs_equivalence(self):
+        pass
+
+    @unittest.skip("there is no output embedding; the test of the encoder replaces the input's")
+    def test_model_get_set_embeddings(self):
+        pass
+
+
+for _name in dir(ModelTesterMixin):
+    if _name.startswith("test_eager_matches_sdpa_inference"):
+        _skipped = unittest.skip(
+            "it takes models with noise for those of images; tests/model_contracts.py compares them"
+        )
+        setattr(BeatsMaskedAudioModelingCommonTest, _name, _skipped(getattr(ModelTesterMixin, _name)))

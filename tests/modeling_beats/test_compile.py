@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from audioformer.modeling_beats import BeatsForAudioClassification, BeatsModel
+from audioformer.modeling_beats import (
+    BeatsForAudioClassification,
+    BeatsForMaskedAudioModeling,
+    BeatsModel,
+)
 
 from .common import perturbed, random_features, tiny_config
 
@@ -47,6 +51,16 @@ def test_full_graph_on_kept_patches():
     with torch.no_grad():
         expected = model(features, kept_patches=kept).last_hidden_state
         torch.testing.assert_close(compiled(features, kept_patches=kept).last_hidden_state, expected)
+
+
+def test_full_graph_of_masked_audio_modelling():
+    model = build(BeatsForMaskedAudioModeling)
+    features, noise, mask = random_features(model.config, 3, 20), torch.rand(3, 10), mask_of(model.config, 20)
+    labels = torch.randint(16, (3, 10))
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        expected = model(features, mask, labels=labels, noise=noise)
+        torch.testing.assert_close(compiled(features, mask, labels=labels, noise=noise).loss, expected.loss)
 
 
 def test_training_step_compiles_to_the_same_gradients():

@@ -73,7 +73,9 @@ def test_loads_where_the_package_cannot_be_imported(folder, tmp_path):
     waveform = np.sin(np.arange(20000) * 0.05).astype(np.float32)
     here = pipeline("audio-classification", model=str(folder))(waveform, top_k=None)
     assert found["scores"] == pytest.approx({one["label"]: one["score"] for one in here}, abs=1e-5)
-    assert json.loads((tmp_path / "again" / "config.json").read_text())["auto_map"] == AUTO_MAP
+    # The code of pre-training was not needed, so that it was not there to be saved again.
+    saved_again = {name: reference for name, reference in AUTO_MAP.items() if name != "AutoModelForPreTraining"}
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["auto_map"] == saved_again
     assert AutoModel.from_pretrained(tmp_path / "again").num_parameters() > 0
 
 

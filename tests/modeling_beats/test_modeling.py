@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification, BeatsModel, BeatsTokenizer
+from audioformer.modeling_beats.modeling_beats import cut_into_patches
 
 from .common import perturbed, random_features, tiny_config
 
@@ -24,7 +25,7 @@ def test_base_has_the_published_number_of_parameters():
 def test_patches_are_ordered_by_time_then_band():
     model = build()
     features = torch.arange(9 * 8.0).view(1, 9, 8)  # The ninth frame fills no patch.
-    patches = model.embeddings.patches(features)
+    patches = cut_into_patches(features, 4)
     assert patches.shape == (1, 4, 16)
     torch.testing.assert_close(patches[0, 1], features[0, :4, 4:].flatten())
     torch.testing.assert_close(patches[0, 2], features[0, 4:8, :4].flatten())

@@ -1,7 +1,7 @@
 """Examples straight from audio: decoded, resampled and turned into features in the workers of the loader.
 
 A model family whose models read spectrograms needs no more than this: its feature extractor makes the features of a
-whole batch at once.
+whole batch at once, and the clips of training are rolled, mixed and masked as the settings say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,12 @@ from audioformer.data.clips import ClipSplits
 from audioformer.evaluation import build_compute_metrics
 
 from ..families import CheckLabels, Settings
+from ..spectrogram_arguments import SpectrogramTrainingArguments
 from ..trainers import ClassificationTrainer
+from ..trainers.spectrogram_classification import SpectrogramClassificationTrainer
 from .codes import draw_seed
 from .listings import find_groups, open_listing
+from .spectrogram_augmentation import MASK, ROLL, mask_spectrogram, mix_waveforms, roll_waveform
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
@@ -37,6 +40,8 @@ class AudioExamples(Dataset[dict[str, Any]]):
         num_copies (`int`, defaults to 0): Copies of each clip. In every epoch, the clip itself or one of them is
             drawn, and made when it is read.
         max_length_s (`float`, *optional*): Longest copy in seconds.
+        roll (`bool`, defaults to `False`): Whether a clip begins at a random sample, and what precedes it follows.
+        is_drawn (`bool`, defaults to `False`): Whether items have a `draw_seed`, from which the collator draws.
         seed (`int`, defaults to 0): Seed of the draws.
     """
 
@@ -49,11 +54,14 @@ class AudioExamples(Dataset[dict[str, Any]]):
         augmentation: Augmentation | None = None,
         num_copies: int = 0,
         max_length_s: float | None = None,
+        roll: bool = False,
+        is_drawn: bool = False,
         seed: int = 0,
     ) -> None:
         self.clips, self.sampling_rate = clips, sampling_rate
         self.labels = clips.targets if labels else None
         self.augmentation, self.num_copies, self.seed = augmentation, num_copies, seed
+        self.roll, self.is_drawn = roll, is_drawn
         self.max_samples = None if max_length_s is None else round(max_length_s * sampling_rate)
         self.names = None if augmentation is None else clips.dataset.select_columns(["id"])
         # In shared memory, for workers that live on through the epochs.
@@ -73,6 +81,11 @@ class AudioExamples(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item: dict[str, Any] = {"waveform": self._read(index)}
+        seed = draw_seed(self.seed, int(self._epoch), index)
+        if self.roll:
+            item["waveform"] = roll_waveform(item["waveform"], np.random.default_rng([seed, ROLL]))
+        if self.is_drawn:
+            item["draw_seed"] = seed
         if self.labels is not None:
             item["labels"] = torch.as_tensor(self.labels[index])
         return item
@@ -91,19 +104,36 @@ class AudioExamples(Dataset[dict[str, Any]]):
 class DataCollatorForAudio:
     """Turns the waveforms of a batch into the features of a model, padded to one length.
 
+    Items with a `draw_seed`, those of training, are mixed and masked if that is set. Mixed batches have
+    `mixup_partners` and `mixup_shares`, both of shape `(batch_size,)`, see [`mix_waveforms`].
+
     Args:
         extractor: Feature extractor of the model; called with the list of waveforms and `sampling_rate`.
+        mixup_alpha (`float`, defaults to 0.0): Parameter of the Beta distribution of mixup; 0 turns it off.
+        spec_augment (`float`, defaults to 0.0): Largest share of a spectrogram's frames, and of its bins, that
+            [`mask_spectrogram`] hides; 0 turns it off. The features must be `input_features` of shape
+            `(batch_size, num_frames, num_bins)`.
     """
 
-    def __init__(self, extractor: Any) -> None:
-        self.extractor = extractor
+    def __init__(self, extractor: Any, mixup_alpha: float = 0.0, spec_augment: float = 0.0) -> None:
+        self.extractor, self.mixup_alpha, self.spec_augment = extractor, mixup_alpha, spec_augment
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         waveforms = [item["waveform"] for item in items]
+        seeds = [item["draw_seed"] for item in items if "draw_seed" in item]
+        mixed: dict[str, Any] = {}
+        if seeds and self.mixup_alpha:
+            waveforms, partners, shares = mix_waveforms(waveforms, seeds, self.mixup_alpha)
+            mixed = {"mixup_partners": torch.from_numpy(partners), "mixup_shares": torch.from_numpy(shares)}
         features = self.extractor(
             waveforms, sampling_rate=self.extractor.sampling_rate, padding=True, return_tensors="pt"
         )
-        batch = dict(features)
+        batch = {**features, **mixed}
+        if seeds and self.spec_augment:
+            longest = max(map(len, waveforms))
+            for clip, waveform, seed in zip(batch["input_features"], waveforms, seeds, strict=True):
+                real = clip[: -(-len(clip) * len(waveform) // longest)]
+                mask_spectrogram(real, self.spec_augment, np.random.default_rng([seed, MASK]))
         if "labels" in items[0]:
             batch["labels"] = torch.stack([item["labels"] for item in items])
         return batch
@@ -158,6 +188,12 @@ class AudioExampleSource:
     ) -> ClassificationTrainer:
         """A `ClassificationTrainer` on the splits of a run; without splits, one that only evaluates."""
         data_sets: dict[str, Any] = {}
+        arguments = settings.training
+        # A family may have arguments of its own without the augmentations.
+        augmented = isinstance(arguments, SpectrogramTrainingArguments)
+        mixup_alpha, spec_augment, roll = (
+            (arguments.mixup_alpha, arguments.spec_augment, arguments.roll) if augmented else (0.0, 0.0, False)
+        )
         if splits is not None:
             data = settings.data
             train = AudioExamples(
@@ -166,16 +202,17 @@ class AudioExampleSource:
                 augmentation=data.augmentation,
                 num_copies=data.augment_copies,
                 max_length_s=data.max_length_s,
-                seed=settings.training.seed,
+                roll=roll,
+                is_drawn=bool(mixup_alpha or spec_augment),
+                seed=arguments.seed,
             )
             data_sets = {
                 "train_dataset": train,
                 "eval_dataset": AudioExamples(splits.selecting, extractor.sampling_rate),
                 "compute_metrics": build_compute_metrics(splits.train.multi_label),
             }
-        return ClassificationTrainer(
-            model=model, args=settings.training, data_collator=DataCollatorForAudio(extractor), **data_sets
-        )
+        collator = DataCollatorForAudio(extractor, mixup_alpha, spec_augment)
+        return SpectrogramClassificationTrainer(model=model, args=arguments, data_collator=collator, **data_sets)
 
 
 def reading_settings(settings: Settings) -> ReadingSettings:

@@ -200,9 +200,8 @@ def about(seconds: float) -> str:
 
 
 def _is_shown(name: str) -> bool:
-    return name == "learning_rate" or (
-        (name.startswith("eval_") or name.endswith("_loss")) and not name.endswith(_NOT_SHOWN)
-    )
+    is_result = name.startswith("eval_") or name.endswith(("_loss", "_accuracy", "codes_used", "_perplexity"))
+    return name == "learning_rate" or (is_result and not name.endswith(_NOT_SHOWN))
 
 
 def _epoch(state: TrainerState) -> str:
