@@ -125,7 +125,10 @@ class DataArguments:
         None, "Lowest and highest factor of speed and pitch, which change together (default: 0.8 1.25).", TRAIN
     )
     augment_tilt: float | None = setting(
-        None, "Most that the spectrum is tilted, to duller or brighter sound, in [0, 1) (default: 0.5).", TRAIN
+        None,
+        "Most that the spectrum is tilted, to duller or brighter sound, in [0, 1) (default: 0.5).",
+        TRAIN,
+        range=Range(0, 1, open_high=True),
     )
     augment_noise_db: list[float] | None = setting(
         None, "Lowest and highest level of white noise in dB against the RMS of the clip (default: -60 -20).", TRAIN

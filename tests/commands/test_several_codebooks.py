@@ -122,7 +122,7 @@ def test_other_codebooks_are_refused_before_anything_is_encoded(sounds, finetune
 def test_codes_without_a_codebook_of_the_model_are_refused(sounds, finetuned, tmp_path, capsys):
     codes, codec = tmp_path / "codes", str(finetuned / "codec")
     command = ["encode", str(sounds / "data"), "--output", str(codes), "--codec", codec]
-    assert main([*command, "--num-codebooks", "2"]) == 0
+    assert main([*command, "--num-codebooks", "2", "--normalize", "rms"]) == 0
     command = ["evaluate", "--model", str(finetuned), "--codes", str(codes), "--output", str(tmp_path / "out")]
     assert main(command) == 1
     assert "has no codebook 2 (C3)" in capsys.readouterr().err
