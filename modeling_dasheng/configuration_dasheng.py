@@ -18,7 +18,14 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_dasheng.DashengForAudioClassification",
 }
 
-SIBLINGS = ("carried_code.py", "classification_loss.py", "classification_settings.py", "pooling.py")
+SIBLINGS = (
+    "carried_code.py",
+    "classification_loss.py",
+    "classification_settings.py",
+    "masked_patches.py",
+    "pieces.py",
+    "pooling.py",
+)
 CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | set(SIBLINGS))
 """Files of this folder that are copied into a saved folder: the code of the classes above, and what it imports."""
 

@@ -1,6 +1,6 @@
 """The Dasheng model: a pre-norm Transformer on pieces of 40 ms of a mel spectrogram in dB."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .classification_loss import audio_classification_loss
 from .classification_settings import calibrated, drop_calibration_of_other_labels
 from .configuration_dasheng import DashengConfig
+from .pieces import JoinedPieces, cut_pieces
 from .pooling import mean_over_frames
 
 PIECES_PER_PASS = 32
@@ -468,18 +469,16 @@ class DashengModel(DashengPreTrainedModel):
         self, patches: torch.Tensor, mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
     ) -> BaseModelOutput:
         """Run the layers on the pieces of long clips, a limited number of them at once, and join what they return."""
-        batch_size, num_patches = patches.shape[:2]
         length, hop = self.config.num_time_positions, self.config.window_hop or self.config.num_time_positions
         if mask is None:
-            mask = torch.ones(batch_size, num_patches, dtype=torch.bool, device=patches.device)
-        num_pieces = 1 - (length - num_patches) // hop
-        missing = (num_pieces - 1) * hop + length - num_patches
+            mask = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
         # Every piece has the full length, so that they can be read together; a mask hides what is not there.
-        pieces = nn.functional.pad(patches, (0, 0, 0, missing)).unfold(1, length, hop).transpose(2, 3).flatten(0, 1)
-        masks = nn.functional.pad(mask, (0, missing)).unfold(1, length, hop).flatten(0, 1)
-        joined = DashengPieces(mask, num_pieces, length, hop)
+        pieces, masks = cut_pieces(patches, length, hop), cut_pieces(mask, length, hop).flatten(0, 1)
+        joined = JoinedPieces(mask, pieces.shape[1], length, hop)
         attentions = []
-        for some, some_mask in zip(pieces.split(PIECES_PER_PASS), masks.split(PIECES_PER_PASS), strict=True):
+        for some, some_mask in zip(
+            pieces.flatten(0, 1).split(PIECES_PER_PASS), masks.split(PIECES_PER_PASS), strict=True
+        ):
             outputs = self._run(some, some_mask, return_dict=True, **kwargs)
             joined.add((outputs.last_hidden_state, *(outputs.hidden_states or ())))
             if outputs.attentions is not None:
@@ -517,83 +516,6 @@ class DashengModel(DashengPreTrainedModel):
                 f"({config.num_time_positions / config.frame_rate:g} s), got {num_patches}: cut them."
             )
         return num_patches
-
-
-class DashengPieces:
-    """
-    Joins the hidden states of pieces of long clips, which fade into each other where pieces overlap.
-
-    A piece that begins after all of a clip has been read counts for nothing, however long the other clips of the batch
-    are, so that a clip has the same hidden states alone and in any batch.
-
-    Args:
-        mask (`torch.BoolTensor` of shape `(batch_size, num_patches)`):
-            Which patches are real: the first ones of each clip.
-        num_pieces (`int`):
-            Pieces per clip; piece `k` begins at patch `k * hop`.
-        length (`int`):
-            Patches per piece.
-        hop (`int`):
-            From 1 to `length`.
-    """
-
-    def __init__(self, mask: torch.Tensor, num_pieces: int, length: int, hop: int):
-        self.batch_size, self.num_patches = mask.shape
-        self.overlaps = hop < length
-        self.padded_length = (num_pieces - 1) * hop + length
-        self._parts: list[list[Any]] = []
-        self._num_added = 0
-        if self.overlaps:
-            offsets = torch.arange(length, device=mask.device)
-            starts = hop * torch.arange(num_pieces, device=mask.device)
-            # Lowest at the ends, where a piece knows one side only.
-            fade = torch.minimum(offsets + 1, length - offsets)
-            needed = (starts == 0) | (starts - hop + length < mask.sum(dim=1, keepdim=True))
-            rows = self.padded_length * torch.arange(self.batch_size, device=mask.device)
-            # Of every patch of every piece, clip by clip: its weight, and its place in the joined clips.
-            self.weights = (needed[:, :, None] * fade).flatten(0, 1).float()
-            self.places = (rows[:, None, None] + starts[:, None] + offsets).flatten(0, 1)
-
-    def add(self, states: Sequence[torch.Tensor | None]) -> None:
-        """
-        Add the hidden states of the next pieces.
-
-        Args:
-            states (sequence of `torch.Tensor` of shape `(num_added, length, hidden_size)` or `None`):
-                One entry per layer, in the same order every time; `None` for layers that are not recorded.
-        """
-        first = next(layer for layer in states if layer is not None)
-        self.dtype = first.dtype
-        added = slice(self._num_added, self._num_added + first.shape[0])
-        self._num_added += first.shape[0]
-        if not self.overlaps:
-            self._parts.append(list(states))
-            return
-        # Summed up at once, because a list of all pieces would be a second copy, and with overlaps a third.
-        before = self._parts[0] if self._parts else [None] * len(states)
-        self._parts = [[self._sum(total, layer, added) for total, layer in zip(before, states, strict=True)]]
-
-    def _sum(self, total: torch.Tensor | None, layer: torch.Tensor | None, added: slice) -> torch.Tensor | None:
-        if layer is None:
-            return None
-        if total is None:
-            total = self.weights.new_zeros(self.batch_size * self.padded_length, layer.shape[2])
-        weighted = layer.float() * self.weights[added, :, None]
-        return total.index_add_(0, self.places[added].flatten(), weighted.flatten(0, 1))
-
-    def states(self) -> list[Any]:
-        """The joined hidden states, `(batch_size, num_patches, hidden_size)` for each layer that was added."""
-        if not self.overlaps:
-            layers = [None if parts[0] is None else torch.cat(parts) for parts in zip(*self._parts, strict=True)]
-        else:
-            norms = self.weights.new_zeros(self.batch_size * self.padded_length)
-            norms = norms.index_add(0, self.places.flatten(), self.weights.flatten()).clamp(min=1.0)
-            layers = [None if total is None else (total / norms[:, None]).to(self.dtype) for total in self._parts[0]]
-        shape = (self.batch_size, self.padded_length)
-        return [
-            None if layer is None else layer.reshape(*shape, layer.shape[-1])[:, : self.num_patches]
-            for layer in layers
-        ]
 
 
 @dataclass

@@ -12,62 +12,8 @@ from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_dasheng import DashengConfig
+from .masked_patches import choose_patches, masked_patches, standardized
 from .modeling_dasheng import DashengLayer, DashengLinear, DashengModel, DashengModelOutput, DashengPreTrainedModel
-
-TARGET_EPS = 1e-6
-"""Added to the variance of a patch before the target is divided by its root."""
-
-
-def choose_patches(
-    noise: torch.Tensor, num_patches: int, group_size: int, mask_ratio: float, patch_mask: torch.Tensor | None = None
-) -> torch.Tensor:
-    """
-    Choose the patches that the encoder sees, groups of neighbours together (arXiv 2406.06992, section 2).
-
-    Args:
-        noise (`torch.FloatTensor` of shape `(batch_size, num_groups)`):
-            A random number per group of a clip, `num_groups = ceil(num_patches / group_size)`. Groups with the
-            smallest ones are kept.
-        num_patches (`int`):
-            Number of patches, with padding.
-        group_size (`int`):
-            Number of patches per group; the last group may be smaller.
-        mask_ratio (`float`):
-            Share of the patches of a clip that are not kept. At least one patch is kept.
-        patch_mask (`torch.BoolTensor` of shape `(batch_size, num_patches)`, *optional*):
-            Which patches are real. Others are never kept.
-
-    Returns:
-        `torch.LongTensor` of shape `(batch_size, num_kept)`: Indices in random order; -1 in rows with fewer patches.
-    """
-    noise = noise.repeat_interleave(group_size, dim=1)[:, :num_patches]
-    if patch_mask is not None:
-        noise = noise.masked_fill(~patch_mask, torch.inf)
-    # Stable: members of a group, whose numbers are the same, stay in their order.
-    order = noise.argsort(dim=1, stable=True)
-    kept = order[:, : max(1, int(num_patches * (1 - mask_ratio)))]
-    if patch_mask is None:
-        return kept
-    # In float64, as Python counts above: 0.3 * 10 must give the same number of patches here.
-    wanted = (patch_mask.sum(dim=1, keepdim=True).double() * (1 - mask_ratio)).long().clamp(min=1)
-    is_kept = torch.arange(kept.shape[1], device=kept.device) < wanted
-    return torch.where(is_kept & patch_mask.gather(1, kept), kept, -1)
-
-
-def standardized(patches: torch.Tensor) -> torch.Tensor:
-    """
-    Patches with mean 0 and variance 1 each: what the decoder predicts.
-
-    Args:
-        patches (`torch.Tensor` of shape `(..., patch_values)`):
-            Values in dB.
-
-    Returns:
-        `torch.FloatTensor` of the same shape. The variance is the unbiased one; a patch of silence becomes zero.
-    """
-    patches = patches.float()
-    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True)
-    return (patches - mean) / (variance + TARGET_EPS).sqrt()
 
 
 class DashengDecoder(nn.Module):
@@ -223,9 +169,7 @@ class DashengForPreTraining(DashengPreTrainedModel):
             input_features=input_features, attention_mask=attention_mask, kept_patches=kept, **kwargs
         )
         logits = self.decoder(outputs.last_hidden_state, kept, num_patches, mask)
-        is_seen = torch.zeros(groups[0], num_patches + 1, dtype=torch.bool, device=kept.device)
-        is_seen = is_seen.scatter(1, torch.where(kept < 0, num_patches, kept), True)[:, :num_patches]
-        masked = ~is_seen if mask is None else ~is_seen & mask
+        masked = masked_patches(kept, num_patches, mask)
         errors = (logits.float() - self.targets(input_features)).square().mean(dim=-1)
         loss = (errors * masked).sum() / masked.sum().clamp(min=1)
         return DashengForPreTrainingOutput(

@@ -1,7 +1,7 @@
 """The MaskSpec model: a pre-norm Transformer on patches of log-mel spectrograms with positions in two dimensions."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .classification_loss import audio_classification_loss
 from .classification_settings import calibrated, drop_calibration_of_other_labels
 from .configuration_maskspec import MaskSpecConfig
-from .pieces import cut_pieces, join_pieces, needed_pieces
+from .pieces import JoinedPieces, cut_pieces, needed_pieces
 from .pooling import mean_over_frames
 
 PIECES_PER_PASS = 16
@@ -460,27 +460,33 @@ class MaskSpecModel(MaskSpecPreTrainedModel):
         num_pieces = pieces.shape[1]
         flat = pieces.flatten(0, 1).flatten(1, 2)
         flat_masks = cut_pieces(column_masks, length, hop).flatten(0, 1).flatten(1, 2)
-        outputs = [
-            self._run(some, some_mask, return_dict=True, **kwargs)
-            for some, some_mask in zip(flat.split(PIECES_PER_PASS), flat_masks.split(PIECES_PER_PASS), strict=True)
-        ]
         is_real = column_masks.any(-1)
+        joined = JoinedPieces(is_real, num_pieces, length, hop)
+        cls_states, attentions = [], []
+        for some, some_mask in zip(flat.split(PIECES_PER_PASS), flat_masks.split(PIECES_PER_PASS), strict=True):
+            outputs = self._run(some, some_mask, return_dict=True, **kwargs)
+            # Not all layers need be recorded, as `output_hidden_states` can choose some.
+            layers = (outputs.last_hidden_state, *(outputs.hidden_states or ()))
+            joined.add(
+                [None if layer is None else layer[:, 1:].unflatten(1, (length, bands)).flatten(2) for layer in layers]
+            )
+            cls_states.append([None if layer is None else layer[:, 0] for layer in layers])
+            if outputs.attentions is not None:
+                attentions.append(outputs.attentions)
         shares = needed_pieces(is_real, num_pieces, length, hop).float()
         shares = (shares / shares.sum(dim=1, keepdim=True))[:, :, None]
-
-        def joined(parts: Sequence[Any]) -> Any:
-            if parts[0] is None:  # Not all layers need be recorded, as `output_hidden_states` can choose some.
-                return None
-            states = torch.cat(list(parts)).unflatten(0, (batch_size, num_pieces))
-            cls_state = (states[:, :, 0].float() * shares).sum(dim=1, keepdim=True).to(states.dtype)
-            grid = states[:, :, 1:].unflatten(2, (length, bands)).flatten(3)
-            return torch.cat((cls_state, join_pieces(grid, is_real, hop).reshape(batch_size, num_patches, -1)), dim=1)
-
-        recorded = [one.hidden_states for one in outputs if one.hidden_states is not None]
-        attentions = [one.attentions for one in outputs if one.attentions is not None]
+        states: list[Any] = []
+        for grid, parts in zip(joined.states(), zip(*cls_states, strict=True), strict=True):
+            if grid is None:
+                states.append(None)
+                continue
+            cls_state = torch.cat(parts).unflatten(0, (batch_size, num_pieces)).float() * shares
+            cls_state = cls_state.sum(dim=1, keepdim=True).to(grid.dtype)
+            states.append(torch.cat((cls_state, grid.reshape(batch_size, num_patches, -1)), dim=1))
+        last, *recorded = states
         return BaseModelOutput(
-            last_hidden_state=joined([one.last_hidden_state for one in outputs]),
-            hidden_states=tuple(joined(layer) for layer in zip(*recorded, strict=True)) or None,
+            last_hidden_state=last,
+            hidden_states=tuple(recorded) or None,
             attentions=tuple(torch.cat(layer) for layer in zip(*attentions, strict=True)) or None,
         )
 

@@ -182,3 +182,12 @@ def test_circles_are_shown_those_of_types_too(small_tree):
 def test_a_table_that_cannot_be_read_is_refused(row, message):
     with pytest.raises(AssertionError, match=message):
         read_table(f"## What may import what\n\n| part | may import |\n| --- | --- |\n{row}\n")
+
+
+def test_code_that_model_folders_share_is_linked_and_not_copied():
+    """What travels to the Hub can import only its siblings; a copy of one would soon differ."""
+    contents: dict[str, list[Path]] = {}
+    for file in sorted(ROOT.glob("modeling_*/*.py")):
+        if not file.is_symlink() and file.name != "__init__.py":
+            contents.setdefault(file.name, []).append(file.relative_to(ROOT))
+    assert {name: files for name, files in contents.items() if len(files) > 1} == {}
