@@ -18,7 +18,7 @@ BASELINES = ("mfcc", "code_histogram", "code_vectors")
 
 _REQUIRED = {"title": str, "rows": dict, "reference": str, "seeds": list, "folds": list}
 _OPTIONAL = {"fold_pattern": str, "label_pattern": str, "shared": dict}
-_ROW_KEYS = {"baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings", "stages"}
+_ROW_KEYS = {"baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings", "stages", "against"}
 _STAGE_KEYS = {"recipe", "settings", "inputs"}
 
 
@@ -55,6 +55,8 @@ class Row:
         pretrain_settings (mapping): Settings that take precedence over it.
         stages (tuple of [`Stage`]): Stages of pre-training, in place of `pretrain`, for families that pre-train in
             several. Fine-tuning starts from the last.
+        against (`str`, *optional*): Name of an earlier row from which it differs in one thing, to show what that is
+            worth. It determines no result.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Row:
     pretrain: str | None = None
     pretrain_settings: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
+    against: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What determines its results, without its name: recorded with each of them."""
@@ -135,6 +138,9 @@ def load_experiment(name_or_file: str) -> Experiment:
     for key in ("fold_pattern", "label_pattern"):
         _check_pattern(file, key, content.get(key))
     rows = tuple(_read_row(file, name, row) for name, row in content["rows"].items())
+    for position, row in enumerate(rows):
+        if row.against is not None and row.against not in [earlier.name for earlier in rows[:position]]:
+            raise ValueError(f"{file}: `against` of row {row.name!r} must be an earlier row, got {row.against!r}.")
     if content["reference"] not in content["rows"]:
         raise ValueError(f"{file}: `reference` must be the name of a row, got {content['reference']!r}.")
     numbers = {key: tuple(content[key]) for key in ("seeds", "folds")}
@@ -168,7 +174,9 @@ def _read_row(file: Path, name: str, row: Any) -> Row:
         raise ValueError(
             f"{file}: `stages` of row {name!r} must be a list, without `pretrain` beside it, got {row!r}."
         )
-    if "baseline" in row and (not set(row) <= {"baseline", "normalize"} or row["baseline"] not in BASELINES):
+    if "baseline" in row and (
+        not set(row) <= {"baseline", "normalize", "against"} or row["baseline"] not in BASELINES
+    ):
         raise ValueError(
             f"{file}: `baseline` of row {name!r} must be one of {', '.join(BASELINES)}, with `normalize` at most, got "
             f"{row}."

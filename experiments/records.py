@@ -1,7 +1,7 @@
 """Results of an experiment: one JSON line per row, seed and fold, and the table and picture made of them."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,62 @@ def summarize(experiment: Experiment, records: Sequence[Record]) -> list[Result]
     return results
 
 
-def _shares_of_row(experiment: Experiment, name: str, records: Sequence[Record]) -> np.ndarray | None:
-    """Zeros and ones of shape `(num_seeds, num_clips)`, or `None` if a fold is missing."""
+@dataclass(frozen=True)
+class Effect:
+    """What the one thing is worth in which a row differs from another.
+
+    Args:
+        name (`str`): Name of the row.
+        against (`str`): Name of the other.
+        num_seeds (`int`): Number of seeds that both were trained with; others are left out.
+        difference (`float`): Of the shares of clips that were right, row minus other.
+        interval (`tuple[float, float]`): Its 95 % bootstrap interval over the clips, paired by clip.
+    """
+
+    name: str
+    against: str
+    num_seeds: int
+    difference: float
+    interval: tuple[float, float]
+
+
+def effects(experiment: Experiment, records: Sequence[Record]) -> list[Effect]:
+    """The differences of the rows that have `against`, for those pairs whose rows are both complete."""
+    found = []
+    for row in experiment.rows:
+        if row.against is None:
+            continue
+        seeds = [_finished_seeds(experiment, name, records) for name in (row.name, row.against)]
+        # A baseline has no seed, and is compared with all.
+        both = set(seeds[0]) & set(seeds[1]) if None not in seeds[0] + seeds[1] else set(seeds[0]) | set(seeds[1])
+        own, other = (_shares_of_row(experiment, name, records, both) for name in (row.name, row.against))
+        if own is None or other is None:
+            continue
+        gains = own.mean(axis=0) - other.mean(axis=0)
+        num_seeds = max(len(own), len(other))
+        found.append(Effect(row.name, row.against, num_seeds, float(gains.mean()), _interval(gains)))
+    return found
+
+
+def _finished_seeds(experiment: Experiment, name: str, records: Sequence[Record]) -> list[int | None]:
+    own = {(record.seed, record.fold) for record in records if record.row == name}
+    seeds = sorted({seed for seed, _ in own}, key=lambda seed: -1 if seed is None else seed)
+    return [seed for seed in seeds if all((seed, fold) in own for fold in experiment.folds)]
+
+
+def _shares_of_row(
+    experiment: Experiment, name: str, records: Sequence[Record], among: Collection[int | None] | None = None
+) -> np.ndarray | None:
+    """Zeros and ones of shape `(num_seeds, num_clips)`, for all finished seeds or those of them that are `among` some;
+    `None` if there are none."""
     own = {(record.seed, record.fold): record for record in records if record.row == name}
     for fold in experiment.folds:
         digests = {record.clips for record in records if record.fold == fold}
         if len(digests) > 1:
             raise ValueError(f"The records of fold {fold} are about different clips: remove those of other data.")
-    seeds = sorted({seed for seed, _ in own}, key=lambda seed: -1 if seed is None else seed)
-    finished = [seed for seed in seeds if all((seed, fold) in own for fold in experiment.folds)]
+    finished = _finished_seeds(experiment, name, records)
+    if among is not None:
+        finished = [seed for seed in finished if seed in among]
     if not finished:
         return None
     joined = ["".join(own[seed, fold].correct for fold in experiment.folds) for seed in finished]
@@ -153,8 +200,8 @@ def _interval(per_clip: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def table(experiment: Experiment, results: Sequence[Result]) -> str:
-    """The results as Markdown."""
+def table(experiment: Experiment, results: Sequence[Result], compared_rows: Sequence[Effect] = ()) -> str:
+    """The results as Markdown, with a second table of what single changes are worth."""
     lines = [
         f"# {experiment.title}",
         "",
@@ -175,6 +222,22 @@ def table(experiment: Experiment, results: Sequence[Result]) -> str:
         lines.append(
             f"| {result.name} | {result.mean:.1%} | {low:.1%} to {high:.1%} | {by_seed} | {compared} | "
             f"{range_of_compared} |"
+        )
+    if compared_rows:
+        lines += [
+            "",
+            "## One change at a time",
+            "",
+            "Differences in points, paired by clip, over the seeds that both rows have.",
+            "",
+            "| row | against | seeds | difference | 95 % |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+    for effect in compared_rows:
+        low, high = (100 * end for end in effect.interval)
+        lines.append(
+            f"| {effect.name} | {effect.against} | {effect.num_seeds} | {100 * effect.difference:+.1f} | "
+            f"{low:+.1f} to {high:+.1f} |"
         )
     left_out = [row.name for row in experiment.rows if row.name not in {result.name for result in results}]
     if left_out:

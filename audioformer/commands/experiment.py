@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from audioformer.experiments.definition import load_experiment
-    from audioformer.experiments.records import read_records, save_picture, summarize, table
+    from audioformer.experiments.records import effects, read_records, save_picture, summarize, table
     from audioformer.experiments.runner import run_experiment
 
     experiment = load_experiment(arguments.experiment)
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             experiment, arguments.data, work, records_file, rows=arguments.rows, jobs=arguments.jobs
         )
     results = summarize(experiment, records)
-    text = table(experiment, results)
+    text = table(experiment, results, effects(experiment, records))
     (arguments.output / f"{experiment.name}.md").write_text(text, encoding="utf-8")
     if results:
         save_picture(experiment, results, arguments.output / f"{experiment.name}.png")

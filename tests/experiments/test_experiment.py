@@ -11,7 +11,15 @@ import yaml
 
 from audioformer.cli import main
 from audioformer.experiments.definition import available_experiments, load_experiment
-from audioformer.experiments.records import Record, append_record, read_records, recorded_settings, summarize, table
+from audioformer.experiments.records import (
+    Record,
+    append_record,
+    effects,
+    read_records,
+    recorded_settings,
+    summarize,
+    table,
+)
 from audioformer.experiments.runner import Task, encode_clips, read_clips, run_experiment, write_manifest
 
 DEFINITION = {
@@ -125,6 +133,10 @@ def test_the_experiments_of_the_package_can_be_read():
         ({"seeds": [0, 0]}, "`seeds` must be at least 1 different whole numbers"),
         ({"fold_pattern": "("}, "`fold_pattern` '\\(' is no regular expression"),
         ({"label_pattern": "x"}, "`label_pattern` must have one group, 'x' has 0"),
+        (
+            {"rows": {"MFCC": {"baseline": "mfcc", "against": "FT1"}, "FT1": {"finetune": "tiny_ft1"}}},
+            "`against` of row 'MFCC' must be an earlier row, got 'FT1'",
+        ),
         ({"colour": "red"}, "the keys are title, .* got 'colour'"),
     ],
 )
@@ -195,6 +207,29 @@ def test_differences_are_paired_by_clip(tmp_path):
     assert ours.difference_interval[0] >= 0 and ours.difference_interval[1] < 0.03
     assert "| FT1 | 50.7% |" in table(experiment, [reference, ours]).replace("50.8%", "50.7%")
     assert "Not finished: C1 counts, code vectors." in table(experiment, [reference, ours])
+
+
+def test_a_row_is_compared_with_the_one_it_names_over_the_seeds_of_both(tmp_path):
+    recipe = {"finetune": "tiny_ft1"}
+    rows = {
+        "MFCC": {"baseline": "mfcc"},
+        "one": {**recipe, "against": "MFCC"},
+        "two": {**recipe, "settings": {"dropout": 0.0}, "against": "one"},
+    }
+    experiment = load_experiment(write_definition(tmp_path, rows=rows))
+    records = [make_record(experiment, "MFCC", fold, "1000") for fold in (1, 2)]
+    for fold in (1, 2):
+        records += [make_record(experiment, "one", fold, "1100", 0), make_record(experiment, "one", fold, "1110", 1)]
+        records += [make_record(experiment, "two", fold, "1111", 1)]
+    of_baseline, of_row = effects(experiment, records)
+    # A baseline has no seeds; of the rows, only seed 1 was run with both.
+    assert (of_baseline.num_seeds, of_baseline.difference) == (2, pytest.approx(0.375))
+    assert (of_row.num_seeds, of_row.difference) == (1, 0.25)
+    assert of_row.interval[0] == 0 < of_row.interval[1]
+    text = table(experiment, summarize(experiment, records), effects(experiment, records))
+    assert "| two | one | 1 | +25.0 |" in text and "| one | MFCC | 2 | +37.5 |" in text
+    # What a row is compared with does not change its result.
+    assert "against" not in recorded_settings(experiment, experiment.rows[1])
 
 
 def test_rows_that_are_not_complete_and_other_clips_are_not_compared(tmp_path):
