@@ -98,7 +98,7 @@ class Task:
     @property
     def is_joint(self) -> bool:
         """Whether the pre-trained model reads all codebooks together."""
-        return bool(self.row.pretrain_settings.get("joint_codebooks"))
+        return bool(self.pretrain_settings.get("joint_codebooks"))
 
     @property
     def finetune_settings(self) -> dict[str, Any]:

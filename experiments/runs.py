@@ -8,7 +8,9 @@ from typing import Any
 from audioformer.files import CARD, PRETRAIN_RESULTS
 from audioformer.training import create_settings, finetune
 from audioformer.training.codebooks import name_codebooks
+from audioformer.training.families import recipe_folders
 from audioformer.training.pretraining.masked_lm import pretrain_codebooks
+from audioformer.training.recipes import load_recipe
 
 
 @contextlib.contextmanager
@@ -42,7 +44,8 @@ def pretrain_once(recipe: str, output: Path, num_codebooks: int, *, progress: bo
         given: Settings that take precedence over the recipe's.
     """
     codebooks = list(range(num_codebooks))
-    names = [name_codebooks(codebooks)] if given.get("joint_codebooks") else map(name_codebooks, codebooks)
+    is_joint = {**load_recipe(recipe, recipe_folders()).values, **given}.get("joint_codebooks")
+    names = [name_codebooks(codebooks)] if is_joint else map(name_codebooks, codebooks)
     if all((output / name / PRETRAIN_RESULTS).is_file() for name in names):
         return
     settings = create_settings(

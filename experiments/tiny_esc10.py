@@ -1,8 +1,8 @@
-"""Train the bundled ESC-10 classifier: augment, cross-validate the recipes, train on all folds, and write the folder.
+"""Train the bundled ESC-10 classifier: cross-validate the recipes, train on all folds, and write the folder.
 
     python -m audioformer.experiments.tiny_esc10 --data path/to/esc10 --output model_cards/audioformer-tiny-esc10
 
-Every finished part (copies, codes, the models of each fold) is kept in `--work` and not repeated. A run that was
+Every finished part (codes, the models of each fold) is kept in `--work` and not repeated. A run that was
 killed resumes from its last checkpoint.
 """
 
@@ -30,19 +30,22 @@ from audioformer.model_cards import TINY_CODEC
 from audioformer.model_cards.facts import CardFacts, read_facts
 from audioformer.model_cards.render import render_model_card
 from audioformer.modeling_audioformer import AudioFormerForAudioClassification
+from audioformer.training.codebooks import name_codebooks
 from audioformer.training.families import recipe_folders
 from audioformer.training.outputs import quiet_loading
 from audioformer.training.recipes import load_recipe
 
-from .augmentation import AugmentedClips, write_augmented_copies
 from .card_sections import card_sections
+from .licensed_clips import LicensedClips, list_licensed_clips
 from .runs import finetune_once, pretrain_once
 
 LICENSES = ("CC0", "CC-BY")
 """Licences under which the weights may be passed on. Clips under CC-Sampling+ are left out."""
 
-PRETRAIN_RECIPE, FINETUNE_RECIPE = "tiny_esc10_pretrain", "tiny_esc10_ft1"
-NUM_COPIES = 8
+PRETRAIN_RECIPE, FINETUNE_RECIPE = "tiny_c1_c4_pretrain", "tiny_esc10_ft1"
+NUM_CODEBOOKS = 4
+MODEL = name_codebooks(range(NUM_CODEBOOKS))
+"""Folder of the pre-trained model, which reads all codebooks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,6 @@ class Experiment:
         data (`Path`): ESC-10 in the layout of ESC-50, with `meta/attribution.csv`.
         work (`Path`): Folder of the finished parts.
         codec (`Path`, *optional*): Folder of the codec; by default the bundled one.
-        num_copies (`int`, defaults to 8): Augmented copies per clip.
         seed (`int`, defaults to 0): Seed of everything.
         pretrain (mapping): Settings that take precedence over the recipe of pre-training.
         finetune (mapping): Settings that take precedence over the recipe of fine-tuning.
@@ -62,7 +64,6 @@ class Experiment:
     data: Path
     work: Path
     codec: Path = TINY_CODEC
-    num_copies: int = NUM_COPIES
     seed: int = 0
     pretrain: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     finetune: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -72,8 +73,8 @@ class Experiment:
         """Authors and licences of the clips."""
         return self.data / "meta" / ATTRIBUTION
 
-    def prepare(self, extractor: AudioFormerFeatureExtractor) -> AugmentedClips:
-        """Write the augmented copies of the clips whose licences allow it.
+    def prepare(self) -> LicensedClips:
+        """List the clips whose licences allow to pass on the weights.
 
         Raises:
             ValueError: If `work` holds parts that were made with other settings, or the data cannot be used.
@@ -82,8 +83,7 @@ class Experiment:
         names = names_with_license(self.attribution, LICENSES)
         deciding = {
             "names": sorted(names),
-            "codec": codec_fingerprint(extractor.codec),
-            "num_copies": self.num_copies,
+            "codec": codec_fingerprint(AudioFormerFeatureExtractor(codec=str(self.codec), codebooks=0).codec),
             "seed": self.seed,
             "pretrain": {**recipes[0], **self.pretrain},
             "finetune": {**recipes[1], **self.finetune},
@@ -99,35 +99,28 @@ class Experiment:
                 f"`work` {self.work} holds parts that were made with other settings ({', '.join(differing)}): give "
                 "another --work, or remove it."
             )
-        return write_augmented_copies(
-            self.data,
-            self.work / "clips",
-            self.num_copies,
-            names=names,
-            seed=self.seed,
-            sampling_rate=extractor.sampling_rate,
-        )
+        return list_licensed_clips(self.data, self.work, names)
 
-    def train(self, folder: Path, clips: AugmentedClips, train_folds: Sequence[int], eval_data: Path | None) -> None:
+    def train(self, folder: Path, clips: LicensedClips, train_folds: Sequence[int], test_fold: int | None) -> None:
         """Pre-train and fine-tune on some folds, unless it was done before.
 
         Args:
             folder (`Path`): Folder for `pretrained/` and `finetuned/`.
-            clips ([`AugmentedClips`]): The clips.
+            clips ([`LicensedClips`]): The clips.
             train_folds (sequence of `int`): The folds to train on.
-            eval_data (`Path`, *optional*): Manifest of the clips to test on.
+            test_fold (`int`, *optional*): The fold to test on.
         """
         shared: dict[str, Any] = {
-            "data": clips.with_copies,
+            "data": clips.manifest,
             "train_folds": list(train_folds),
             "cache_dir": self.work / "codes",
             "seed": self.seed,
         }
         pretrained, finetuned = folder / "pretrained", folder / "finetuned"
-        pretrain_once(PRETRAIN_RECIPE, pretrained, 1, codec=self.codec, **shared, **self.pretrain)
-        if eval_data is not None:
-            shared["eval_data"] = eval_data
-        finetune_once(FINETUNE_RECIPE, finetuned, model=pretrained / "C1", **shared, **self.finetune)
+        pretrain_once(PRETRAIN_RECIPE, pretrained, NUM_CODEBOOKS, codec=self.codec, **shared, **self.pretrain)
+        if test_fold is not None:
+            shared["eval_folds"] = [test_fold]
+        finetune_once(FINETUNE_RECIPE, finetuned, model=pretrained / MODEL, **shared, **self.finetune)
 
 
 def run(experiment: Experiment, output: Path) -> EvaluationSummary:
@@ -143,13 +136,12 @@ def run(experiment: Experiment, output: Path) -> EvaluationSummary:
     Raises:
         ValueError: If the data cannot be used, or the folder of parts belongs to another experiment.
     """
-    extractor = AudioFormerFeatureExtractor(codec=str(experiment.codec), codebooks=0)
-    clips = experiment.prepare(extractor)
+    clips = experiment.prepare()
     if len(clips.folds) < 2:
         raise ValueError(f"{experiment.data}: cross-validation needs at least two folds, got {clips.folds}.")
     for fold in clips.folds:
         others = [other for other in clips.folds if other != fold]
-        experiment.train(experiment.work / f"fold-{fold}", clips, others, clips.originals_of_fold[fold])
+        experiment.train(experiment.work / f"fold-{fold}", clips, others, fold)
     experiment.train(experiment.work / "all", clips, clips.folds, None)
     summary = pool_folds(experiment.work, clips)
     publish(experiment, clips, summary, output)
@@ -157,12 +149,12 @@ def run(experiment: Experiment, output: Path) -> EvaluationSummary:
     return summary
 
 
-def pool_folds(work: Path, clips: AugmentedClips) -> EvaluationSummary:
+def pool_folds(work: Path, clips: LicensedClips) -> EvaluationSummary:
     """One result from the predictions of the models of all folds, each for the clips that it did not see.
 
     Args:
         work (`Path`): Folder with `fold-*/finetuned/`.
-        clips ([`AugmentedClips`]): The clips.
+        clips ([`LicensedClips`]): The clips.
 
     Raises:
         ValueError: If the models have different labels.
@@ -177,7 +169,7 @@ def pool_folds(work: Path, clips: AugmentedClips) -> EvaluationSummary:
     ids = [clip_id_of(name) for part in parts for name in part["ids"].tolist()]
     group_of = {clip.id: clip.group or clip.id for clip in clips.clips}
     results = {name: _read_json(work / name / "finetuned" / EVAL_RESULTS) for name in _folders(clips)}
-    report = list_audio_clips(read_listing(clips.originals), progress=False).report
+    report = list_audio_clips(read_listing(clips.manifest), progress=False).report
     return EvaluationSummary(
         ids=ids,
         scores=np.concatenate([part["scores"] for part in parts]),
@@ -185,7 +177,7 @@ def pool_folds(work: Path, clips: AugmentedClips) -> EvaluationSummary:
         labels=labels,
         multi_label=False,
         tested_on=f"clips of {clips.name} (folds {clips.listed_folds()}) by {len(clips.folds)}-fold cross-validation",
-        selection="a held-out part of the training clips of each fold",
+        selection=None,
         groups=[group_of[name] for name in ids],
         settings=results["all"]["settings"],
         data=dataclasses.asdict(report),
@@ -193,14 +185,14 @@ def pool_folds(work: Path, clips: AugmentedClips) -> EvaluationSummary:
         notes=["Each clip was classified by a model that was trained on the other folds."],
         seconds={
             "pre-training": sum(
-                _read_json(work / name / "pretrained" / "C1" / PRETRAIN_RESULTS)["train_seconds"] for name in results
+                _read_json(work / name / "pretrained" / MODEL / PRETRAIN_RESULTS)["train_seconds"] for name in results
             ),
             **{part: sum(entry["seconds"][part] for entry in results.values()) for part in ("training", "testing")},
         },
     )
 
 
-def fold_table(summary: EvaluationSummary, clips: AugmentedClips) -> list[dict[str, Any]]:
+def fold_table(summary: EvaluationSummary, clips: LicensedClips) -> list[dict[str, Any]]:
     """Clips and accuracy of each fold."""
     fold_of = {clip.id: clip.fold for clip in clips.clips}
     folds = np.array([fold_of[name] for name in summary.ids])
@@ -211,15 +203,15 @@ def fold_table(summary: EvaluationSummary, clips: AugmentedClips) -> list[dict[s
     ]
 
 
-def histogram_accuracy(clips: AugmentedClips, extractor: AudioFormerFeatureExtractor, cache_dir: Path) -> float:
+def histogram_accuracy(clips: LicensedClips, extractor: AudioFormerFeatureExtractor, cache_dir: Path) -> float:
     """Cross-validated accuracy of a linear classifier on counts of codes, on the same clips and folds."""
-    encoded = encode_listing(read_listing(clips.originals), extractor, cache_dir, num_codebooks=1)
+    encoded = encode_listing(read_listing(clips.manifest), extractor, cache_dir, num_codebooks=1)
     codes = [rows[0] for rows in encoded.codes]
     labels, folds = encoded.targets.tolist(), encoded.dataset["fold"][:]
     return code_histogram_accuracy(codes, labels, folds, extractor.codebook_size)
 
 
-def publish(experiment: Experiment, clips: AugmentedClips, summary: EvaluationSummary, output: Path) -> None:
+def publish(experiment: Experiment, clips: LicensedClips, summary: EvaluationSummary, output: Path) -> None:
     """Write the model of all folds with the cross-validated result, its card, and the attribution of the clips."""
     finetuned = experiment.work / "all" / "finetuned"
     extractor = AudioFormerFeatureExtractor.from_pretrained(finetuned)
@@ -246,8 +238,7 @@ def publish(experiment: Experiment, clips: AugmentedClips, summary: EvaluationSu
             clips,
             results,
             num_labels=len(facts.labels),
-            num_copies=experiment.num_copies,
-            lengths_s=_read_json(finetuned / EVAL_RESULTS)["data"]["duration_quantiles_s"],
+            lengths_s=results["data"]["duration_quantiles_s"],
             recipes={PRETRAIN_RECIPE: experiment.pretrain, FINETUNE_RECIPE: experiment.finetune},
             licenses=LICENSES,
         ),
@@ -257,7 +248,7 @@ def publish(experiment: Experiment, clips: AugmentedClips, summary: EvaluationSu
     render_model_card(facts, license="cc-by-4.0").save(output / CARD)
 
 
-def _folders(clips: AugmentedClips) -> list[str]:
+def _folders(clips: LicensedClips) -> list[str]:
     return [*(f"fold-{fold}" for fold in clips.folds), "all"]
 
 
@@ -273,15 +264,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--codec", type=Path, default=TINY_CODEC, help="codec folder (default: the bundled one)")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/tiny-esc10"), help="folder for finished parts")
-    parser.add_argument(
-        "--copies", type=int, default=NUM_COPIES, help=f"augmented copies per clip (default: {NUM_COPIES})"
-    )
     parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
     arguments = parser.parse_args(argv)
     quiet_loading()
-    experiment = Experiment(
-        arguments.data, arguments.work, arguments.codec, num_copies=arguments.copies, seed=arguments.seed
-    )
+    experiment = Experiment(arguments.data, arguments.work, arguments.codec, seed=arguments.seed)
     run(experiment, arguments.output)
 
 

@@ -25,7 +25,10 @@ from audioformer.model_cards.render import render_card
 from .esc50_folder import LABELS, write_esc50
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-SETTINGS = {"held_out_share": 0.5, "num_train_epochs": 1, "use_cpu": True, "disable_tqdm": True}
+SETTINGS = {
+    **{"held_out_share": 0.5, "num_train_epochs": 1, "augment_copies": 1, "augment_with": ["speed", "noise"]},
+    **{"use_cpu": True, "disable_tqdm": True},
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +38,7 @@ def finished(tmp_path_factory) -> tuple[Experiment, Path]:
     experiment = Experiment(
         write_esc50(folder / "esc", num_folds=2, clips_per_class_and_fold=4, duration_s=0.3, is_one_missing=True),
         folder / "work",
-        num_copies=1,
-        pretrain={**SIZES, **SETTINGS},
+        pretrain={**SIZES, **SETTINGS, "synthetic_hours": 10 / 3600},
         finetune=SETTINGS,
     )
     run(experiment, folder / "tiny-model")
@@ -76,9 +78,9 @@ def test_every_clip_is_tested_by_the_model_that_did_not_see_its_recording(finish
         }
         settings = json.loads((folder / "eval_results.json").read_text())["settings"]
         assert settings["train_folds"] == [other]
-        pretrained = json.loads((folder.parent / "pretrained" / "C1" / "pretrain_results.json").read_text())
-        # Twelve clips and a copy of each, half of them held out.
-        assert (pretrained["train_clips"], pretrained["held_out_clips"]) == (12, 12)
+        pretrained = json.loads((folder.parent / "pretrained" / "C1-C4" / "pretrain_results.json").read_text())
+        # Twelve clips and two of synthetic sound; none is held out.
+        assert pretrained["train_clips"] == 14 and "held_out_clips" not in pretrained
     assert json.loads((experiment.work / "all" / "finetuned" / "config.json").read_text())["hidden_size"] == 16
 
 
@@ -111,12 +113,12 @@ def test_the_card_states_what_the_predictions_of_the_folds_say(finished):
     for fold, values in correct.items():
         assert f"| {fold} | 12 | {values.mean():.1%} |" in card
     assert "24 of the 25 clips in folds 1, 2" in card and "license: cc-by-4.0" in card
-    assert "| `hidden_size` | 16 | `tiny_esc10_pretrain` |" in card
+    assert "| `hidden_size` | 16 | `tiny_c1_c4_pretrain` |" in card
     assert str(experiment.work) not in card and "held-out training clips" not in card
     assert str(render_card(read_facts(output), license="cc-by-4.0")) == card
 
 
-def test_the_baseline_counts_the_codes_of_the_clips_and_not_of_their_copies(tmp_path):
+def test_the_baseline_counts_the_codes_of_the_clips(tmp_path):
     """Half of the clips of a fold are labelled wrongly, so that only a classifier that saw them could be right."""
     data = write_esc50(tmp_path / "esc", num_folds=2, clips_per_class_and_fold=4, duration_s=0.3)
     table = data / "meta" / "esc50.csv"
@@ -126,16 +128,16 @@ def test_the_baseline_counts_the_codes_of_the_clips_and_not_of_their_copies(tmp_
         assert text.count(old) == 2
         text = text.replace(old, new)
     table.write_text(text)
-    experiment = Experiment(data, tmp_path / "work", num_copies=1)
+    experiment = Experiment(data, tmp_path / "work")
     extractor = AudioFormerFeatureExtractor(codec=str(experiment.codec), codebooks=0)
-    accuracy = histogram_accuracy(experiment.prepare(extractor), extractor, tmp_path / "codes")
+    accuracy = histogram_accuracy(experiment.prepare(), extractor, tmp_path / "codes")
     assert accuracy == pytest.approx(baseline(experiment)) and 0.3 < accuracy < 0.9
 
 
 @pytest.mark.slow
 def test_groups_are_recordings_when_the_interval_is_computed(finished):
     experiment, _ = finished
-    clips = experiment.prepare(AudioFormerFeatureExtractor(codec=str(experiment.codec), codebooks=0))
+    clips = experiment.prepare()
     summary = pool_folds(experiment.work, clips)
     recordings = {clip.id: clip.group for clip in read_listing(experiment.data, max_missing_share=1).clips}
     assert summary.groups == [recordings[name] for name in summary.ids]
@@ -193,9 +195,9 @@ def test_one_fold_and_unknown_licences_are_refused(tmp_path):
     data = write_esc50(tmp_path / "esc", num_folds=1, clips_per_class_and_fold=2, duration_s=0.1)
     flags = ["--data", str(data), "--work", str(tmp_path / "work"), "--output", str(tmp_path / "out")]
     with pytest.raises(ValueError, match=r"at least two folds, got \[1\]"):
-        main([*flags, "--copies", "1"])
+        main(flags)
     attribution = data / "meta" / "attribution.csv"
     attribution.write_text(attribution.read_text().replace("CC-BY", "unknown"))
     with pytest.raises(ValueError, match="CC-BY"):
-        main([*flags, "--copies", "1"])
+        main(flags)
     assert not (tmp_path / "out").exists()
