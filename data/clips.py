@@ -232,6 +232,8 @@ class ClipSplits(Generic[ClipsT]):
         drawn ([`GroupCounts`], *optional*): Groups of the held-out clips, where they were drawn at random from the
             training clips; `None` where the data say which clips are held out, or none are.
         synthetic (`Clips`, *optional*): They determine the weights too, without labels, beside those of the data.
+        shared_groups (sequence of `str`): Groups, such as speakers, that have clips among those that train and among
+            those that the data hold out or test.
     """
 
     train: ClipsT
@@ -239,6 +241,7 @@ class ClipSplits(Generic[ClipsT]):
     test: ClipsT | None
     drawn: GroupCounts | None = None
     synthetic: ClipsT | None = None
+    shared_groups: Sequence[str] = ()
 
     @property
     def selecting(self) -> ClipsT:
@@ -269,4 +272,4 @@ class ClipSplits(Generic[ClipsT]):
             return clips.with_labels(self.train.labels, multi_label)
 
         held_out, test = (None if clips is None else change(clips) for clips in (self.held_out, self.test))
-        return ClipSplits(change(self.train), held_out, test, self.drawn, self.synthetic)
+        return replace(self, train=change(self.train), held_out=held_out, test=test)

@@ -1,10 +1,11 @@
 """Which clips of a run train, select the checkpoint, and test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow.compute as pc
 from accelerate import PartialState
 
 from audioformer.data.clips import Clips, ClipSplits
@@ -20,12 +21,15 @@ from .run_data import check_run_data
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
+HoldOut: TypeAlias = Callable[[bool, bool], bool]
+"""Whether to hold out training clips, given whether clips can have several labels and whether there are test clips."""
+
 
 def open_clip_splits(
     settings: Settings,
     extractor: object,
     *,
-    hold_out: bool,
+    hold_out: bool | HoldOut,
     check_labels: CheckLabels | None = None,
     open_synthetic: Callable[[], Clips | None] | None = None,
 ) -> ClipSplits[Any]:
@@ -36,7 +40,8 @@ def open_clip_splits(
     Args:
         settings (`Settings`): Where the clips are, and which of them train and test.
         extractor: The feature extractor of the run.
-        hold_out (`bool`): Whether to hold out training clips that select the checkpoint.
+        hold_out (`bool` or `HoldOut`): Whether to hold out training clips that select the checkpoint, or a function
+            that says so once the data are known.
         check_labels (function, *optional*): Raises if the labels of the data do not fit.
         open_synthetic (function, *optional*): Opens synthetic clips to train on beside those of the data; called once
             the data are known to be usable.
@@ -48,6 +53,8 @@ def open_clip_splits(
         ValueError: If the data cannot be used, a split or fold is not in them, or the run was begun with other clips.
     """
     splits = _divide(settings, extractor, hold_out=hold_out, check_labels=check_labels)
+    if splits.shared_groups and PartialState().is_main_process:
+        print(f"WARNING: {groups_in_words(splits.shared_groups)}")
     if open_synthetic is not None:
         splits = replace(splits, synthetic=open_synthetic())
         if splits.synthetic is not None and PartialState().is_main_process:
@@ -58,7 +65,7 @@ def open_clip_splits(
 
 
 def _divide(
-    settings: Settings, extractor: object, *, hold_out: bool, check_labels: CheckLabels | None
+    settings: Settings, extractor: object, *, hold_out: bool | HoldOut, check_labels: CheckLabels | None
 ) -> ClipSplits[Any]:
     data = settings.data
     clips = _open_and_report(settings, extractor, check_labels=check_labels)
@@ -71,14 +78,27 @@ def _divide(
         test = _test_split(data, clips)
     if data.max_train_clips is not None:
         train = train.select(np.arange(min(data.max_train_clips, len(train))))
-    if not hold_out:
-        return ClipSplits(train, None, test)
+    shared = () if test is None else _shared_groups(train, test)
+    if not (hold_out(clips.multi_label, test is not None) if callable(hold_out) else hold_out):
+        return ClipSplits(train, None, test, shared_groups=shared)
     if data.train_split is None and VALIDATION in _split_names(clips):
-        return ClipSplits(train, clips.select(select_split(clips.dataset, [VALIDATION])), test)
+        held_out_by_data = clips.select(select_split(clips.dataset, [VALIDATION]))
+        shared = sorted({*shared, *_shared_groups(train, held_out_by_data)})
+        return ClipSplits(train, held_out_by_data, test, shared_groups=shared)
     share, seed = data.held_out_share, settings.training.seed
     chosen, held_out = on_main_process(lambda: held_out_split(train.strata, share, seed, train.group_column))
     drawn = train.select(held_out)
-    return ClipSplits(train.select(chosen), drawn, test, drawn.count_groups())
+    return ClipSplits(train.select(chosen), drawn, test, drawn.count_groups(), shared_groups=shared)
+
+
+def groups_in_words(shared: Sequence[str]) -> str:
+    """What a reader has to know of groups that have clips on both sides of a split that the data make."""
+    named = ", ".join(map(repr, shared[:3])) + (", ..." if len(shared) > 3 else "")
+    many = "1 group has" if len(shared) == 1 else f"{len(shared):,} groups have"
+    return (
+        f"{many} clips in training and among those that the data hold out or test ({named}): the metric holds for the "
+        "same speakers and recordings only."
+    )
 
 
 def open_test_clips(
@@ -118,6 +138,11 @@ def _open_and_report(
     if show_report and PartialState().is_main_process:
         print(clips.report.to_text())
     return clips
+
+
+def _shared_groups(some: Clips, other: Clips) -> list[str]:
+    columns = [clips.group_column.drop_null().unique() for clips in (some, other)]
+    return sorted(columns[0].filter(pc.is_in(columns[0], value_set=columns[1])).to_pylist())
 
 
 def _split_names(clips: Clips) -> set[str]:

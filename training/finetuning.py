@@ -15,7 +15,7 @@ from audioformer.model_cards.render import render_model_card
 
 from .arguments import AudioTrainingArguments
 from .classifiers import check_classification_loss, check_head, classifier_to_train, labels_of
-from .clip_splits import open_clip_splits
+from .clip_splits import groups_in_words, open_clip_splits
 from .families import Settings
 from .outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from .results import describe_recipe, notes_on_groups, notes_on_record, predict, published_name, summarize
@@ -54,7 +54,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
     splits = open_clip_splits(
         settings,
         extractor,
-        hold_out=not data.select_on_eval,
+        hold_out=lambda multi_label, is_tested: needs_held_out(settings, multi_label, is_tested),
         check_labels=lambda labels, multi_label: check_task(settings, labels, multi_label),
     )
     if data.select_on_eval and splits.test is None:
@@ -75,12 +75,16 @@ def finetune(settings: Settings) -> EvaluationSummary:
     if classifier.config.classification_loss == "lsep":
         calibrate(trainer, settings, selecting, extractor)
         notes.append("LSEP logits were calibrated on the clips that selected the checkpoint; no ranking changes.")
+    selects = arguments.eval_strategy != "no"
     grouped = None
     if splits.test is None:
-        notes.append("There are no test clips: these clips selected the checkpoint, so the metric is optimistic.")
+        if selects:
+            notes.append("There are no test clips: these clips selected the checkpoint, so the metric is optimistic.")
         if splits.drawn is not None:
             grouped = splits.drawn.all_grouped
             notes += notes_on_groups(splits.drawn)
+    if splits.shared_groups:
+        notes.append(groups_in_words(splits.shared_groups))
     save_run(trainer, extractor, output)
     summary = summarize(
         trainer,
@@ -88,7 +92,7 @@ def finetune(settings: Settings) -> EvaluationSummary:
         selecting if splits.test is None else splits.test,
         extractor,
         tested_on="held-out training clips" if splits.test is None else "test clips",
-        selection=TEST_CLIPS if splits.selects_on_test else HELD_OUT,
+        selection=None if not selects else TEST_CLIPS if splits.selects_on_test else HELD_OUT,
         notes=notes,
         grouped=grouped,
         training=training,
@@ -102,6 +106,24 @@ def finetune(settings: Settings) -> EvaluationSummary:
         print(summary.to_text())
     trainer.accelerator.wait_for_everyone()
     return summary
+
+
+def needs_held_out(settings: Settings, multi_label: bool, is_tested: bool) -> bool:
+    """Whether training clips are held out: to select the checkpoint, to calibrate, or to measure what nothing else
+    would.
+
+    Args:
+        settings (`Settings`): Settings of the command `finetune`.
+        multi_label (`bool`): Whether a clip of the data can have several labels.
+        is_tested (`bool`): Whether there are test clips.
+    """
+    if settings.data.select_on_eval:
+        return False
+    chosen, loss = settings.model.multi_label, settings.model.classification_loss
+    several = multi_label if chosen is None else chosen
+    # With several labels, LSEP is what the configuration of a model or the defaults may ask for.
+    calibrates = loss == "lsep" or (loss is None and several)
+    return not is_tested or calibrates or settings.training.eval_strategy != "no"
 
 
 def check_task(settings: Settings, labels: Sequence[str], multi_label: bool) -> None:

@@ -14,7 +14,7 @@ from datasets import Dataset
 from audioformer.data.clips import Clips, GroupCounts
 from audioformer.data.report import DataReport
 from audioformer.training.arguments import AudioTrainingArguments, DataArguments
-from audioformer.training.clip_splits import ClipSplits, open_clip_splits
+from audioformer.training.clip_splits import ClipSplits, HoldOut, groups_in_words, open_clip_splits
 from audioformer.training.finetuning import select_by_metric
 from audioformer.training.processes import on_main_process
 from audioformer.training.results import predict
@@ -60,7 +60,9 @@ def test_a_model_that_returns_more_than_logits_is_refused(clips):
         predict(trainer((logits, logits)), settings, clips, None)
 
 
-def divide(rows: list[dict], *, hold_out: bool = True, test_rows: list[dict] | None = None, **data) -> ClipSplits:
+def divide(
+    rows: list[dict], *, hold_out: bool | HoldOut = True, test_rows: list[dict] | None = None, **data
+) -> ClipSplits:
     """The splits of clips with the given columns, and of a test source of its own if there is one."""
 
     def open_clips(settings, extractor, *, test_source, check_labels):
@@ -108,6 +110,36 @@ def test_folds_that_are_tested_train_nothing_and_groups_are_never_divided():
     assert len(set(splits.held_out.groups)) < len(splits.held_out)
     splits = divide(rows, train_folds=[1], eval_folds=[2], held_out_share=0.4)
     assert set(splits.train.dataset["fold"]) | set(splits.held_out.dataset["fold"]) == {1}
+
+
+def test_groups_on_both_sides_of_a_split_that_the_data_make_are_named(capsys):
+    rows = [{"labels": ["x" if i % 2 else "y"], "fold": 1 + i % 2, "group": f"g{i % 5}"} for i in range(40)]
+    splits = divide(rows, eval_folds=[2], held_out_share=0.3)
+    assert splits.shared_groups == splits.as_multi_label(True).shared_groups != ()
+    assert set(splits.shared_groups) == {"g0", "g1", "g2", "g3", "g4"}
+    assert "WARNING: 5 groups have clips in training and among those" in capsys.readouterr().out
+    assert groups_in_words(splits.shared_groups).count("'g0', 'g1', 'g2', ...") == 1
+    # Each group on one side, and clips without groups.
+    apart = [{"labels": ["x" if i % 2 else "y"], "fold": 1 + i % 2, "group": f"g{i % 2}"} for i in range(40)]
+    assert divide(apart, eval_folds=[2], held_out_share=0.5, hold_out=False).shared_groups == []
+    assert divide(two_classes(40), test_rows=two_classes(4), held_out_share=0.3).shared_groups == []
+    assert "WARNING" not in capsys.readouterr().out
+    # The validation split of the data too.
+    rows = two_classes(4, split="train", group="ann") + two_classes(4, split="validation", group="ann")
+    assert divide(rows).shared_groups == ["ann"]
+
+
+def test_whether_to_hold_out_may_depend_on_what_the_data_are():
+    rows = [{"labels": ["x" if i % 2 else "y"], "fold": 1 + i % 4} for i in range(40)]
+    asked = []
+
+    def hold_out_if_tested(multi_label: bool, is_tested: bool) -> bool:
+        asked.append((multi_label, is_tested))
+        return is_tested
+
+    assert divide(rows, hold_out=hold_out_if_tested, eval_folds=[2, 3], held_out_share=0.5).held_out is not None
+    assert divide(rows, hold_out=hold_out_if_tested, held_out_share=0.5).held_out is None
+    assert asked == [(False, True), (False, False)]
 
 
 def test_a_pattern_groups_clips_by_their_names_and_the_groups_of_clips_drawn_at_random_are_counted():

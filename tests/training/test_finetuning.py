@@ -18,6 +18,7 @@ from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 from audioformer.training import create_settings, finetune
 from audioformer.training.clip_splits import open_clip_splits
 from audioformer.training.examples.collators import pad_input_ids
+from audioformer.training.finetuning import needs_held_out
 
 CLASSES = ("low", "high", "noise")
 PITCHES = {"low": 200, "high": 3000}
@@ -218,3 +219,23 @@ def test_without_test_clips_the_clips_that_selected_are_measured_and_that_is_sai
     assert any("There are no test clips" in note for note in run.summary.notes)
     with pytest.raises(ValueError, match="`select_on_eval` needs test clips"):
         fine_tune(mixtures, "refused", train_folds=[1, 2, 3, 4], select_on_eval=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "multi_label", "is_tested", "held_out"),
+    [
+        ({}, False, True, True),
+        ({"eval_strategy": "no", "load_best_model_at_end": False}, False, True, False),
+        # Nothing else would be measured, or calibrated.
+        ({"eval_strategy": "no", "load_best_model_at_end": False}, False, False, True),
+        ({"eval_strategy": "no", "load_best_model_at_end": False}, True, True, True),
+        ({"eval_strategy": "no", "load_best_model_at_end": False, "classification_loss": "bce"}, True, True, False),
+        ({"select_on_eval": True}, False, True, False),
+    ],
+)
+def test_clips_are_held_out_only_where_they_are_needed(tmp_path, given, multi_label, is_tested, held_out):
+    given = {"early_stopping_patience": None, **given}
+    settings = create_settings(
+        "finetune", "tiny_ft1", data=tmp_path, output_dir=tmp_path / "out", use_cpu=True, **given
+    )
+    assert needs_held_out(settings, multi_label, is_tested) is held_out
