@@ -16,6 +16,7 @@ from audioformer.data.report import DataReport
 from audioformer.training.arguments import AudioTrainingArguments, DataArguments
 from audioformer.training.clip_splits import ClipSplits, HoldOut, groups_in_words, open_clip_splits
 from audioformer.training.finetuning import select_by_metric
+from audioformer.training.pretraining.held_out import describe_held_out, held_out_in_words
 from audioformer.training.processes import on_main_process
 from audioformer.training.results import predict
 
@@ -227,3 +228,18 @@ def test_clips_are_divided_once_for_all_processes(tmp_path):
     run_on_two_processes(_divide_once, tmp_path)
     said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert said == [[[0, 1, 2], [0, 0], "too few clips"], [[0, 1, 2], [], "too few clips"]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "described", "words"),
+    [
+        ({}, {}, {"held_out_clips": 4, "held_out_grouped": False}, "4 clips of the same speakers and recordings"),
+        ({}, {"group_pattern": r"(\d+)"}, {"held_out_clips": 4, "held_out_grouped": True}, "4 clips"),
+        ({"split": "train"}, {}, {"held_out_clips": 2}, "2 clips"),
+    ],
+)
+def test_what_pretraining_says_of_its_held_out_clips(columns, given, described, words):
+    rows = two_classes(16, **columns) + (two_classes(2, split="validation") if columns else [])
+    splits = divide(rows, held_out_share=0.25, **given)
+    assert describe_held_out(splits) == described and held_out_in_words(described) == words
+    assert describe_held_out(replace(splits, held_out=None)) == {}

@@ -33,6 +33,7 @@ from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record, published_name
 from ..trainers.beats_pretraining import BeatsMaskedTrainer, BeatsTokenizerTrainer, CodesOfPatchesTrainer
 from ..trainers.progress import PlanCallback
+from .held_out import describe_held_out, held_out_in_words
 
 LOGGED = {
     "masked_accuracy": "accuracy on hidden patches",
@@ -245,7 +246,7 @@ def _results(trainer: CodesOfPatchesTrainer, settings: Settings, splits: ClipSpl
         metrics = trainer.evaluate()
         names = ("loss", *LOGGED)
         results["held_out"] = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
-        results["held_out_clips"] = len(splits.held_out)
+        results |= describe_held_out(splits)
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     return results
 
@@ -289,7 +290,7 @@ def _facts(settings: Settings, results: Mapping[str, Any], extractor: BeatsFeatu
     if "augmented_copies" in results:
         facts["augmented copies"] = results["augmented_copies"]["text"]
     for name, value in results.get("held_out", {}).items():
-        facts[f"held out: {LOGGED.get(name, name)}"] = f"{value:.3g}, {results['held_out_clips']:,} clips"
+        facts[f"held out: {LOGGED.get(name, name)}"] = f"{value:.3g}, {held_out_in_words(results)}"
     facts |= {
         "trained on": f"{training['num_processes']} x {training['hardware']}, {training['precision']}",
         "duration": f"{training['steps']:,} steps with batches of {training['batch_size']}; "

@@ -22,6 +22,7 @@ from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record
 from ..trainers.masked_autoencoder import MaskedAutoencoderTrainer
 from ..trainers.progress import PlanCallback
+from .held_out import describe_held_out, held_out_in_words
 
 NUM_SHOWN = 3
 """Clips in the picture of reconstructions."""
@@ -103,7 +104,7 @@ def pretrain_autoencoder(
     if copies is not None:
         results["augmented_copies"] = {**copies, "text": data.copies_in_words()}
     if splits.held_out is not None:
-        results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
+        results |= {**describe_held_out(splits), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
@@ -214,7 +215,7 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     if "augmented_copies" in results:
         facts["augmented copies"] = results["augmented_copies"]["text"]
     if "held_out_loss" in results:
-        clips = f"{results['held_out_clips']:,} clips"
+        clips = held_out_in_words(results)
         facts["held-out loss"] = f"{results['held_out_loss']:.4f}, squared error, {clips}"
     facts |= {
         "trained on": f"{training['num_processes']} x {training['hardware']}, {training['precision']}",

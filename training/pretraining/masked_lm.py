@@ -27,6 +27,7 @@ from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record
 from ..trainers import AudioFormerMLMTrainer
 from ..trainers.progress import PlanCallback
+from .held_out import describe_held_out, held_out_in_words
 
 
 def pretrain_codebooks(settings: Settings) -> list[dict[str, Any]]:
@@ -127,7 +128,7 @@ def pretrain_model(
     if copies is not None:
         results["augmented_copies"] = {**copies, "text": settings.data.copies_in_words()}
     if splits.held_out is not None:
-        results |= {"held_out_clips": len(splits.held_out), "held_out_loss": trainer.evaluate()["eval_loss"]}
+        results |= {**describe_held_out(splits), "held_out_loss": trainer.evaluate()["eval_loss"]}
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
@@ -223,7 +224,7 @@ def _facts(results: Mapping[str, Any], extractor: AudioFormerFeatureExtractor) -
     if "augmented_copies" in results:
         facts["augmented copies"] = results["augmented_copies"]["text"]
     if "held_out_loss" in results:
-        clips = f"{results['held_out_clips']:,} clips"
+        clips = held_out_in_words(results)
         facts["held-out loss"] = f"{results['held_out_loss']:.3f} nats per masked code, {clips}"
     training = results["training"]
     facts |= {
