@@ -19,6 +19,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from audioformer.classify import move_extractor
 from audioformer.cli import main
 from audioformer.data.audio import load_audio
+from audioformer.data.codes.encoded import load_codes
 from audioformer.evaluation import compute_mean_average_precision
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 
@@ -214,8 +215,10 @@ def test_gains_print_and_record_what_is_lost(sounds, finetuned, tmp_path, capsys
     command = ["evaluate", "--model", str(finetuned), "--data", str(sounds / "one"), "--gains", "-40", "10", "-6.5"]
     assert main([*command, "--output", str(tmp_path / "e"), "--cache-dir", str(tmp_path / "cache")]) == 0
     said = capsys.readouterr().out
-    # Codes of every gain are kept, each in its folder; the report of the data is printed once.
-    assert len(list((tmp_path / "cache").glob("one-*/codes.json"))) == 4 and said.count("42 windows and clips of") == 1
+    # Codes of every gain are kept, each in its folder, of test clips alone; the report is printed once.
+    folders = [file.parent for file in (tmp_path / "cache").glob("one-*/codes.json")]
+    assert sorted(len(load_codes(folder)) for folder in folders) == [12, 12, 12, 42]
+    assert said.count("42 windows and clips of") == 1
     results = json.loads((tmp_path / "e" / "eval_results.json").read_text())
     before = json.loads((finetuned / "eval_results.json").read_text())
     assert results["accuracy"] == before["accuracy"] and results["settings"]["gains"] == [-40.0, 10.0, -6.5]

@@ -27,7 +27,7 @@ from ..trainers.multi_positive import check_source_of_positives
 from ..trainers.teachers import build_positives, load_teachers
 from .audio import reading_settings
 from .codes import CodeExamples
-from .listings import find_groups, open_listing
+from .listings import find_groups, open_listing, tested_part
 from .synthetic_codes import encode_synthetic_clips, on_device_of_process
 
 
@@ -83,6 +83,9 @@ class CodeExampleSource:
         listing = open_listing(settings, source)
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
+        if settings.gain_db and not test_source:
+            # Each gain has codes of its own, and no other run needs those of the other clips.
+            listing = tested_part(settings, listing)
         # Before encoding, so that a wrong pattern costs nothing. Codes do not depend on groups: those in the cache are
         # used, whatever the pattern is.
         groups = find_groups(settings, listing, test_source=test_source)

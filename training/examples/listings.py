@@ -1,5 +1,7 @@
 """The clips of a run as its source lists them, and the groups that their paths tell."""
 
+from dataclasses import replace
+
 from audioformer.data.clips import Clips
 from audioformer.data.grouping import PathGroups, groups_of_listing, groups_of_names
 from audioformer.data.listing import Listing
@@ -24,6 +26,24 @@ def open_listing(settings: Settings, source: str) -> Listing:
         label_delimiter=data.label_delimiter,
         max_missing_share=data.max_missing_share,
     )
+
+
+def tested_part(settings: Settings, listing: Listing) -> Listing:
+    """The listed clips that a test measures: those of the split `test`, or of the splits and folds of the settings.
+
+    Args:
+        settings (`Settings`): Settings of the command `evaluate`.
+        listing (`Listing`): All clips of the source.
+    """
+    splits, folds = settings.data.eval_split, settings.data.eval_folds
+    if splits is None and any(clip.split == "test" for clip in listing.clips):
+        splits = ["test"]
+    clips = [
+        clip
+        for clip in listing.clips
+        if (splits is None or clip.split in splits) and (folds is None or clip.fold in folds)
+    ]
+    return replace(listing, clips=clips)
 
 
 def find_groups(settings: Settings, source: Listing | Clips, *, test_source: bool) -> PathGroups | None:
