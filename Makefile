@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install --no-compile
 
-.PHONY: demo test lint format benchmark clean
+.PHONY: demo test lint format benchmark parity clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,5 +55,31 @@ benchmark: $(VENV)/.development  ## side by side with the peers, in one process 
 	$(BIN)/python benchmarks/ft2_step.py
 	$(BIN)/python benchmarks/beats.py
 
+# The authors' own code, in an environment of its own: its torchaudio must never meet transformers. Their packages come
+# without dependencies; of torchaudio only the Python part is used. Folders of code that is there already can be named.
+PARITY ?= .parity
+BEATS_CODE ?= $(PARITY)/unilm/beats
+MASKSPEC_CODE ?= $(PARITY)/MaskSpec
+
+$(PARITY)/.ready:
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/pip --quiet install --no-compile $(TORCH) numpy safetensors einops
+	$(PARITY)/bin/pip --quiet install --no-compile --no-deps torchaudio==2.11.0 timm==0.5.4 dasheng==0.0.9
+	rm -rf $(PARITY)/lib/python3*/site-packages/torchaudio/lib
+	touch $@
+
+$(PARITY)/unilm/beats:
+	git clone --quiet --filter=tree:0 --no-checkout https://github.com/microsoft/unilm $(PARITY)/unilm
+	git -C $(PARITY)/unilm checkout --quiet 768a3c8 -- beats
+
+$(PARITY)/MaskSpec:
+	git clone --quiet https://github.com/WangHelin1997/MaskSpec $@
+	git -C $@ checkout --quiet 6fb50a1
+
+parity: $(PARITY)/.ready | $(BEATS_CODE) $(MASKSPEC_CODE)  ## the numbers of the authors' code, made again and compared with the fixtures
+	$(PARITY)/bin/python -m tests.modeling_beats.make_fixtures $(BEATS_CODE) --check
+	$(PARITY)/bin/python -m tests.modeling_dasheng.make_fixtures --check
+	$(PARITY)/bin/python -m tests.modeling_maskspec.make_fixtures $(MASKSPEC_CODE) --check
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(PARITY) build dist *.egg-info .demo .pytest_cache .ruff_cache .mypy_cache
