@@ -19,7 +19,8 @@ from audioformer.data import ReadingSettings, list_audio_clips, read_listing
 from audioformer.data.codes.encoded import load_codes
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.codec import codec_fingerprint
-from audioformer.model_cards import TINY_CODEC, TINY_ESC10
+from audioformer.model_cards import TINY_CODEC
+from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
 
 from ..feature_extraction.common import make_mimi
 
@@ -99,7 +100,10 @@ def test_another_codec_gives_a_model_of_its_own_vocabulary(encoded, tmp_path, ca
     assert main([*finetune, str(pretrained / "C1"), *run]) == 0
     capsys.readouterr()
     # The same codes for a checkpoint of EnCodec's.
-    wrong = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "no"), "--model", str(TINY_ESC10), *run]
+    config = AudioFormerConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    AudioFormerForAudioClassification(config).save_pretrained(tmp_path / "of-encodec")
+    of_encodec = ["--model", str(tmp_path / "of-encodec")]
+    wrong = ["finetune", "--recipe", "tiny_ft1", "--output", str(tmp_path / "no"), *of_encodec, *run]
     assert main([*wrong, "--new-head"]) == 1
     assert "made for 1024 entries per codebook, the codec has 256" in capsys.readouterr().err
 

@@ -187,8 +187,8 @@ def test_the_command_gives_what_pipeline_gives(exported_tiny):
 
     clip = make_clip(60000)
     codes = open_session(exported_tiny / "onnx/codec_encoder.onnx").run(None, {"waveform": clip[None]})[0]
-    ids = np.concatenate([[0], codes[0, :, 0] + 3, [2]])[None]
-    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    ids = np.stack([np.concatenate([[0], row + 3, [2]]) for row in codes[0].T], axis=1)[None]
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids[:, :, 0])}
     logits = open_session(exported_tiny / "onnx/model.onnx").run(None, inputs)[0][0]
     scores = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 

@@ -23,7 +23,7 @@ WITHOUT_TORCH = "import sys\nfor name in ('torch', 'transformers', 'audioformer'
 def test_the_snippet_runs_without_pytorch(exported_tiny, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(TINY_ESC10, folder)
-    write_folder(folder, make_facts())
+    write_folder(folder, make_facts(codebook=None, reads="codebooks 0 to 3 (C1 to C4) of a neural audio codec"))
     prepare_folder(folder, "user/name", "cc-by-4.0")
     assert "onnxruntime" not in (folder / "README.md").read_text()
     shutil.copytree(exported_tiny / "onnx", folder / "onnx")
@@ -40,6 +40,19 @@ def test_the_snippet_runs_without_pytorch(exported_tiny, tmp_path):
     expected = pipeline("audio-classification", model=str(folder))(waveform, top_k=3)
     assert [label for label, _ in said] == [entry["label"] for entry in expected]
     assert [float(score) for _, score in said] == pytest.approx([entry["score"] for entry in expected], abs=6e-4)
+
+
+@pytest.mark.parametrize("codebook", [None, 0])
+def test_ids_are_those_of_one_codebook_or_of_all(codebook):
+    text = render_model_card(make_facts(has_onnx=True, codebook=codebook, reads="codes of a codec")).text
+    (line,) = re.findall(r"^ids = .*$", text, re.MULTILINE)
+    codes = np.array(
+        [[[5, 7], [6, 8]]]
+    )  # Of shape `(batch_size, num_frames, num_codebooks)`, as the encoder gives it.
+    found: dict = {"np": np, "codes": codes}
+    exec(line, found)
+    expected = [[0, 0], [8, 10], [9, 11], [2, 2]] if codebook is None else [0, 8, 9, 2]
+    np.testing.assert_array_equal(found["ids"], [expected])
 
 
 def test_several_labels_have_sigmoids():
