@@ -22,7 +22,8 @@ class SpectrogramFeatureExtractor(SequenceFeatureExtractor, Generic[FrontEnd]):
     """
     Base class of feature extractors that return spectrograms of shape `(num_frames, num_mel_bins)`.
 
-    A family defines `make_spectrogram`, `num_positions` and `compute`, and has a setting of frames per patch.
+    A family defines `make_spectrogram`, `model_config`, `num_positions` and `compute`, and names its setting of frames
+    per patch.
 
     The `pad` of transformers would make a mask of frames. Models that join frames into patches need one value per
     patch: a patch that reaches into the padding is padding.
@@ -81,6 +82,10 @@ class SpectrogramFeatureExtractor(SequenceFeatureExtractor, Generic[FrontEnd]):
 
     def make_spectrogram(self) -> FrontEnd:
         """A new module that computes spectrograms, on the CPU."""
+        raise NotImplementedError
+
+    def model_config(self) -> dict[str, int]:
+        """Fields of the configuration of a model that fits these spectrograms."""
         raise NotImplementedError
 
     def num_positions(self, num_frames: int) -> int:
