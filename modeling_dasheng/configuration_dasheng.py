@@ -126,8 +126,9 @@ class DashengConfig(PreTrainedConfig):
             The classifier divides its logits by this, if given.
         calibration_bias (`list[float]`, *optional*):
             The classifier adds this to its logits, one value per label, if given.
-        label_ids (`list[str]`, *optional*):
-            Machine id of each label, such as AudioSet's `"/m/09x0r"`.
+        label_ids (`dict[str, str]`, *optional*):
+            Machine ids of labels by their names, such as AudioSet's `{"Speech": "/m/09x0r"}`. A list of them in the
+            order of the labels, as in older folders, becomes one.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: If a value has the wrong type or is out of range, or values do not
@@ -179,7 +180,7 @@ class DashengConfig(PreTrainedConfig):
     bce_reduction: Literal["mean", "sum"] = "mean"
     calibration_temperature: float | int | None = None
     calibration_bias: list[float] | list[int] | None = None
-    label_ids: list[str] | None = None
+    label_ids: dict[str, str] | list[str] | None = None
     # Otherwise the Trainer would gather them from every batch that it evaluates.
     keys_to_ignore_at_inference = ["past_key_values", "pooler_output", "patch_mask"]
 
@@ -187,6 +188,12 @@ class DashengConfig(PreTrainedConfig):
         if self.problem_type is None and self.classification_loss is not None:
             self.problem_type = PROBLEM_TYPES[self.classification_loss]
         super().__post_init__(**kwargs)
+        if isinstance(self.label_ids, list):
+            # By number: in a file, "10" comes before "2".
+            names = [name for _, name in sorted((self.id2label or {}).items(), key=lambda entry: int(entry[0]))]
+            # Another number of ids is that of other labels, which the model had before it got these.
+            fits = len(names) == len(self.label_ids)
+            self.label_ids = dict(zip(names, self.label_ids, strict=True)) if fits else None
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> "DashengConfig":

@@ -130,7 +130,7 @@ def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxRepor
     return export_filterbank(extractor, BeatsFeatures, file)
 
 
-def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert a checkpoint of the authors: an encoder, a fine-tuned classifier or a tokenizer.
 
     Raises:
@@ -144,7 +144,7 @@ def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | Non
     extractor = BeatsFeatureExtractor(feature_size=model.config.num_mel_bins, patch_size=model.config.patch_size)
     model.save_pretrained(output)
     extractor.save_pretrained(output)
-    write_card(CARD_TEXT, file, output)
+    write_card(CARD_TEXT, file, sha256, output)
     labels = labels_of(model.config) if isinstance(model, BeatsForAudioClassification) else []
     return summarize(output, type(model), model.num_parameters(), labels, converted.notes)
 

@@ -48,12 +48,13 @@ def sha256_of(source: Path) -> str:
     return hashlib.sha256("".join(f"{one}  {name}\n" for one, name in sums).encode()).hexdigest()
 
 
-def write_card(card: CardText, file: Path, output: Path) -> None:
+def write_card(card: CardText, file: Path, sha256: str, output: Path) -> None:
     """Write the card of a converted model, and the facts that it is rendered from.
 
     Args:
         card (`CardText`): Name and paper of the family.
         file (`Path`): The checkpoint of other code, a file or a folder.
+        sha256 (`str`): Its SHA-256, see [`sha256_of`].
         output (`Path`): The folder of the model.
     """
     facts = PretrainedFacts(
@@ -61,7 +62,7 @@ def write_card(card: CardText, file: Path, output: Path) -> None:
         title=card.title,
         paper=card.paper,
         citation=card.citation,
-        converted_from={"file": file.name, "sha256": sha256_of(file)},
+        converted_from={"file": file.name, "sha256": sha256},
     )
     facts.save(output)
     render_pretrained_card(facts).save(output / CARD)

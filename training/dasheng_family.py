@@ -100,7 +100,7 @@ def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxRepor
     return export_filterbank(extractor, DashengFeatures, file)
 
 
-def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert what was published: an encoder, a fine-tuned classifier, or a folder of the port for the Hub.
 
     Raises:
@@ -115,7 +115,7 @@ def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | N
     check_front_end(checkpoint.front_end, extractor)
     converted.save(output)
     extractor.save_pretrained(output)
-    write_card(CARD_TEXT, file, output)
+    write_card(CARD_TEXT, file, sha256, output)
     with torch.device("meta"):
         num_weights = converted.model_class(config).num_parameters()
     labels = labels_of(config) if converted.model_class is DashengForAudioClassification else []
