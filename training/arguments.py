@@ -17,7 +17,7 @@ from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.audio.windows import MAX_GAIN_DB
 from audioformer.data.group_patterns import compile_group_pattern
 
-from .ranges import SEED, SHARE, Range, at_least, check_ranges, more_than
+from .ranges import DROPOUT, SEED, SHARE, Range, at_least, check_ranges, more_than
 
 PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
 TRAIN = (PRETRAIN, FINETUNE)
@@ -249,6 +249,14 @@ class FamilyArguments:
 def size(default: Any, help: str, config: str | None = None) -> Any:
     """A setting for the size of a fresh model; `config` names the field of the configuration."""
     return setting(default, help, TRAIN, config=config, fresh=True, range=at_least(1))
+
+
+def rate(help: str, config: str, commands: tuple[str, ...] = TRAIN) -> Any:
+    """A setting for a share in [0, 1), such as a dropout; `config` names the field of the configuration.
+
+    By default it is that of a fresh model or of the checkpoint.
+    """
+    return setting(None, help, commands, config=config, range=DROPOUT)
 
 
 @dataclass

@@ -13,10 +13,11 @@ from .arguments import (
     TRAIN,
     AudioTrainingArguments,
     FamilyArguments,
+    rate,
     setting,
     size,
 )
-from .ranges import DROPOUT, SHARE, Range, at_least, more_than
+from .ranges import SHARE, Range, at_least, more_than
 
 
 @dataclass
@@ -73,12 +74,9 @@ class AudioFormerArguments(FamilyArguments):
     joint_codebooks: bool = setting(
         False, "Pre-train one model that reads all --codebooks together, instead of one model each.", (PRETRAIN,)
     )
-    codebook_dropout: float | None = setting(
-        None,
+    codebook_dropout: float | None = rate(
         "Share of several codebooks that is left out of a clip in training (default: 0, or that of the checkpoint).",
-        TRAIN,
-        config="codebook_dropout",
-        range=DROPOUT,
+        "codebook_dropout",
     )
     codebook: int | None = setting(
         None,
@@ -97,19 +95,12 @@ class AudioFormerArguments(FamilyArguments):
         "codes that sound alike are close.",
         TRAIN,
     )
-    dropout: float | None = setting(
-        None,
-        "Dropout of the layers (default: 0.1, or that of the checkpoint).",
-        TRAIN,
-        config="hidden_dropout_prob",
-        range=DROPOUT,
+    dropout: float | None = rate(
+        "Dropout of the layers (default: 0.1, or that of the checkpoint).", "hidden_dropout_prob"
     )
-    attention_dropout: float | None = setting(
-        None,
+    attention_dropout: float | None = rate(
         "Dropout of the attention (same default); above 0 it rules out the fast attention of a CPU.",
-        TRAIN,
-        config="attention_probs_dropout_prob",
-        range=DROPOUT,
+        "attention_probs_dropout_prob",
     )
     method: Literal["ft1", "ft2"] = setting(
         "ft1",

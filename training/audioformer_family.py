@@ -154,7 +154,7 @@ def export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:
     return export_codec_encoder(extractor, file)
 
 
-def convert_encodec(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_encodec(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert an original checkpoint of EnCodec, for the feature extractor.
 
     Raises:

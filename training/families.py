@@ -68,7 +68,7 @@ class ExportReport(Protocol):
 class Converter(Protocol):
     """Turns a checkpoint of other code into a folder of this package."""
 
-    def __call__(self, file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+    def __call__(self, file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
         """Convert a file.
 
         Args:
@@ -76,6 +76,7 @@ class Converter(Protocol):
                 values.
             output (`Path`): The folder to write.
             label_names (mapping, *optional*): Names of labels by their ids, for a classifier that has only these.
+            sha256 (`str`): SHA-256 of the checkpoint, in hexadecimal digits, for the card.
 
         Returns:
             `str`: What was written, and what of the file was not used, for the terminal.
