@@ -128,13 +128,16 @@ class ProbeResults:
         """The results as a Markdown table."""
         first = self.rows[0].model
         compares = any(row.difference is not None for row in self.rows)
-        header = ["model", "probe", self.metric, "95 %", "by seed"]
+        has_seeds = any(len(row.by_seed) > 1 for row in self.rows)
+        header = ["model", "probe", self.metric, "95 %", *(["by seed"] if has_seeds else [])]
         if compares:
             header += [f"against {first}", "95 %"]
         lines = [header, ["---"] * len(header)]
         for row in self.rows:
-            by_seed = ", ".join(f"{value:.1%}" for value in row.by_seed.values()) if len(row.by_seed) > 1 else ""
-            cells = [row.model, TITLES[row.probe], f"{row.value:.1%}", _range(row.interval, "{:.1%}"), by_seed]
+            cells = [row.model, TITLES[row.probe], f"{row.value:.1%}", _range(row.interval, "{:.1%}")]
+            if has_seeds:
+                values = row.by_seed.values() if len(row.by_seed) > 1 else ()
+                cells.append(", ".join(f"{value:.1%}" for value in values))
             if row.difference is not None and row.difference_interval is not None:
                 ends = (100 * row.difference_interval[0], 100 * row.difference_interval[1])
                 cells += [f"{100 * row.difference:+.1f}", _range(ends, "{:+.1f}")]

@@ -89,7 +89,7 @@ def divide(data: DataArguments, clips: Clips, test: Clips | None, cross_validate
         tested_on = "test clips"
     elif not cross_validate and (chosen := test_indices(data, clips)) is not None:
         parts, tested_on = [Partition("test clips", train_indices(data, clips), chosen)], "test clips"
-    elif cross_validate or _folds(clips):
+    elif cross_validate or len(_folds(clips) if data.train_folds is None else data.train_folds) > 1:
         parts = _each_fold(data, clips)
         tested_on = f"clips of {len(parts)} folds, each tested with what was learned from the others"
     else:
@@ -108,11 +108,13 @@ def _each_fold(data: DataArguments, clips: Clips) -> list[Partition]:
     if splits is None and TRAIN in clips.dataset.unique("split"):
         splits = [TRAIN]
     known = _folds(clips)
+    if not known:
+        raise ValueError("`cross_validate` needs clips of at least two folds, the data have no folds.")
     chosen = select_split(clips.dataset, splits, known if data.train_folds is None else data.train_folds)
     folds = np.array(clips.dataset.select(chosen)["fold"][:])
     numbers = np.unique(folds).tolist()
     if len(numbers) < 2:
-        raise ValueError(f"Cross-validation needs clips of at least two folds, got {numbers}; the data have {known}.")
+        raise ValueError(f"`cross_validate` needs clips of at least two folds, got {numbers}; the data have {known}.")
     return [Partition(f"fold {fold}", chosen[folds != fold], chosen[folds == fold]) for fold in numbers]
 
 

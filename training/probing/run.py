@@ -216,8 +216,9 @@ class _Table:
         # By source, then by model; clips and their order are the same for all models.
         shared = [common_clips(of_models) for of_models in zip(*sources, strict=True)]
         firsts = [of_models[0] for of_models in shared]
-        left_out = sum(max(map(len, (clips.names for clips in of_models))) for of_models in zip(*sources, strict=True))
-        left_out -= sum(len(first.names) for first in firsts)
+        known = [set().union(*(clips.keys for clips in of_models)) for of_models in zip(*sources, strict=True)]
+        left_out = sum(map(len, known)) - sum(len(first.names) for first in firsts)
+        are_left_out = "clip is left out" if left_out == 1 else "clips are left out"
         by_model = zip(*([clips.vectors for clips in of_models] for of_models in shared), strict=True)
         clips = [first.clips for first in firsts]
         data = next(iter(run.models.values())).data
@@ -229,7 +230,7 @@ class _Table:
             all_groups=[group for source in clips for group in source.groups],
             vectors=[np.concatenate(list(of_model)) for of_model in by_model],
             division=divide(data, clips[0], clips[1] if len(clips) > 1 else None, run.options.cross_validate),
-            notes=[f"{left_out:,} clips are left out that not all models could read."] if left_out else [],
+            notes=[f"{left_out:,} {are_left_out} that not all models could read."] if left_out else [],
         )
 
     @property
