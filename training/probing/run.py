@@ -336,10 +336,10 @@ def describe_probe(kind: str, options: ProbeArguments) -> str:
             "the same weight; vectors as they are."
         )
     if kind == "linear":
-        return f"linear: logistic regression with C = {options.linear_c:g} on standardized vectors."
+        return f"linear: logistic regression with C = {options.linear_c} on standardized vectors."
     return (
         f"MLP: one hidden layer of {options.mlp_hidden_size} ReLUs on standardized vectors, Adam with the learning "
-        f"rate {options.mlp_learning_rate:g}, at most {options.mlp_epochs} epochs; the mean over the seeds."
+        f"rate {options.mlp_learning_rate}, at most {options.mlp_epochs} epochs; the mean over the seeds."
     )
 
 
