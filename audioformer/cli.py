@@ -19,6 +19,7 @@ COMMANDS = {
     "pretrain": "pre-train a model on your audio",
     "finetune": "fine-tune a classifier or tagger on your labelled audio",
     "evaluate": "measure a classifier on labelled audio",
+    "probe": "compare what frozen models know of labelled audio, by k-NN and small classifiers",
     "experiment": "compare recipes and baselines by cross-validation",
     "app": "open a page in the browser that shows what a classifier hears",
     "export": "write a classifier as ONNX files",

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .families import Family, Settings, register_family
     from .finetuning import finetune
     from .losses import LSEPLoss, MultiPositiveContrastiveLoss
+    from .probing.arguments import ProbeArguments
+    from .probing.run import create_probe_run, probe
     from .settings import create_settings
     from .testing import evaluate
     from .trainers import (
@@ -42,11 +44,14 @@ _MODULES = {
     "LSEPLoss": "losses",
     "ModelArguments": "arguments",
     "MultiPositiveContrastiveLoss": "losses",
+    "ProbeArguments": "probing.arguments",
     "Settings": "families",
+    "create_probe_run": "probing.run",
     "create_settings": "settings",
     "evaluate": "testing",
     "finetune": "finetuning",
     "pad_input_ids": "examples.collators",
+    "probe": "probing.run",
     "register_family": "families",
 }
 """Module of each public name, imported when the name is first used: a loss needs no trainer, no reader, no plot."""
@@ -67,11 +72,14 @@ __all__ = [
     "LSEPLoss",
     "ModelArguments",
     "MultiPositiveContrastiveLoss",
+    "ProbeArguments",
     "Settings",
+    "create_probe_run",
     "create_settings",
     "evaluate",
     "finetune",
     "pad_input_ids",
+    "probe",
     "register_family",
 ]
 

@@ -19,10 +19,13 @@ from audioformer.data.group_patterns import compile_group_pattern
 
 from .ranges import DROPOUT, SEED, SHARE, Range, at_least, check_ranges, more_than
 
-PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
+PRETRAIN, FINETUNE, EVALUATE, PROBE = "pretrain", "finetune", "evaluate", "probe"
 TRAIN = (PRETRAIN, FINETUNE)
-TEST = (FINETUNE, EVALUATE)
-ALL = (PRETRAIN, FINETUNE, EVALUATE)
+DIVIDE = (PRETRAIN, FINETUNE, PROBE)
+"""Commands that train on some clips of the data and not on others."""
+TEST = (FINETUNE, EVALUATE, PROBE)
+RUN = (PRETRAIN, FINETUNE, EVALUATE)
+ALL = (PRETRAIN, FINETUNE, EVALUATE, PROBE)
 READING = ("max_length_s", "long_files", "keep_silent")
 """Settings of how audio is read; codes that exist already were made with their own."""
 
@@ -67,9 +70,9 @@ class DataArguments:
         None, "Separate source to test on (default: the test part of --data).", TEST, path="any"
     )
     layout: str = setting("auto", "Layout of --data; detected from its content by default.")
-    train_split: list[str] | None = setting(None, 'Splits to train on (default: those named "train").', TRAIN)
+    train_split: list[str] | None = setting(None, 'Splits to train on (default: those named "train").', DIVIDE)
     eval_split: list[str] | None = setting(None, 'Splits to test on (default: those named "test").', TEST)
-    train_folds: list[int] | None = setting(None, "Folds to train on, in data with folds.", TRAIN)
+    train_folds: list[int] | None = setting(None, "Folds to train on, in data with folds.", DIVIDE)
     eval_folds: list[int] | None = setting(None, "Folds to test on, in data with folds.", TEST)
     audio_column: str = setting("audio", "Column of a `datasets` data set that holds the audio.")
     label_column: str = setting("label", "Column of a `datasets` data set or manifest that holds the labels.")
@@ -104,7 +107,7 @@ class DataArguments:
     held_out_share: float = setting(
         0.1,
         "Share of the training clips, stratified by class, that selects the best checkpoint.",
-        TRAIN,
+        DIVIDE,
         range=Range(0, 1, open_low=True, open_high=True),
     )
     select_on_eval: bool = setting(
@@ -272,10 +275,10 @@ class AudioTrainingArguments(TrainingArguments):
     output_dir: str | None = setting(None, "Folder to write.")
     per_device_eval_batch_size: int = setting(8, "Clips per batch and device in evaluations.")
     dataloader_num_workers: int = setting(0, "Processes that load batches; 0 loads them in the main process.")
-    bf16_full_eval: bool = setting(False, "Evaluate in bfloat16.")
-    fp16_full_eval: bool = setting(False, "Evaluate in float16.")
+    bf16_full_eval: bool = setting(False, "Evaluate in bfloat16.", RUN)
+    fp16_full_eval: bool = setting(False, "Evaluate in float16.", RUN)
     use_cpu: bool = setting(False, "Use the CPU even if there is a GPU.")
-    seed: int = setting(42, "Seed of weights, order, held-out clips and all other random choices.")
+    seed: int = setting(42, "Seed of weights, order, held-out clips and all other random choices.", RUN)
     label_smoothing_factor: float = setting(
         0.0, "Share of each target that is spread over the other classes.", (FINETUNE,)
     )

@@ -7,8 +7,10 @@ from audioformer.data.synthetic.scenes import MIN_DURATION_S
 
 from .arguments import (
     ALL,
+    EVALUATE,
     FINETUNE,
     PRETRAIN,
+    RUN,
     TEST,
     TRAIN,
     AudioTrainingArguments,
@@ -167,14 +169,14 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
     crop_frames: int | None = setting(
         None,
         "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
-        ALL,
+        RUN,
         range=at_least(1),
     )
     eval_crops: int = setting(
         0,
         "Test on N evenly spaced crops of --crop-frames codes of each longer clip, whose probabilities are averaged; "
         "checkpoints are selected, and LSEP calibrated, on whole clips (0 turns it off).",
-        TEST,
+        (FINETUNE, EVALUATE),
         range=at_least(0),
     )
     classification_weight: float = setting(

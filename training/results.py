@@ -93,9 +93,7 @@ def summarize(
     if training is not None:
         seconds = {"training": training["seconds"], **seconds}
         memory_gb = max(memory_gb, training["peak_memory_gb"])
-    targets, groups = clips.targets, clips.groups
-    # Windows always have a group: a whole clip without one may be called `take#2`.
-    names = [name if group is None else clip_id_of(name) for name, group in zip(clips.ids, groups, strict=True)]
+    targets, groups, names = clips.targets, clips.groups, names_of_clips(clips)
     starts_s = np.array([window_start_s(name) for name in clips.ids])
     durations_s = np.asarray(clips.dataset["duration_s"][:], dtype=float)
     merged = merge_windows(names, scores, targets, durations_s, starts_s, multi_label=clips.multi_label)
@@ -117,6 +115,12 @@ def summarize(
         seconds=seconds,
         peak_memory_gb=memory_gb,
     )
+
+
+def names_of_clips(clips: Clips) -> list[str]:
+    """Name of the clip that each entry is, or is a window of."""
+    # Windows always have a group: a whole clip without one may be called `take#2`.
+    return [name if group is None else clip_id_of(name) for name, group in zip(clips.ids, clips.groups, strict=True)]
 
 
 def notes_on_record(training: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from transformers import pipeline
 
+from audioformer import DashengConfig, DashengFeatureExtractor, DashengModel
 from audioformer.app.sound_classifier import SoundClassifier
 from audioformer.cli import main
 from audioformer.data.audio import load_audio
@@ -177,3 +178,15 @@ def test_what_it_cannot_do_is_said(finetuned, sounds, tmp_path, capsys):
 def test_nothing_outside_the_tests_names_it():
     files = subprocess.run(["git", "grep", "-il", "toy_spectrogram"], cwd=ROOT, capture_output=True, text=True).stdout
     assert all(name.startswith("tests/") for name in files.split())
+
+
+def test_it_is_probed_beside_another_family(finetuned, sounds, tmp_path):
+    dasheng = tmp_path / "dasheng"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    DashengModel(DashengConfig(**sizes)).save_pretrained(dasheng)
+    DashengFeatureExtractor().save_pretrained(dasheng)
+    command = ["probe", "--model", str(finetuned), str(dasheng), "--data", str(sounds), "--probes", "knn", "--use-cpu"]
+    assert main([*command, "--output", str(tmp_path / "p"), "--vectors-dir", str(tmp_path / "vectors")]) == 0
+    results = json.loads((tmp_path / "p" / "probe.json").read_text())
+    assert [row["family"] for row in results["rows"]] == ["toy_spectrogram", DashengConfig.model_type]
+    assert results["num_clips"] == 20 and results["rows"][0]["accuracy"] >= 0.9
