@@ -17,7 +17,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
-from .classification_settings import calibrated, drop_calibration_of_other_labels
+from .classification_settings import calibrated, drop_settings_of_other_labels
 from .configuration_audioformer import AudioFormerConfig
 from .pooling import mean_over_frames
 from .self_attention import eager_attention_forward
@@ -693,7 +693,7 @@ class AudioFormerForAudioClassification(AudioFormerPreTrainedModel):
     def __init__(self, config: AudioFormerConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        drop_calibration_of_other_labels(config)
+        drop_settings_of_other_labels(config)
         self.audioformer = AudioFormerModel(config)
         dropout = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
         self.dropout = nn.Dropout(dropout)

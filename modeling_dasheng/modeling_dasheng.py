@@ -17,7 +17,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
-from .classification_settings import calibrated, drop_calibration_of_other_labels
+from .classification_settings import calibrated, drop_settings_of_other_labels
 from .configuration_dasheng import DashengConfig
 from .pieces import JoinedPieces, cut_pieces
 from .pooling import mean_over_frames
@@ -467,7 +467,7 @@ class DashengForAudioClassification(DashengPreTrainedModel):
     def __init__(self, config: DashengConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        drop_calibration_of_other_labels(config)
+        drop_settings_of_other_labels(config)
         self.dasheng = DashengModel(config)
         self.pooler_layer_norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)

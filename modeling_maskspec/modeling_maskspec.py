@@ -17,7 +17,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
-from .classification_settings import calibrated, drop_calibration_of_other_labels
+from .classification_settings import calibrated, drop_settings_of_other_labels
 from .configuration_maskspec import MaskSpecConfig
 from .pieces import JoinedPieces, cut_pieces, needed_pieces
 from .pooling import mean_over_frames
@@ -480,7 +480,7 @@ class MaskSpecForAudioClassification(MaskSpecPreTrainedModel):
         config.final_layer_norm = config.pooling == "cls"
         super().__init__(config)
         self.num_labels = config.num_labels
-        drop_calibration_of_other_labels(config)
+        drop_settings_of_other_labels(config)
         self.maskspec = MaskSpecModel(config)
         self.pooled_layer_norm = None
         if config.pooling == "mean":
