@@ -128,8 +128,50 @@ def bootstrap_interval(
     """
     Bootstrap percentile interval of the metric, over resampled clips or over resampled groups of clips.
 
-    The interval tells how the metric would vary with the choice of test clips, not with the seed of the training. For
-    large sets (18,886 clips x 527 classes) the number of resamples is reduced to 200, which takes minutes.
+    The interval tells how the metric would vary with the choice of test clips, not with the seed of the training.
+
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
+        groups (sequence, *optional*): See [`bootstrap_values`].
+        num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
+        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
+        seed (`int`, *optional*, defaults to 0): Seed of the resampling.
+
+    Returns:
+        `tuple[float, float]`: lower and upper end.
+    """
+    values = bootstrap_values(scores, targets, multi_label, groups=groups, num_resamples=num_resamples, seed=seed)
+    return percentile_interval(values, confidence)
+
+
+def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval that holds a share of some values, with as many below it as above it.
+
+    Args:
+        values (`np.ndarray` of shape `(num_resamples,)`): Metrics, or differences of metrics, of resampled clips.
+        confidence (`float`, *optional*, defaults to 0.95): The share.
+    """
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_values(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    multi_label: bool,
+    *,
+    groups: Sequence[str | None] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    The metric of resampled clips, or of resampled groups of clips.
+
+    The resamples depend on the number of clips, the groups and the seed alone: the values of two models on the same
+    clips are paired. For large sets (18,886 clips x 527 classes) their number is reduced to 200, which takes minutes.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
@@ -138,11 +180,10 @@ def bootstrap_interval(
         groups (sequence, *optional*): Recording that each clip comes from. Clips of one recording are not independent,
             so whole groups are drawn. A clip whose entry is `None` is a group of its own.
         num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
-        confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
         seed (`int`, *optional*, defaults to 0): Seed of the resampling.
 
     Returns:
-        `tuple[float, float]`: lower and upper end.
+        `np.ndarray` of shape `(num_resamples,)`: The metric of each resample.
     """
     num_clips = len(scores)
     if scores.size > LARGE_SIZE:
@@ -163,13 +204,9 @@ def bootstrap_interval(
             precision = weighted_average_precision(scores[:, label], targets[:, label], weights)
             values += np.nan_to_num(precision)
             counts += ~np.isnan(precision)
-        values = values / np.maximum(counts, 1)
-    else:
-        correct = scores.argmax(axis=1) == targets
-        values = (weights * correct).sum(axis=1) / weights.sum(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+        return values / np.maximum(counts, 1)
+    correct = scores.argmax(axis=1) == targets
+    return (weights * correct).sum(axis=1) / weights.sum(axis=1)
 
 
 def per_class_table(
