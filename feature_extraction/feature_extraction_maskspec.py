@@ -9,7 +9,7 @@ import torch
 from transformers import BatchFeature
 from transformers.utils import PaddingStrategy, TensorType
 
-from .emphasized_mel import EmphasizedMel
+from .emphasized_mel import SCALE, SHIFT, EmphasizedMel
 from .level import NORMALIZATION_SETTINGS, check_normalization, normalize_rms
 from .maskspec_statistics import AUDIOSET_MEAN, AUDIOSET_STD
 from .spectrograms import SpectrogramFeatureExtractor
@@ -185,12 +185,27 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
         self._device, self._spectrogram = str(torch.device(device)), None
         return self
 
-    def log_energies(self, raw_speech: Any, sampling_rate: float | None = None) -> list[torch.Tensor]:
+    @property
+    def mel_range(self) -> tuple[float, float]:
+        """Lower edge of the first mel bin and upper edge of the last one in Hz."""
+        return self.spectrogram.mel_range
+
+    @property
+    def mask_values(self) -> torch.Tensor:
+        """What masks in training hold, float32 of shape `(feature_size,)`: log energies of 0, as the authors' do."""
+        return self.scaled(torch.full((self.feature_size,), SHIFT / SCALE))
+
+    def log_energies(
+        self,
+        raw_speech: Any,
+        sampling_rate: float | None = None,
+        mel_edges: Sequence[tuple[float, float]] | None = None,
+    ) -> list[torch.Tensor]:
         """
         Compute log energies, which `mean` and `std` are statistics of.
 
         Args:
-            raw_speech, sampling_rate:
+            raw_speech, sampling_rate, mel_edges:
                 As in [`MaskSpecFeatureExtractor.__call__`].
 
         Returns:
@@ -207,7 +222,7 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
             clips = [_with_silence(waveform, self.min_samples) for waveform in waveforms]
             if self.half_precision:
                 clips = [clip.half().float() for clip in clips]
-            return [energies.cpu() for energies in self.spectrogram.batch(clips)]
+            return [energies.cpu() for energies in self.spectrogram.batch(clips, mel_edges)]
 
     def __call__(
         self,
@@ -219,6 +234,7 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
         pad_to_multiple_of: int | None = None,
         return_tensors: str | TensorType | None = None,
         return_attention_mask: bool | None = None,
+        mel_edges: Sequence[tuple[float, float]] | None = None,
     ) -> BatchFeature:
         """
         Compute the spectrograms of one clip or a list of clips.
@@ -246,6 +262,9 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
                 `"pt"` or `"np"`; `None` gives NumPy arrays, in a list if their lengths differ.
             return_attention_mask (`bool`, *optional*):
                 Whether to return `attention_mask`; by default the extractor's setting.
+            mel_edges (sequence of pairs, *optional*):
+                Lower edge of the first mel bin and upper edge of the last one, in Hz, for each clip; training with
+                edges that differ from clip to clip is an augmentation of PaSST's. By default `mel_range`.
 
         Returns:
             [`BatchFeature`]: `input_features`, float32 of shape `(batch_size, num_frames, feature_size)`, and
@@ -257,7 +276,7 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
         """
         if max_length is not None and max_length < self.patch_size:
             raise ValueError(f"`max_length` counts frames and must be at least {self.patch_size}, got {max_length}.")
-        energies = self.log_energies(raw_speech, sampling_rate)
+        energies = self.log_energies(raw_speech, sampling_rate, mel_edges)
         with torch.inference_mode(False), torch.no_grad():
             return self.pad(
                 {"input_features": [self.stretched(self.scaled(clip)).numpy() for clip in energies]},
