@@ -45,7 +45,8 @@ def compute_metric(scores: np.ndarray, targets: np.ndarray, multi_label: bool) -
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         multi_label (`bool`): Whether a clip can have several labels.
 
     Returns:
@@ -132,7 +133,8 @@ def bootstrap_interval(
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
         groups (sequence, *optional*): See [`bootstrap_values`].
         num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
@@ -175,7 +177,8 @@ def bootstrap_values(
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
         groups (sequence, *optional*): Recording that each clip comes from. Clips of one recording are not independent,
             so whole groups are drawn. A clip whose entry is `None` is a group of its own.
@@ -197,11 +200,12 @@ def bootstrap_values(
     draws = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)
     weights = draws[:, group_of_clip].astype(np.float64)
     if multi_label:
-        with_positive = np.flatnonzero(targets.any(axis=0))
+        with_positive = np.flatnonzero((targets > 0).any(axis=0))
         values = np.zeros(num_resamples)
         counts = np.zeros(num_resamples)
         for label in with_positive:
-            precision = weighted_average_precision(scores[:, label], targets[:, label], weights)
+            known = targets[:, label] >= 0
+            precision = weighted_average_precision(scores[known, label], targets[known, label], weights[:, known])
             values += np.nan_to_num(precision)
             counts += ~np.isnan(precision)
         return values / np.maximum(counts, 1)
@@ -221,7 +225,8 @@ def per_class_table(
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         labels (sequence of `str`): Names of the classes.
         multi_label (`bool`): Whether a clip can have several labels.
         average_precisions (sequence, *optional*): Those of the classes, if they have been computed.
@@ -232,7 +237,7 @@ def per_class_table(
     """
     if multi_label:
         values = average_precisions or compute_mean_average_precision(scores, targets)["per_class"]
-        counts = targets.sum(axis=0)
+        counts = np.count_nonzero(targets > 0, axis=0)
         return [
             {"label": label, "clips": int(count), "average_precision": value}
             for label, count, value in zip(labels, counts, values, strict=True)

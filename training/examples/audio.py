@@ -18,6 +18,7 @@ from audioformer.data.audio.windows import ReadingSettings
 from audioformer.data.clips import ClipSplits
 from audioformer.evaluation import build_compute_metrics
 
+from ..arguments import FINETUNE
 from ..families import CheckLabels, Settings
 from ..spectrogram_arguments import SpectrogramTrainingArguments
 from ..trainers import ClassificationTrainer
@@ -219,6 +220,12 @@ class AudioExampleSource:
         listing = open_listing(settings, source)
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
+        loss = settings.model.classification_loss
+        if listing.partly_judged and settings.command == FINETUNE and loss != "bce":
+            raise ValueError(
+                f"`classification_loss` must be 'bce' for {listing.name}, of whose clips not all classes were judged, "
+                f"got {loss!r}."
+            )
         groups = find_groups(settings, listing, test_source=test_source)
         clips = list_audio_clips(listing, reading_settings(settings), max_rejected_share=data.max_rejected_share)
         return clips if groups is None else groups.apply(clips)
