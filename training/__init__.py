@@ -7,6 +7,7 @@ from audioformer.lazy import lazy_names
 if TYPE_CHECKING:
     from .arguments import AudioTrainingArguments, DataArguments, ModelArguments
     from .audioformer_arguments import AudioFormerTrainingArguments
+    from .comparison import compare, comparison_settings
     from .examples.codes import CodeExamples
     from .examples.collators import (
         DataCollatorForCodecClassification,
@@ -43,6 +44,8 @@ _MODULES = {
     "ModelArguments": "arguments",
     "MultiPositiveContrastiveLoss": "losses",
     "Settings": "families",
+    "compare": "comparison",
+    "comparison_settings": "comparison",
     "create_settings": "settings",
     "evaluate": "testing",
     "finetune": "finetuning",
@@ -68,6 +71,8 @@ __all__ = [
     "ModelArguments",
     "MultiPositiveContrastiveLoss",
     "Settings",
+    "compare",
+    "comparison_settings",
     "create_settings",
     "evaluate",
     "finetune",

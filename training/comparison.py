@@ -249,7 +249,9 @@ def _read_waveforms(clips: Clips, rate: int, settings: Settings, listing: Listin
     """The first of the clips, at a rate in Hz, whatever a family reads of them otherwise."""
     wanted = clips.ids[:SPEED_CLIPS]
     names = {*wanted, *map(clip_id_of, wanted)}
-    some = replace(listing, clips=[clip for clip in listing.clips if clip.id in names])
+    # Clips of a `datasets` data set carry the bytes of their files: only these few are read.
+    chosen = [index for index, clip in enumerate(clips_without_audio(listing)) if clip.id in names]
+    some = replace(listing, clips=[listing.clips[index] for index in chosen])
     audio = list_audio_clips(some, reading_settings(settings), max_rejected_share=1.0, progress=False)
     row_of = {name: row for row, name in enumerate(audio.ids)}
     return [audio.read(row_of[name], rate) for name in wanted if name in row_of]
