@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .emphasized_mel import EmphasizedMel
+from .emphasized_mel import SCALE, SHIFT, EmphasizedMel
 from .maskspec_statistics import AUDIOSET_MEAN, AUDIOSET_STD
 from .spectrograms import SpectrogramFeatureExtractor, check_counts, with_silence
 
@@ -155,12 +155,27 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor[Emphasized
         given = {name: value for name, value in changes.items() if value is not None}
         return type(self)(**{**self.to_dict(), **given}).to(self._device) if given else self
 
-    def log_energies(self, raw_speech: Any, sampling_rate: float | None = None) -> list[torch.Tensor]:
+    @property
+    def mel_range(self) -> tuple[float, float]:
+        """Lower edge of the first mel bin and upper edge of the last one in Hz."""
+        return self.spectrogram.mel_range
+
+    @property
+    def mask_values(self) -> torch.Tensor:
+        """What masks in training hold, float32 of shape `(feature_size,)`: log energies of 0, as the authors' do."""
+        return self.scaled(torch.full((self.feature_size,), SHIFT / SCALE))
+
+    def log_energies(
+        self,
+        raw_speech: Any,
+        sampling_rate: float | None = None,
+        mel_edges: Sequence[tuple[float, float]] | None = None,
+    ) -> list[torch.Tensor]:
         """
         Compute log energies, which `mean` and `std` are statistics of.
 
         Args:
-            raw_speech, sampling_rate:
+            raw_speech, sampling_rate, mel_edges:
                 As in [`MaskSpecFeatureExtractor.__call__`].
 
         Returns:
@@ -172,17 +187,30 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor[Emphasized
         waveforms = self.prepared(raw_speech, sampling_rate)
         # Tensors made in inference mode could not be used in training.
         with torch.inference_mode(False), torch.no_grad():
-            return self._log_energies(waveforms)
+            return self._log_energies(waveforms, mel_edges)
 
-    def _log_energies(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+    def _log_energies(
+        self, waveforms: list[np.ndarray], mel_edges: Sequence[tuple[float, float]] | None = None
+    ) -> list[torch.Tensor]:
         clips = [with_silence(waveform, self.min_samples) for waveform in waveforms]
         if self.half_precision:
             clips = [clip.half().float() for clip in clips]
-        return [energies.cpu() for energies in self.spectrogram.batch(clips)]
+        return [energies.cpu() for energies in self.spectrogram.batch(clips, mel_edges)]
 
-    def compute(self, waveforms: list[np.ndarray]) -> dict[str, Any]:
-        """The spectrograms of waveforms: their log energies, scaled, and stretched if `stretch_to` says so."""
-        energies = self._log_energies(waveforms)
+    def compute(
+        self, waveforms: list[np.ndarray], mel_edges: Sequence[tuple[float, float]] | None = None
+    ) -> dict[str, Any]:
+        """
+        The spectrograms of waveforms: their log energies, scaled, and stretched if `stretch_to` says so.
+
+        Args:
+            waveforms (`list[np.ndarray]`):
+                Prepared waveforms.
+            mel_edges (sequence of pairs, *optional*):
+                Lower edge of the first mel bin and upper edge of the last one, in Hz, for each clip; training with
+                edges that differ from clip to clip is an augmentation of PaSST's. By default `mel_range`.
+        """
+        energies = self._log_energies(waveforms, mel_edges)
         return {"input_features": [self.stretched(self.scaled(clip)).numpy() for clip in energies]}
 
     def scaled(self, energies: torch.Tensor) -> torch.Tensor:

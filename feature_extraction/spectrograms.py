@@ -139,6 +139,7 @@ class SpectrogramFeatureExtractor(SequenceFeatureExtractor, Generic[FrontEnd]):
         pad_to_multiple_of: int | None = None,
         return_tensors: str | TensorType | None = None,
         return_attention_mask: bool | None = None,
+        **changes: Any,
     ) -> BatchFeature:
         """
         Compute the spectrograms of one clip or a list of clips.
@@ -166,6 +167,8 @@ class SpectrogramFeatureExtractor(SequenceFeatureExtractor, Generic[FrontEnd]):
                 `"pt"` or `"np"`; `None` gives NumPy arrays, in a list if their lengths differ.
             return_attention_mask (`bool`, *optional*):
                 Whether to return `attention_mask`; by default the extractor's setting.
+            changes (`dict`, *optional*):
+                What the family's `compute` can change from clip to clip.
 
         Returns:
             [`BatchFeature`]: `input_features`, float32 of shape `(batch_size, num_frames, feature_size)`, and
@@ -182,7 +185,7 @@ class SpectrogramFeatureExtractor(SequenceFeatureExtractor, Generic[FrontEnd]):
         # Tensors made in inference mode could not be used in training.
         with torch.inference_mode(False), torch.no_grad():
             return self.pad(
-                self.compute(waveforms),
+                self.compute(waveforms, **changes),
                 padding=padding,
                 max_length=max_length,
                 truncation=truncation,

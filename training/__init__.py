@@ -7,6 +7,7 @@ from audioformer.lazy import lazy_names
 if TYPE_CHECKING:
     from .arguments import AudioTrainingArguments, DataArguments, ModelArguments
     from .audioformer_arguments import AudioFormerTrainingArguments
+    from .comparison import compare, comparison_settings
     from .examples.codes import CodeExamples
     from .examples.collators import (
         DataCollatorForCodecClassification,
@@ -46,6 +47,8 @@ _MODULES = {
     "MultiPositiveContrastiveLoss": "losses",
     "ProbeArguments": "probing.arguments",
     "Settings": "families",
+    "compare": "comparison",
+    "comparison_settings": "comparison",
     "create_probe_run": "probing.run",
     "create_settings": "settings",
     "evaluate": "testing",
@@ -74,6 +77,8 @@ __all__ = [
     "MultiPositiveContrastiveLoss",
     "ProbeArguments",
     "Settings",
+    "compare",
+    "comparison_settings",
     "create_probe_run",
     "create_settings",
     "evaluate",

@@ -104,6 +104,11 @@ def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtra
     return {"reads": f"{tokens} per frame, whose embeddings are added up", "codec": codec}
 
 
+def weights_of_codec(extractor: AudioFormerFeatureExtractor) -> int:
+    """Number of weights of the codec, its decoder included."""
+    return sum(weight.numel() for weight in extractor.codec.parameters())
+
+
 def view_codes(
     model: AudioFormerForAudioClassification, extractor: AudioFormerFeatureExtractor, waveform: np.ndarray
 ) -> ClipView:
@@ -190,6 +195,7 @@ FAMILY = Family(
     check_extractor=check_vocabulary,
     initialize=initialize,
     describe_input=describe_input,
+    front_end_weights=weights_of_codec,
     view=view_codes,
     exporters={"classifier": export_classifier, "codec": export_codec},
     export_files={"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER},

@@ -150,6 +150,8 @@ class Family:
         log_energies (function, *optional*): Log energies of waveforms at the rate of an extractor, one array of shape
             `(num_frames, num_bins)` per clip, as they are before statistics of the data normalize them. For
             `audioformer statistics`.
+        front_end_weights (function, *optional*): Number of learned weights that an extractor holds, such as those of a
+            codec.
         converters (mapping): Functions that turn a checkpoint of other code into a folder, by the kind of checkpoint;
             see [`Converter`].
     """
@@ -174,6 +176,7 @@ class Family:
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
     export_files: Mapping[str, str] = field(default_factory=dict)
     log_energies: Callable[[Any, Sequence[np.ndarray]], Sequence[np.ndarray]] | None = None
+    front_end_weights: Callable[[Any], int] | None = None
     converters: Mapping[str, "Converter"] = field(default_factory=dict)
 
     @property

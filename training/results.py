@@ -89,7 +89,7 @@ def summarize(
     started = time.perf_counter()
     scores = predict(trainer, settings, clips, extractor, crops=True)
     seconds = {"testing": time.perf_counter() - started}
-    memory_gb = peak_memory_gb()
+    memory_gb = peak_memory_gb(trainer.args.device.type)
     if training is not None:
         seconds = {"training": training["seconds"], **seconds}
         memory_gb = max(memory_gb, training["peak_memory_gb"])

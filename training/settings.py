@@ -75,7 +75,8 @@ def check_together(settings: Settings) -> None:
 
     Raises:
         ValueError: If there is no fresh model of the requested sizes, the metric that selects a checkpoint is unknown,
-            labels are to be smoothed for a loss without a smoothed form, or the family refuses the settings.
+            labels are to be smoothed for a loss without a smoothed form, mel bins are to move that cannot, or the
+            family refuses the settings.
     """
     family, training = settings.family, settings.training
     if settings.command != EVALUATE and settings.model.model is None:
@@ -85,6 +86,8 @@ def check_together(settings: Settings) -> None:
             # The errors of configurations name the field in a first line of their own.
             raise ValueError(f"There is no fresh model of these sizes: {' '.join(str(error).split())}") from error
     training.check_early_stopping()
+    if getattr(training, "mel_jitter", None) is not None and not hasattr(family.extractor, "mel_range"):
+        raise ValueError(f"`mel_jitter` needs mel bins whose edges can move; those of {family.title} cannot.")
     if settings.command == FINETUNE:
         check_metric(training.metric_for_best_model)
         if training.label_smoothing_factor and settings.model.classification_loss == "lsep":

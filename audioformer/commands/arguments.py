@@ -102,14 +102,43 @@ class SettingsParser(argparse.ArgumentParser):
         )
         add_start_flags(self.add_argument_group("start"), command)
         for title, group in zip(SECTIONS, groups_of(family), strict=True):
-            section = self.add_argument_group(title)
-            for entry, hint in typed_fields(group, command):
-                if entry.name not in ("model", "family"):
-                    shown = (everything and not _is_never_shown(entry)) or _in_short_help(entry)
-                    add_flag(section, entry, hint, shown, command, recipe)
+            entries = [pair for pair in typed_fields(group, command) if pair[0].name not in ("model", "family")]
+            add_setting_flags(self.add_argument_group(title), entries, command, everything, recipe)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"audioformer {self.command}: error: {message}\nTry `audioformer {self.command} --help`.\n")
+
+
+def add_setting_flags(
+    section: Any,
+    entries: Iterable[tuple[dataclasses.Field, Any]],
+    command: str,
+    everything: bool = False,
+    recipe: Recipe | None = None,
+) -> None:
+    """Add a flag for each setting.
+
+    Args:
+        section: Group of a parser.
+        entries (iterable of pairs): Settings and their type hints.
+        command (`str`): The command whose settings they are.
+        everything (`bool`, defaults to `False`): Whether the help shows every setting of the Trainer.
+        recipe (`Recipe`, *optional*): The recipe whose values the help states as defaults.
+    """
+    for entry, hint in entries:
+        shown = (everything and not _is_never_shown(entry)) or _in_short_help(entry)
+        add_flag(section, entry, hint, shown, command, recipe)
+
+
+def shared_fields(command: str) -> dict[str, list[tuple[dataclasses.Field, Any]]]:
+    """The settings that a command takes for any family, with their type hints, by section."""
+    found: dict[str, dict[str, tuple[dataclasses.Field, Any]]] = {title: {} for title in SECTIONS}
+    for family in families():
+        for title, group in zip(SECTIONS, groups_of(family), strict=True):
+            for entry, hint in typed_fields(group, command):
+                if not any(entry.name in known for known in found.values()):
+                    found[title][entry.name] = (entry, hint)
+    return {title: list(entries.values()) for title, entries in found.items()}
 
 
 def recipes_for(command: str, family: Family) -> list[str]:

@@ -95,13 +95,16 @@ def test_its_training_clips_are_rolled_mixed_and_masked(family, sounds, tmp_path
 
         return count
 
-    for name in ("roll_waveform", "mix_waveforms", "mask_spectrogram"):
+    names = ("roll_waveform", "mix_waveforms", "mask_spectrogram", "amplify_waveform", "hide_stretches")
+    for name in (*names, "mix_spectrograms"):
         monkeypatch.setattr(audio, name, counted(name, getattr(audio, name)))
     command = ["finetune", "--recipe", "toy", "--data", str(sounds), "--output", str(tmp_path / "changed")]
     flags = ["--roll", "--mixup-alpha", "0.8", "--spec-augment", "0.2", "--num-train-epochs", "1", "--use-cpu"]
+    flags += ["--gain-db", "-7", "6", "--mask-frames", "8", "--spectrogram-mixup-alpha", "0.3"]
     assert main([*command, *flags, "--dataloader-num-workers", "0"]) == 0
     # Of the 20 training clips 2 are held out; they and the 20 of the test stay as they are.
-    assert called == {"roll_waveform": 18, "mask_spectrogram": 18, "mix_waveforms": 3}
+    of_clips = ("roll_waveform", "mask_spectrogram", "amplify_waveform", "hide_stretches")
+    assert called == {**dict.fromkeys(of_clips, 18), "mix_waveforms": 3, "mix_spectrograms": 3}
 
 
 def test_another_run_starts_from_it(finetuned, sounds, tmp_path):
