@@ -146,6 +146,12 @@ class DataArguments:
         (EVALUATE,),
         range=Range(-MAX_GAIN_DB, MAX_GAIN_DB, note="dB"),
     )
+    streaming: bool = setting(
+        False,
+        "Read clips one after the other while training, without listing or storing them first: tar files in the "
+        "WebDataset layout, a data set on the Hub, or any other source. Needs --max-steps; whole shards are held out.",
+        (PRETRAIN,),
+    )
     max_train_clips: int | None = setting(
         None, "Train on the first N clips only, to try a recipe.", TRAIN, range=at_least(1)
     )
@@ -290,7 +296,8 @@ class AudioTrainingArguments(TrainingArguments):
     shuffle_buffer_size: int | None = setting(
         None,
         "Shuffle shards of neighbouring clips, and N clips at a time, so that a disk reads in few places (default: "
-        "all clips at once, best where the data fit into memory).",
+        "all clips at once, best where the data fit into memory; 512 with --streaming, where every reader holds up to "
+        "twice as many decoded clips).",
         TRAIN,
         range=at_least(1),
     )

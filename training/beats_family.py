@@ -194,6 +194,7 @@ FAMILY = Family(
     arguments=BeatsArguments,
     recipes=Path(__file__).parent / "recipes" / "beats",
     pretrain=pretrain_beats,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,
