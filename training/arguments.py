@@ -311,6 +311,13 @@ class AudioTrainingArguments(TrainingArguments):
         TRAIN,
         range=Range(0, 1, open_high=True),
     )
+    average_best_checkpoints: int = setting(
+        0,
+        "Save the mean of the weights of the N best checkpoints, by the metric that selects them, or of the last N "
+        "without evaluations (0 turns it off).",
+        TRAIN,
+        range=at_least(0),
+    )
     keep_checkpoints: bool = setting(
         False, "Keep the checkpoints of a finished run, which is not resumed any more.", TRAIN
     )
@@ -328,6 +335,11 @@ class AudioTrainingArguments(TrainingArguments):
             raise ValueError(
                 "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
                 "`trainer.push_to_hub(license=...)` when it is finished."
+            )
+        if self.average_best_checkpoints and self.save_strategy == "no":
+            raise ValueError(
+                f"`average_best_checkpoints` {self.average_best_checkpoints} needs checkpoints, but `save_strategy` "
+                "is 'no'."
             )
         if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
             raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")

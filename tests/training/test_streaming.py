@@ -39,7 +39,7 @@ def tars(tmp_path_factory) -> Path:
 
 CROPS = 4 * 12
 """Crops of the four tar files that are not held out."""
-FLAGS = ["--max-length-s", "0.4", "--shuffle-buffer-size", "5"]
+FLAGS = ["--max-length-s", "0.4", "--shuffle-buffer-size", "5", "--average-best-checkpoints", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,13 @@ def test_results_and_card_say_what_was_streamed(whole, tars):
     assert results["held_out_clips"] == 12 and results["training"]["train_clips"] is None
     assert np.isfinite(results["held_out_loss"]) and "train_clips" not in results
     assert f"60 clips streamed from 4 shards of {tars.name}" in (whole / "README.md").read_text()
+    averaged = results["training"]["averaged_checkpoints"]
+    assert len(averaged) == 2 and f"{averaged[0]['step']}, {averaged[1]['step']}." in (whole / "README.md").read_text()
+    assert {path.name for path in (whole / "training").iterdir() if path.is_dir()} == set()
     log = json.loads((whole / "training" / "trainer_state.json").read_text())["log_history"]
+    losses = {entry["step"]: entry["eval_loss"] for entry in log if "eval_loss" in entry}
+    best = sorted(losses, key=lambda step: losses[step])[:2]
+    assert sorted(best) == [entry["step"] for entry in averaged]
     assert log[-1]["epoch"] == 1.0 and [entry["step"] for entry in log if "eval_loss" in entry][:2] == [4, 8]
     with Image.open(whole / "training" / "reconstruction.png") as picture:
         assert picture.width > 1000

@@ -25,6 +25,7 @@ from ..examples.streams import StreamedExamples
 from ..peak_memory import peak_memory_gb
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .averaging import WeightAverage, check_resumed
+from .best_checkpoints import BestCheckpoints
 from .callbacks import EpochCallback, PatienceCallback, StreamCallback, read_state, used_patience
 from .optimizer import decay_by_layer
 from .progress import show_progress
@@ -48,7 +49,7 @@ class AudioTrainer(Trainer):
     Raises:
         ValueError: If `args` lack the settings of this trainer, there is no collator, early stopping is requested
             without evaluations or without loading the best model at the end, or weights are to be averaged that are
-            divided among processes (FSDP, DeepSpeed).
+            divided among processes (FSDP, DeepSpeed) or adapters.
 
     Attributes:
         card_facts ([`CardFactsCallback`]): What happened in all parts of a training, for its card and its results.
@@ -83,6 +84,15 @@ class AudioTrainer(Trainer):
                     f"`ema_decay` {args.ema_decay} needs the weights as a whole: FSDP and DeepSpeed divide them."
                 )
             self.add_callback(self.weight_average)
+        self.best_checkpoints: BestCheckpoints | None = None
+        if args.average_best_checkpoints:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(model, "peft_config"):
+                raise ValueError(
+                    f"`average_best_checkpoints` {args.average_best_checkpoints} needs the weights as a whole: FSDP "
+                    "and DeepSpeed divide them, and adapters are a part of them."
+                )
+            self.best_checkpoints = BestCheckpoints(args.average_best_checkpoints)
+            self.add_callback(self.best_checkpoints)
         self.card_facts = CardFactsCallback(peak_memory_gb)
         self.add_callback(self.card_facts)
         show_progress(self, self.card_facts)
@@ -171,7 +181,10 @@ class AudioTrainer(Trainer):
             patience = self.args.early_stopping_patience
             self._resumed_step = state.global_step
             self._has_stopped_early = patience is not None and used_patience(state) >= patience
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
+        if self.best_checkpoints is not None:
+            self.card_facts.collected["averaged_checkpoints"] = self.best_checkpoints.averaged
+        return output
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         if self._stream is not None:
