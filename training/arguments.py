@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_bitsandbytes_available
 
 from audioformer.data.audio import ReadingSettings
 from audioformer.data.audio.augmentation import Augmentation
@@ -328,6 +329,7 @@ class AudioTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         # First of all: transformers divides by some of them.
         check_ranges(self)
+        check_optimizer(str(getattr(self.optim, "value", self.optim)), self.use_cpu)
         super().__post_init__()
         # Without a device to copy to, torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
@@ -357,3 +359,31 @@ class AudioTrainingArguments(TrainingArguments):
                 f"`early_stopping_patience` {self.early_stopping_patience} needs `load_best_model_at_end`, "
                 '`metric_for_best_model`, and an `eval_strategy` other than "no".'
             )
+
+
+def is_of_bitsandbytes(optimizer: str) -> bool:
+    """Whether an optimizer of transformers' Trainer is one of bitsandbytes, by its name."""
+    return optimizer == "adamw_8bit" or any(part in optimizer for part in ("bnb", "paged", "lion", "ademamix"))
+
+
+def check_optimizer(optimizer: str, use_cpu: bool) -> None:
+    """Check that there is what an optimizer of bitsandbytes needs, before data are read.
+
+    Args:
+        optimizer (`str`): Value of `optim`.
+        use_cpu (`bool`): Whether a GPU is left unused.
+
+    Raises:
+        ValueError: If bitsandbytes or a GPU is missing.
+    """
+    if not is_of_bitsandbytes(optimizer):
+        return
+    missing = []
+    if not is_bitsandbytes_available():
+        missing.append("bitsandbytes (`pip install bitsandbytes`)")
+    if use_cpu or not torch.cuda.is_available():
+        missing.append("an NVIDIA GPU, and no `use_cpu`" if use_cpu else "an NVIDIA GPU")
+    if missing:
+        raise ValueError(
+            f"`optim` {optimizer!r} needs {' and '.join(missing)}; 'adamw_torch' needs neither."
+        )
