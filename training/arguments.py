@@ -384,6 +384,4 @@ def check_optimizer(optimizer: str, use_cpu: bool) -> None:
     if use_cpu or not torch.cuda.is_available():
         missing.append("an NVIDIA GPU, and no `use_cpu`" if use_cpu else "an NVIDIA GPU")
     if missing:
-        raise ValueError(
-            f"`optim` {optimizer!r} needs {' and '.join(missing)}; 'adamw_torch' needs neither."
-        )
+        raise ValueError(f"`optim` {optimizer!r} needs {' and '.join(missing)}; 'adamw_torch' needs neither.")
