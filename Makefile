@@ -54,6 +54,7 @@ benchmark: $(VENV)/.development  ## side by side with the peers, in one process 
 	$(BIN)/python benchmarks/length_grouping.py
 	$(BIN)/python benchmarks/ft2_step.py
 	$(BIN)/python benchmarks/beats.py
+	$(BIN)/python benchmarks/dasheng.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .demo .pytest_cache .ruff_cache .mypy_cache
