@@ -119,6 +119,21 @@ class _SomeClips(Sequence[ListedClip]):
         return self.clips[self.indices[index]]
 
 
+def clips_of_splits(listing: Listing, splits: Sequence[str]) -> Listing:
+    """The part of a listing whose clips belong to some splits; classes stay those of the whole.
+
+    Raises:
+        ValueError: If a split has no clips.
+    """
+    named = [clip.split for clip in clips_without_audio(listing)]
+    unknown = sorted(set(splits) - {split for split in named if split is not None})
+    if unknown:
+        known = sorted({split for split in named if split is not None})
+        raise ValueError(f"{listing.source} has no clips of the splits {unknown}; its splits are {known}.")
+    rows = [index for index, split in enumerate(named) if split in splits]
+    return replace(listing, clips=_SomeClips(listing.clips, rows), missing=[])
+
+
 def parts_of_listing(listing: Listing) -> dict[tuple[str | None, int | None], Listing]:
     """Divide a listing into those of its splits and folds; classes stay those of the whole."""
     indices: dict[tuple[str | None, int | None], list[int]] = {}

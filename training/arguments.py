@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_bitsandbytes_available
 
 from audioformer.data.audio import ReadingSettings
 from audioformer.data.audio.augmentation import Augmentation
@@ -148,6 +149,12 @@ class DataArguments:
         "lost against 0 dB; needs audio, not codes.",
         (EVALUATE,),
         range=Range(-MAX_GAIN_DB, MAX_GAIN_DB, note="dB"),
+    )
+    streaming: bool = setting(
+        False,
+        "Read clips one after the other while training, without listing or storing them first: tar files in the "
+        "WebDataset layout, a data set on the Hub, or any other source. Needs --max-steps; whole shards are held out.",
+        (PRETRAIN,),
     )
     max_train_clips: int | None = setting(
         None, "Train on the first N clips only, to try a recipe.", TRAIN, range=at_least(1)
@@ -301,7 +308,8 @@ class AudioTrainingArguments(TrainingArguments):
     shuffle_buffer_size: int | None = setting(
         None,
         "Shuffle shards of neighbouring clips, and N clips at a time, so that a disk reads in few places (default: "
-        "all clips at once, best where the data fit into memory).",
+        "all clips at once, best where the data fit into memory; 512 with --streaming, where every reader holds up to "
+        "twice as many decoded clips).",
         TRAIN,
         range=at_least(1),
     )
@@ -315,6 +323,13 @@ class AudioTrainingArguments(TrainingArguments):
         TRAIN,
         range=Range(0, 1, open_high=True),
     )
+    average_best_checkpoints: int = setting(
+        0,
+        "Save the mean of the weights of the N best checkpoints, by the metric that selects them, or of the last N "
+        "without evaluations (0 turns it off).",
+        TRAIN,
+        range=at_least(0),
+    )
     keep_checkpoints: bool = setting(
         False, "Keep the checkpoints of a finished run, which is not resumed any more.", TRAIN
     )
@@ -325,6 +340,7 @@ class AudioTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         # First of all: transformers divides by some of them.
         check_ranges(self)
+        check_optimizer(str(getattr(self.optim, "value", self.optim)), self.use_cpu)
         super().__post_init__()
         # Without a device to copy to, torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
@@ -332,6 +348,11 @@ class AudioTrainingArguments(TrainingArguments):
             raise ValueError(
                 "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
                 "`trainer.push_to_hub(license=...)` when it is finished."
+            )
+        if self.average_best_checkpoints and self.save_strategy == "no":
+            raise ValueError(
+                f"`average_best_checkpoints` {self.average_best_checkpoints} needs checkpoints, but `save_strategy` "
+                "is 'no'."
             )
         if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
             raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
@@ -349,3 +370,29 @@ class AudioTrainingArguments(TrainingArguments):
                 f"`early_stopping_patience` {self.early_stopping_patience} needs `load_best_model_at_end`, "
                 '`metric_for_best_model`, and an `eval_strategy` other than "no".'
             )
+
+
+def is_of_bitsandbytes(optimizer: str) -> bool:
+    """Whether an optimizer of transformers' Trainer is one of bitsandbytes, by its name."""
+    return optimizer == "adamw_8bit" or any(part in optimizer for part in ("bnb", "paged", "lion", "ademamix"))
+
+
+def check_optimizer(optimizer: str, use_cpu: bool) -> None:
+    """Check that there is what an optimizer of bitsandbytes needs, before data are read.
+
+    Args:
+        optimizer (`str`): Value of `optim`.
+        use_cpu (`bool`): Whether a GPU is left unused.
+
+    Raises:
+        ValueError: If bitsandbytes or a GPU is missing.
+    """
+    if not is_of_bitsandbytes(optimizer):
+        return
+    missing = []
+    if not is_bitsandbytes_available():
+        missing.append("bitsandbytes (`pip install bitsandbytes`)")
+    if use_cpu or not torch.cuda.is_available():
+        missing.append("an NVIDIA GPU, and no `use_cpu`" if use_cpu else "an NVIDIA GPU")
+    if missing:
+        raise ValueError(f"`optim` {optimizer!r} needs {' and '.join(missing)}; 'adamw_torch' needs neither.")

@@ -86,10 +86,11 @@ def check_stage(settings: Settings) -> None:
         if value is not None and not is_wanted:
             raise ValueError(f"`{name}` {value!r} is for {purposes[name]}.")
     arguments = settings.training
-    if is_tokenizer and (arguments.ema_decay or arguments.fsdp or arguments.deepspeed):
+    averages = arguments.ema_decay or arguments.average_best_checkpoints
+    if is_tokenizer and (averages or arguments.fsdp or arguments.deepspeed):
         raise ValueError(
             '`stage` "tokenizer" needs its weights as a whole, and its codes are averages already: it excludes '
-            "`ema_decay`, `fsdp` and `deepspeed`."
+            "`ema_decay`, `average_best_checkpoints`, `fsdp` and `deepspeed`."
         )
 
 
@@ -160,6 +161,7 @@ FAMILY = Family(
     arguments=BeatsArguments,
     recipes=Path(__file__).parent / "recipes" / "beats",
     pretrain=pretrain_beats,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,

@@ -156,6 +156,7 @@ FAMILY = Family(
     arguments=DashengArguments,
     recipes=Path(__file__).parent / "recipes" / "dasheng",
     pretrain=pretrain_dasheng,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,

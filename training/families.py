@@ -136,6 +136,8 @@ class Family:
         training_arguments (type): Its Trainer settings; by default those of models that read audio or spectrograms.
         recipes (`Path`, *optional*): Folder of its recipes.
         pretrain (function, *optional*): Pre-trains models with the settings of a run and writes their folders.
+        streams (`bool`, defaults to `False`): Whether `pretrain` takes its examples from [`open_examples`], which can
+            stream them.
         check_settings (function, *optional*): Raises `ValueError` for settings of different groups that exclude each
             other; called before anything is read.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
@@ -167,6 +169,7 @@ class Family:
     training_arguments: type[AudioTrainingArguments] = SpectrogramTrainingArguments
     recipes: Path | None = None
     pretrain: Callable[["Settings"], Any] | None = None
+    streams: bool = False
     check_settings: Callable[["Settings"], None] | None = None
     # `Any` stands for the family's own configuration, model and extractor: it is given no others.
     check_extractor: Callable[[Any, Any], None] | None = None

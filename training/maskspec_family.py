@@ -133,6 +133,7 @@ FAMILY = Family(
     arguments=MaskSpecArguments,
     recipes=Path(__file__).parent / "recipes" / "maskspec",
     pretrain=pretrain_maskspec,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,

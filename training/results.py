@@ -124,16 +124,23 @@ def names_of_clips(clips: Clips) -> list[str]:
 
 
 def notes_on_record(training: Mapping[str, Any]) -> list[str]:
-    """What a reader has to know about the record of a training: which of its steps it lacks.
+    """What a reader has to know about a training: whose weights these are, and which of its steps have no record.
 
     Args:
         training (mapping): What `trainer.card_facts` collected.
     """
+    notes = []
+    averaged = training.get("averaged_checkpoints")
+    if averaged:
+        steps = ", ".join(f"{entry['step']:,}" for entry in averaged)
+        which = "last" if averaged[0].keys() == {"step"} else "best"
+        notes.append(f"The weights are the mean of the {len(averaged)} {which} checkpoints, of the steps {steps}.")
     if not training["unrecorded_steps"]:
-        return []
+        return notes
     return [
+        *notes,
         f"Seconds, memory, hardware and precision of {training['unrecorded_steps']:,} of the {training['steps']:,} "
-        "steps of the training were not recorded: those of the others are given."
+        "steps of the training were not recorded: those of the others are given.",
     ]
 
 

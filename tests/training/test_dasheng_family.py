@@ -468,3 +468,4 @@ def test_recipes_of_pretraining_have_the_numbers_of_the_paper():
         assert training.learning_rate == (2e-4 if size == "1.2B" else 3e-4)
         assert training.weight_decay == (0 if size == "1.2B" else 0.01)
         assert training.lr_scheduler_kwargs == {"min_lr_rate": 0.1} and settings.family is family
+        assert training.average_best_checkpoints == 4
