@@ -54,6 +54,8 @@ benchmark: $(VENV)/.development  ## side by side with the peers, in one process 
 	$(BIN)/python benchmarks/length_grouping.py
 	$(BIN)/python benchmarks/ft2_step.py
 	$(BIN)/python benchmarks/beats.py
+	$(BIN)/python benchmarks/dasheng.py
+	$(BIN)/python benchmarks/maskspec.py
 
 # The authors' own code, in an environment of its own: its torchaudio must never meet transformers. Their packages come
 # without dependencies; of torchaudio only the Python part is used. Folders of code that is there already can be named.

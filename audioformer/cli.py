@@ -19,6 +19,8 @@ COMMANDS = {
     "pretrain": "pre-train a model on your audio",
     "finetune": "fine-tune a classifier or tagger on your labelled audio",
     "evaluate": "measure a classifier on labelled audio",
+    "probe": "compare what frozen models know of labelled audio, by k-NN and small classifiers",
+    "compare": "measure several classifiers on the same labelled audio, side by side",
     "experiment": "compare recipes and baselines by cross-validation",
     "app": "open a page in the browser that shows what a classifier hears",
     "export": "write a classifier as ONNX files",

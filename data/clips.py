@@ -17,6 +17,9 @@ from .report import DataReport
 
 _ROWS_AT_ONCE = 100_000
 
+NOT_JUDGED = -1
+"""Target of a class of which nobody said whether it applies to a clip: losses and metrics leave it out."""
+
 
 @dataclass(frozen=True)
 class GroupCounts:
@@ -46,7 +49,8 @@ class Clips:
 
     Args:
         dataset (`datasets.Dataset` of `num_clips` rows): Has the columns `id`, `labels` (names), `split`, `fold`,
-            `group`, `duration_s` (seconds) and `sampling_rate` (of the file, in Hz).
+            `group`, `duration_s` (seconds) and `sampling_rate` (of the file, in Hz). It may have `judged`: names of
+            the classes of which it is known whether they apply, or `None` for all.
         labels (`list[str]`): Class names; their order gives the indices.
         multi_label (`bool`): Whether a clip can have several labels.
         label_ids (`dict[str, str]`): Machine ids of classes, where they have any.
@@ -111,13 +115,15 @@ class Clips:
         """Class indices, int64 of shape `(num_clips,)`, or multi-hot vectors, uint8 `(num_clips, num_labels)`.
 
         One byte per entry: as floats, the 527 classes of AudioSet's two million clips would take four gigabytes in
-        every process.
+        every process. Where clips were judged in part, vectors are int8 and `NOT_JUDGED` (-1) at classes of which
+        nothing is known.
 
         Raises:
             ValueError: If a clip has a label that is not in `labels`, or not exactly one label where it must have one.
         """
         if self.multi_label:
-            return np.minimum(self.label_matrix.toarray(), 1)
+            targets = np.minimum(self.label_matrix.toarray(), 1)
+            return self._without_unjudged(targets) if "judged" in self.dataset.column_names else targets
         self._check_single_labels()
         return self.label_matrix.indices.astype(np.int64)
 
@@ -136,14 +142,14 @@ class Clips:
     def digest(self) -> str:
         """SHA-256 of what the clips are: classes, columns, order, and where they come from."""
         digest = hashlib.sha256(json.dumps([self.labels, self.multi_label, self.origin]).encode())
-        for column in ("id", "labels", "duration_s"):
+        for column in ("id", "labels", "duration_s", "judged"):
             if column not in self.dataset.column_names:
                 continue
             for batch in self._batches(column):
                 # Lengths first: "ab", "c" and "a", "bc" have the same letters.
                 values = batch.combine_chunks()
                 if pa.types.is_list(values.type):
-                    digest.update(values.value_lengths().to_numpy().tobytes())
+                    digest.update(values.value_lengths().fill_null(-1).to_numpy().tobytes())
                     values = values.flatten().cast(pa.string())
                 if pa.types.is_string(values.type):
                     digest.update(pc.binary_length(values).to_numpy(zero_copy_only=False).tobytes())
@@ -177,6 +183,13 @@ class Clips:
         names = pc.if_else(has_group, stripped, ids)
         columns = (names, names.filter(given), groups.filter(given))
         return GroupCounts(*(pc.count_distinct(column).as_py() for column in columns))
+
+    def _without_unjudged(self, targets: np.ndarray) -> np.ndarray:
+        column = {label: index for index, label in enumerate(self.labels)}
+        known = np.zeros_like(targets, dtype=bool)
+        for row, names in enumerate(self.dataset["judged"]):
+            known[row, slice(None) if names is None else [column[name] for name in names]] = True
+        return np.where(known, targets, NOT_JUDGED).astype(np.int8)
 
     def _text_column(self, name: str) -> pa.ChunkedArray:
         chunks = [chunk.cast(pa.string()) for batch in self._batches(name) for chunk in batch.chunks]

@@ -23,6 +23,8 @@ class ListedClip:
             training and testing.
         start_s, end_s (`float`, *optional*): The part of the file that is the clip, in seconds.
         error (`str`, *optional*): Why there is no audio, of an entry that is damaged where it is listed.
+        judged (`tuple[str, ...]`, *optional*): The classes of which somebody said whether they apply, `labels` among
+            them; of others nothing is known. By default all classes were judged.
     """
 
     id: str
@@ -34,6 +36,7 @@ class ListedClip:
     start_s: float | None = None
     end_s: float | None = None
     error: str | None = None
+    judged: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Listing:
         multi_label (`bool`): Whether a clip can have several labels.
         label_ids (`dict[str, str]`): Machine ids of class names (`/m/...` in AudioSet and FSD50K), if it has any.
         missing (`list[str]`): Clips that are listed but have no file.
+        partly_judged (`bool`, defaults to `False`): Whether there are clips of which not all classes were judged.
 
     Raises:
         ValueError: If two classes have the same name.
@@ -62,6 +66,7 @@ class Listing:
     multi_label: bool
     label_ids: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    partly_judged: bool = False
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) != len(self.labels):
@@ -75,6 +80,20 @@ class Listing:
         if path.is_dir():
             return str(path)
         return str(path.parent) if path.is_file() else None
+
+
+def check_judged(listing: Listing) -> None:
+    """Check that all classes of all clips were judged, for what has no place to say which were.
+
+    Raises:
+        ValueError: If they were judged in part.
+    """
+    if listing.partly_judged:
+        raise ValueError(
+            f"{listing.source}: not all classes of its clips were judged, which a folder of codes cannot tell: those "
+            "that were not would count as absent. Train a family that reads spectrograms, or give the audio without "
+            "labels (--layout audio_files) to pre-train on it."
+        )
 
 
 def clips_without_audio(listing: Listing) -> Iterable[ListedClip]:
@@ -98,6 +117,21 @@ class _SomeClips(Sequence[ListedClip]):
     # A `Sequence` also takes slices, which nothing here needs.
     def __getitem__(self, index: int) -> ListedClip:  # type: ignore[override]
         return self.clips[self.indices[index]]
+
+
+def clips_of_splits(listing: Listing, splits: Sequence[str]) -> Listing:
+    """The part of a listing whose clips belong to some splits; classes stay those of the whole.
+
+    Raises:
+        ValueError: If a split has no clips.
+    """
+    named = [clip.split for clip in clips_without_audio(listing)]
+    unknown = sorted(set(splits) - {split for split in named if split is not None})
+    if unknown:
+        known = sorted({split for split in named if split is not None})
+        raise ValueError(f"{listing.source} has no clips of the splits {unknown}; its splits are {known}.")
+    rows = [index for index, split in enumerate(named) if split in splits]
+    return replace(listing, clips=_SomeClips(listing.clips, rows), missing=[])
 
 
 def parts_of_listing(listing: Listing) -> dict[tuple[str | None, int | None], Listing]:

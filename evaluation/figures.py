@@ -14,7 +14,7 @@ MAX_CLASSES = 30
 """Of more classes only the best and the worst are shown."""
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of a size in inches. matplotlib is imported here, when a figure is drawn.
 
     Without pyplot, which would choose a backend for the whole process.
@@ -41,7 +41,7 @@ def save_confusion_matrix(
     np.add.at(counts, (targets, scores.argmax(axis=1)), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(4.5, 0.42 * size + 2.5) if size <= MAX_CLASSES else 12
-    figure = _new_figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if size <= MAX_CLASSES:
@@ -67,7 +67,7 @@ def save_average_precisions(table: Sequence[Mapping[str, Any]], title: str, path
     half = MAX_CLASSES // 2
     is_cut = len(rows) > MAX_CLASSES
     shown = rows[:half] + rows[-half:] if is_cut else rows
-    figure = _new_figure(7, 1.4 + 0.27 * len(shown))
+    figure = new_figure(7, 1.4 + 0.27 * len(shown))
     axes = figure.subplots()
     axes.barh(range(len(shown)), [row["average_precision"] for row in shown], color=COLOR)
     axes.set_yticks(range(len(shown)), [f"{row['label']} ({row['clips']})" for row in shown])
@@ -95,7 +95,7 @@ def save_training_curves(log_history: Sequence[Mapping[str, float]], title: str,
     metrics = [name for name in curves if not name.endswith("loss")]
     losses = [name for name in curves if name.endswith("loss")]
     panels = [("loss", losses), ("metric", metrics)] if metrics else [("loss", losses)]
-    figure = _new_figure(10 if metrics else 6, 3.8)
+    figure = new_figure(10 if metrics else 6, 3.8)
     for column, (label, names) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), column)
         for name in names:

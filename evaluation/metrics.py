@@ -45,7 +45,8 @@ def compute_metric(scores: np.ndarray, targets: np.ndarray, multi_label: bool) -
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         multi_label (`bool`): Whether a clip can have several labels.
 
     Returns:
@@ -128,15 +129,14 @@ def bootstrap_interval(
     """
     Bootstrap percentile interval of the metric, over resampled clips or over resampled groups of clips.
 
-    The interval tells how the metric would vary with the choice of test clips, not with the seed of the training. For
-    large sets (18,886 clips x 527 classes) the number of resamples is reduced to 200, which takes minutes.
+    The interval tells how the metric would vary with the choice of test clips, not with the seed of the training.
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
-        groups (sequence, *optional*): Recording that each clip comes from. Clips of one recording are not independent,
-            so whole groups are drawn. A clip whose entry is `None` is a group of its own.
+        groups (sequence, *optional*): See [`bootstrap_values`].
         num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
         confidence (`float`, *optional*, defaults to 0.95): Share of the resamples inside the interval.
         seed (`int`, *optional*, defaults to 0): Seed of the resampling.
@@ -144,9 +144,59 @@ def bootstrap_interval(
     Returns:
         `tuple[float, float]`: lower and upper end.
     """
-    num_clips = len(scores)
+    values = bootstrap_values(scores, targets, multi_label, groups=groups, num_resamples=num_resamples, seed=seed)
+    return percentile_interval(values, confidence)
+
+
+def bootstrap_values(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    multi_label: bool,
+    *,
+    groups: Sequence[str | None] | None = None,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> np.ndarray:
+    """
+    The metric of resampled clips, or of resampled groups of clips.
+
+    The resamples depend on the number of clips, the groups and the seed alone: the values of two models on the same
+    clips are paired. For large sets (18,886 clips x 527 classes) their number is reduced to 200, which takes minutes.
+
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
+        multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
+        groups (sequence, *optional*): As in [`draw_resamples`].
+        num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
+        seed (`int`, *optional*, defaults to 0): Seed of the resampling.
+
+    Returns:
+        `np.ndarray` of shape `(num_resamples,)`: The metric of each resample.
+    """
     if scores.size > LARGE_SIZE:
         num_resamples = min(num_resamples, NUM_RESAMPLES_OF_LARGE)
+    weights = draw_resamples(len(scores), groups=groups, num_resamples=num_resamples, seed=seed)
+    return resampled_metric(scores, targets, multi_label, weights)
+
+
+def draw_resamples(
+    num_clips: int, *, groups: Sequence[str | None] | None = None, num_resamples: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """
+    Draw clips, or groups of clips, with replacement.
+
+    Args:
+        num_clips (`int`): Number of clips.
+        groups (sequence, *optional*): Group of each clip. A clip whose entry is `None` is a group of its own.
+        num_resamples (`int`, *optional*, defaults to 1000): Number of resamples.
+        seed (`int`, *optional*, defaults to 0): Seed. The same clips, groups and seed give the same resamples, so that
+            differences between models are paired by clip.
+
+    Returns:
+        `np.ndarray` of shape `(num_resamples, num_clips)`: How often each clip is drawn.
+    """
     rng = np.random.default_rng(seed)
     names = [
         f"clip {i}" if group is None else f"group {group}" for i, group in enumerate(groups or [None] * num_clips)
@@ -154,19 +204,46 @@ def bootstrap_interval(
     _, group_of_clip = np.unique(names, return_inverse=True)
     num_groups = int(group_of_clip.max()) + 1
     draws = rng.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=num_resamples)
-    weights = draws[:, group_of_clip].astype(np.float64)
-    if multi_label:
-        with_positive = np.flatnonzero(targets.any(axis=0))
-        values = np.zeros(num_resamples)
-        counts = np.zeros(num_resamples)
-        for label in with_positive:
-            precision = weighted_average_precision(scores[:, label], targets[:, label], weights)
-            values += np.nan_to_num(precision)
-            counts += ~np.isnan(precision)
-        values = values / np.maximum(counts, 1)
-    else:
+    return draws[:, group_of_clip].astype(np.float64)
+
+
+def resampled_metric(scores: np.ndarray, targets: np.ndarray, multi_label: bool, weights: np.ndarray) -> np.ndarray:
+    """
+    The metric of each resample.
+
+    Args:
+        scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
+        multi_label (`bool`): Whether the metric is mAP; otherwise accuracy.
+        weights (`np.ndarray` of shape `(num_resamples, num_clips)`): From [`draw_resamples`].
+
+    Returns:
+        `np.ndarray` of shape `(num_resamples,)`: mAP is that of the classes with a positive in the resample.
+    """
+    if not multi_label:
         correct = scores.argmax(axis=1) == targets
-        values = (weights * correct).sum(axis=1) / weights.sum(axis=1)
+        return (weights * correct).sum(axis=1) / weights.sum(axis=1)
+    values, counts = np.zeros(len(weights)), np.zeros(len(weights))
+    for label in np.flatnonzero((targets > 0).any(axis=0)):
+        known = targets[:, label] >= 0
+        precision = weighted_average_precision(scores[known, label], targets[known, label], weights[:, known])
+        values += np.nan_to_num(precision)
+        counts += ~np.isnan(precision)
+    return values / np.maximum(counts, 1)
+
+
+def percentile_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """
+    The interval that holds the middle share of the values of resamples.
+
+    Args:
+        values (`np.ndarray` of shape `(num_resamples,)`): A metric, or a difference, of each resample.
+        confidence (`float`, *optional*, defaults to 0.95): Share of the values inside.
+
+    Returns:
+        `tuple[float, float]`: lower and upper end.
+    """
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
@@ -184,7 +261,8 @@ def per_class_table(
 
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`): Scores.
-        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones.
+        targets (`np.ndarray`): `(num_clips,)` classes, or `(num_clips, num_labels)` zeros and ones, and -1 where
+            nothing is known.
         labels (sequence of `str`): Names of the classes.
         multi_label (`bool`): Whether a clip can have several labels.
         average_precisions (sequence, *optional*): Those of the classes, if they have been computed.
@@ -195,7 +273,7 @@ def per_class_table(
     """
     if multi_label:
         values = average_precisions or compute_mean_average_precision(scores, targets)["per_class"]
-        counts = targets.sum(axis=0)
+        counts = np.count_nonzero(targets > 0, axis=0)
         return [
             {"label": label, "clips": int(count), "average_precision": value}
             for label, count, value in zip(labels, counts, values, strict=True)

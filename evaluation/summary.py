@@ -159,8 +159,8 @@ class EvaluationSummary:
         """
         Write the summary into a folder.
 
-        Writes `eval_results.json`, `summary.md`, the figures, and `predictions.npz` (ids, scores, targets, labels),
-        from which anyone can compute the metric again.
+        Writes `eval_results.json`, `summary.md`, the figures, and `predictions.npz` (ids, scores, targets, labels and
+        groups, which are empty where a clip has none), from which anyone can compute metric and interval again.
 
         Args:
             folder (`str` or `Path`): Folder to write into. It is created if needed.
@@ -175,6 +175,7 @@ class EvaluationSummary:
             scores=self.scores,
             targets=self.targets,
             labels=np.array(list(self.labels)),
+            groups=np.array([group or "" for group in self.groups or [None] * len(self.ids)]),
         )
         pictures = [CLASSES_PICTURE]
         if self.multi_label:
@@ -190,7 +191,7 @@ class EvaluationSummary:
 
     @classmethod
     def load(cls, folder: str | Path) -> "EvaluationSummary":
-        """Read what [`~EvaluationSummary.save`] wrote, except the groups, the log and the data report as text.
+        """Read what [`~EvaluationSummary.save`] wrote, except the log and the data report as text.
 
         Args:
             folder (`str` or `Path`): Folder of a finished run.
@@ -208,6 +209,8 @@ class EvaluationSummary:
         saved = json.loads((folder / EVAL_RESULTS).read_text(encoding="utf-8"))
         with np.load(folder / PREDICTIONS) as file:
             arrays = {name: file[name] for name in ("ids", "scores", "targets", "labels")}
+            # Earlier versions did not write them.
+            groups = [group or None for group in file["groups"].tolist()] if "groups" in file else None
         names = ("tested_on", "selection", "notes", "seconds", "peak_memory_gb", "settings", "data")
         summary = cls(
             ids=arrays["ids"].tolist(),
@@ -215,6 +218,7 @@ class EvaluationSummary:
             targets=arrays["targets"],
             labels=arrays["labels"].tolist(),
             multi_label=metric_name(True) in saved,
+            groups=groups,
             # Earlier versions did not record it.
             grouped=saved.get("grouped"),
             **{name: saved[name] for name in names},

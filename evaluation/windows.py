@@ -102,22 +102,59 @@ def merge_windows(
     Returns:
         [`MergedScores`]: one row per clip, in the order in which the clips first appear.
     """
-    rows_of: dict[tuple[str, bytes], list[int]] = {}
-    for row, name in enumerate(names):
-        rows_of.setdefault((name, np.ascontiguousarray(targets[row]).tobytes()), []).append(row)
-    merged = np.empty((len(rows_of), scores.shape[1]), dtype=scores.dtype)
-    rows: list[tuple[int, np.ndarray]] = []
-    for clip, (first, *others) in enumerate(rows_of.values()):
-        windows = np.array([first, *others])
-        rows.append((first, windows))
-        if not others:
-            merged[clip] = scores[first]
+    rows = rows_of_clips(names, targets)
+    merged = np.empty((len(rows), scores.shape[1]), dtype=scores.dtype)
+    for clip, windows in enumerate(rows):
+        if len(windows) == 1:
+            merged[clip] = scores[windows[0]]
             continue
         weights = durations_s[windows]
         if starts_s is not None:
             weights = window_weights(starts_s[windows], starts_s[windows] + weights)
         merged[clip] = _mean(scores[windows], weights, multi_label)
-    return MergedScores(merged, rows)
+    return MergedScores(merged, [(int(windows[0]), windows) for windows in rows])
+
+
+def rows_of_clips(names: Sequence[str], targets: np.ndarray) -> list[np.ndarray]:
+    """
+    Find the windows of each clip.
+
+    Args:
+        names (sequence of `str`): Name of the clip that each window belongs to.
+        targets (`np.ndarray`): `(num_windows,)` classes, or `(num_windows, num_labels)` zeros and ones. Windows with
+            the same name but different targets count as different clips.
+
+    Returns:
+        `list[np.ndarray]`: The rows of the windows of each clip, in the order in which the clips first appear.
+    """
+    rows_of: dict[tuple[str, bytes], list[int]] = {}
+    for row, name in enumerate(names):
+        rows_of.setdefault((name, np.ascontiguousarray(targets[row]).tobytes()), []).append(row)
+    return [np.array(rows) for rows in rows_of.values()]
+
+
+def mean_vectors(
+    rows: Sequence[np.ndarray], vectors: np.ndarray, starts_s: np.ndarray, durations_s: np.ndarray
+) -> np.ndarray:
+    """
+    Average the vectors of the windows of each clip over time, by [`window_weights`].
+
+    Args:
+        rows (sequence of `np.ndarray`): The windows of each clip, from [`rows_of_clips`].
+        vectors (`np.ndarray` of shape `(num_windows, hidden_size)`): Vector of each window.
+        starts_s, durations_s (`np.ndarray` of shape `(num_windows,)`): Beginnings and durations in seconds.
+
+    Returns:
+        `np.ndarray` of shape `(num_clips, hidden_size)`: float32; that of a clip of one window is exactly its vector.
+    """
+    merged = np.empty((len(rows), vectors.shape[1]), dtype=np.float32)
+    for clip, windows in enumerate(rows):
+        if len(windows) == 1:
+            merged[clip] = vectors[windows[0]]
+            continue
+        weights = window_weights(starts_s[windows], starts_s[windows] + durations_s[windows])
+        merged[clip] = (weights / weights.sum()) @ vectors[windows].astype(np.float64)
+    return merged
 
 
 def _mean(scores: np.ndarray, weights: np.ndarray, multi_label: bool) -> np.ndarray:

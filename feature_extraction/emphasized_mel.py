@@ -1,6 +1,7 @@
 """Log-mel spectrograms of pre-emphasized waveforms, as PaSST and MaskSpec read them, in float32 torch."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -50,15 +51,20 @@ class EmphasizedMel(nn.Module):
     ) -> None:
         super().__init__()
         self.frame_length, self.hop_length = frame_length, hop_length
+        self.sampling_rate, self.lowpass_hz = sampling_rate, lowpass_hz
         self.fft_length = 1 << (frame_length - 1).bit_length()
-        high_hz = sampling_rate / 2 - 1000 if high_hz is None else high_hz
-        weights = mel_triangles(num_mel_bins, self.fft_length, sampling_rate, 0.0, high_hz)
-        if lowpass_hz is not None:
-            frequencies = sampling_rate / self.fft_length * torch.arange(len(weights))
-            weights[frequencies > lowpass_hz] = 0.0
+        self.mel_range = (0.0, sampling_rate / 2 - 1000 if high_hz is None else high_hz)
         window = torch.hann_window(frame_length, periodic=False, dtype=torch.float32)
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("mel_weights", weights, persistent=False)
+        self.register_buffer("mel_weights", self.triangles(num_mel_bins, *self.mel_range), persistent=False)
+
+    def triangles(self, num_mel_bins: int, low_hz: float, high_hz: float) -> torch.Tensor:
+        """Weights of the triangles between two frequencies in Hz, `(fft_length // 2 + 1, num_mel_bins)`."""
+        weights = mel_triangles(num_mel_bins, self.fft_length, self.sampling_rate, low_hz, high_hz)
+        if self.lowpass_hz is not None:
+            frequencies = self.sampling_rate / self.fft_length * torch.arange(len(weights))
+            weights[frequencies > self.lowpass_hz] = 0.0
+        return weights
 
     def num_frames(self, num_samples: int) -> int:
         """Number of frames in a clip."""
@@ -69,19 +75,21 @@ class EmphasizedMel(nn.Module):
         """Number of samples of the shortest clip that can be mirrored at its ends."""
         return self.frame_length // 2 + 2
 
-    def frame_energies(self, frames: torch.Tensor) -> torch.Tensor:
+    def frame_energies(self, frames: torch.Tensor, mel_weights: torch.Tensor | None = None) -> torch.Tensor:
         """
         Log energies of frames.
 
         Args:
             frames (`torch.FloatTensor` of shape `(..., frame_length)`): Emphasized samples.
+            mel_weights (`torch.FloatTensor`, *optional*): Triangles in place of those of the module.
 
         Returns:
             `torch.FloatTensor` of shape `(..., num_mel_bins)`; silence is -1.4026.
         """
         spectrum = torch.fft.rfft(frames * self.window, n=self.fft_length)
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
-        return ((power @ self.mel_weights + OFFSET).log() + SHIFT) / SCALE
+        mel_weights = self.mel_weights if mel_weights is None else mel_weights
+        return ((power @ mel_weights + OFFSET).log() + SHIFT) / SCALE
 
     def mirrored(self, waveforms: torch.Tensor) -> torch.Tensor:
         """
@@ -123,12 +131,16 @@ class EmphasizedMel(nn.Module):
         return self.frame_energies(self.frames(waveforms))
 
     @torch.no_grad()
-    def batch(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def batch(
+        self, waveforms: Sequence[torch.Tensor], mel_edges: Sequence[tuple[float, float]] | None = None
+    ) -> list[torch.Tensor]:
         """
         Log energies of clips of any lengths, without padding them.
 
         Args:
             waveforms (sequence of `torch.FloatTensor` of shape `(num_samples,)`): Each of at least `min_samples`.
+            mel_edges (sequence of pairs, *optional*): Lowest and highest edge of the triangles of each clip in Hz; by
+                default `mel_range`.
 
         Returns:
             `list[torch.FloatTensor]`: Per clip an array of shape `(num_frames, num_mel_bins)`, on the device of the
@@ -137,4 +149,11 @@ class EmphasizedMel(nn.Module):
         device = self.window.device
         frames = [self.frames(wave.to(device)[None])[0] for wave in waveforms]
         with full_precision(device):
-            return compute_frames(frames, self.frame_energies, self.mel_weights.shape[1])
+            num_bins = self.mel_weights.shape[1]
+            if mel_edges is None:
+                return compute_frames(frames, self.frame_energies, num_bins)
+            energies = []
+            for clip, edges in zip(frames, mel_edges, strict=True):
+                weights = self.triangles(num_bins, *edges).to(device)
+                energies += compute_frames([clip], partial(self.frame_energies, mel_weights=weights), num_bins)
+            return energies

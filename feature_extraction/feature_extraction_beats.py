@@ -5,18 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature
-from transformers.utils import PaddingStrategy, TensorType
 
 from .kaldi_filterbank import KaldiFilterbank
-from .level import NORMALIZATION_SETTINGS, check_normalization, normalize_rms
-from .spectrograms import SpectrogramFeatureExtractor
-from .waveforms import prepare_waveforms
+from .spectrograms import SpectrogramFeatureExtractor, check_counts, with_silence
 
 
 # Saved folders name the class. Should transformers bring a `BeatsFeatureExtractor` of its own, it would be found first
 # under that name; `BeatsFeatureExtractor` below is the name for people.
-class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor):
+class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor[KaldiFilterbank]):
     r"""
     Constructs a BEATs feature extractor: audio -> Kaldi filterbank -> normalized log-mel spectrogram.
 
@@ -81,46 +77,33 @@ class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor):
         min_rms: float = 0.001,
         **kwargs: Any,
     ):
-        kwargs.pop("feature_extractor_type", None)
-        if kwargs.pop("padding_side", "right") != "right":
-            raise ValueError("`padding_side` must be 'right': patches are counted from the start of a clip.")
-        for name, value in (
-            ("feature_size", feature_size),
-            ("sampling_rate", sampling_rate),
-            ("patch_size", patch_size),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if feature_size % patch_size:
-            raise ValueError(f"`feature_size` must be a multiple of `patch_size` ({patch_size}), got {feature_size}.")
         super().__init__(
             feature_size=feature_size,
             sampling_rate=sampling_rate,
             padding_value=padding_value,
             return_attention_mask=return_attention_mask,
+            normalize=normalize,
+            target_rms=target_rms,
+            min_rms=min_rms,
             **kwargs,
         )
+        check_counts(patch_size=patch_size)
+        if feature_size % patch_size:
+            raise ValueError(f"`feature_size` must be a multiple of `patch_size` ({patch_size}), got {feature_size}.")
         self.mean, self.std = _check_scale(mean, std)
         self.patch_size = patch_size
         self.official_padding = official_padding
-        self.normalize, self.target_rms, self.min_rms = check_normalization(normalize, target_rms, min_rms)
-        self._device = "cpu"
-        self._filterbank: KaldiFilterbank | None = None
+
+    def make_spectrogram(self) -> KaldiFilterbank:
+        """A new filterbank, on the CPU."""
+        # Frames of 25 ms every 10 ms.
+        lengths = {"frame_length": self.sampling_rate // 40, "hop_length": self.sampling_rate // 100}
+        return KaldiFilterbank(self.feature_size, self.sampling_rate, **lengths)
 
     @property
     def filterbank(self) -> KaldiFilterbank:
         """The filterbank, on the device of the extractor."""
-        if self._filterbank is None:
-            # Frames of 25 ms every 10 ms.
-            lengths = {"frame_length": self.sampling_rate // 40, "hop_length": self.sampling_rate // 100}
-            with torch.inference_mode(False):
-                self._filterbank = KaldiFilterbank(self.feature_size, self.sampling_rate, **lengths).to(self._device)
-        return self._filterbank
-
-    @property
-    def normalization(self) -> dict[str, Any]:
-        """The settings that decide the level of what the model reads; empty if waveforms are read as they are."""
-        return {} if self.normalize is None else {name: getattr(self, name) for name in NORMALIZATION_SETTINGS}
+        return self.spectrogram
 
     @property
     def min_samples(self) -> int:
@@ -158,98 +141,24 @@ class AudioFormerBeatsFeatureExtractor(SpectrogramFeatureExtractor):
         other.mean, other.std = _check_scale(self.mean if mean is None else mean, self.std if std is None else std)
         return other
 
-    def to(self, device: Any) -> "AudioFormerBeatsFeatureExtractor":
-        """Compute on `device` (`str`, `int` or `torch.device`) from now on. Features are still returned on the CPU."""
-        self._device, self._filterbank = str(torch.device(device)), None
-        return self
-
-    def __call__(
-        self,
-        raw_speech: Any,
-        sampling_rate: float | None = None,
-        padding: bool | str | PaddingStrategy = True,
-        max_length: int | None = None,
-        truncation: bool = False,
-        pad_to_multiple_of: int | None = None,
-        return_tensors: str | TensorType | None = None,
-        return_attention_mask: bool | None = None,
-    ) -> BatchFeature:
-        """
-        Compute the spectrograms of one clip or a list of clips.
-
-        Args:
-            raw_speech (`np.ndarray`, `torch.Tensor`, `list[float]`, `dict`, decoder, or a list of these):
-                A clip has the shape `(num_samples,)`, or `(num_channels, num_samples)`, of which the mean is taken. It
-                holds floating-point samples, or integer PCM (uint8, int8, int16, int32), which is scaled to [-1, 1).
-                It can also be a dict with `"array"` (or `"raw"`) and `"sampling_rate"`, or an item decoded by
-                `datasets`. Pass several clips as a list; a single array is always one clip, and gives a batch of one.
-                Read files with `audioformer.load_audio`.
-            sampling_rate (`float`, *optional*):
-                Rate in Hz of the clips that do not carry their own. Without it the extractor's rate is assumed, with a
-                warning. Clips of another rate are resampled (soxr, high quality).
-            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `True`):
-                `True` or `"longest"`, `"max_length"`, or `False`.
-            max_length (`int`, *optional*):
-                Length in frames (100 per second) to pad to with `padding="max_length"` and to cut to with
-                `truncation=True`; at least `patch_size`.
-            truncation (`bool`, *optional*, defaults to `False`):
-                Whether to cut longer clips.
-            pad_to_multiple_of (`int`, *optional*):
-                Round lengths that are padded or cut to up to a multiple of this.
-            return_tensors (`str` or [`~utils.TensorType`], *optional*):
-                `"pt"` or `"np"`; `None` gives NumPy arrays, in a list if their lengths differ.
-            return_attention_mask (`bool`, *optional*):
-                Whether to return `attention_mask`; by default the extractor's setting.
-
-        Returns:
-            [`BatchFeature`]: `input_features`, float32 of shape `(batch_size, num_frames, feature_size)`, and
-            `attention_mask`, int64 of shape `(batch_size, num_patches)`.
-
-        Raises:
-            ValueError: If a clip is empty, is not finite, or has a wrong rank, type or rate (the message names the
-                clip), or `max_length` leaves no room for a patch.
-        """
-        if max_length is not None and max_length < self.patch_size:
-            raise ValueError(f"`max_length` counts frames and must be at least {self.patch_size}, got {max_length}.")
-        waveforms = prepare_waveforms(raw_speech, sampling_rate, self.sampling_rate)
-        if self.normalize == "rms":
-            waveforms = [normalize_rms(waveform, self.target_rms, self.min_rms) for waveform in waveforms]
-        # Tensors made in inference mode could not be used in training.
-        with torch.inference_mode(False), torch.no_grad():
-            lengths = [len(waveform) for waveform in waveforms]
-            shortest = max(self.min_samples, *lengths) if self.official_padding else self.min_samples
-            clips = [_with_silence(waveform, shortest) for waveform in waveforms]
-            spectrograms = [self.scaled(clip).cpu().numpy() for clip in self.filterbank.batch(clips)]
-            features: dict[str, Any] = {"input_features": spectrograms}
-            if self.official_padding:
-                num_samples, num_frames = len(clips[0]), len(spectrograms[0])
-                patches = self.num_positions(num_frames)
-                features["attention_mask"] = [
-                    official_mask(length, num_samples, num_frames, patches).numpy() for length in lengths
-                ]
-            return self.pad(
-                features,
-                padding=padding,
-                max_length=max_length,
-                truncation=truncation,
-                pad_to_multiple_of=pad_to_multiple_of,
-                return_attention_mask=return_attention_mask,
-                return_tensors=return_tensors,
-            )
+    def compute(self, waveforms: list[np.ndarray]) -> dict[str, Any]:
+        """The scaled spectrograms of waveforms, and with `official_padding` the mask of the authors' rule."""
+        lengths = [len(waveform) for waveform in waveforms]
+        shortest = max(self.min_samples, *lengths) if self.official_padding else self.min_samples
+        clips = [with_silence(waveform, shortest) for waveform in waveforms]
+        spectrograms = [self.scaled(clip).cpu().numpy() for clip in self.filterbank.batch(clips)]
+        features: dict[str, Any] = {"input_features": spectrograms}
+        if self.official_padding:
+            num_samples, num_frames = len(clips[0]), len(spectrograms[0])
+            patches = self.num_positions(num_frames)
+            features["attention_mask"] = [
+                official_mask(length, num_samples, num_frames, patches).numpy() for length in lengths
+            ]
+        return features
 
     def scaled(self, energies: torch.Tensor) -> torch.Tensor:
         """Log energies as the model reads them: `(energies - mean) / (2 * std)`."""
         return (energies - self.mean) / (2 * self.std)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as they are saved."""
-        output = copy.deepcopy({key: value for key, value in self.__dict__.items() if not key.startswith("_")})
-        output["feature_extractor_type"] = type(self).__name__
-        return output
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Computed anew from the settings, in every worker.
-        return {**self.__dict__, "_filterbank": None}
 
 
 BeatsFeatureExtractor = AudioFormerBeatsFeatureExtractor
@@ -283,12 +192,6 @@ def _check_scale(mean: float, std: float) -> tuple[float, float]:
     if not np.isfinite(mean) or not 0 < std < np.inf:
         raise ValueError(f"`mean` must be finite and `std` positive, got {mean!r} and {std!r}.")
     return float(mean), float(std)
-
-
-def _with_silence(waveform: np.ndarray, num_samples: int) -> torch.Tensor:
-    """A copy of a waveform as a tensor, extended to at least `num_samples` samples."""
-    missing = max(0, num_samples - len(waveform))
-    return torch.nn.functional.pad(torch.tensor(waveform, dtype=torch.float32), (0, missing))
 
 
 __all__ = ["BeatsFeatureExtractor"]

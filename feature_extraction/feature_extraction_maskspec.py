@@ -1,24 +1,19 @@
 """Feature extractor of MaskSpec: waveforms to normalized log-mel spectrograms."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature
-from transformers.utils import PaddingStrategy, TensorType
 
-from .emphasized_mel import EmphasizedMel
-from .level import NORMALIZATION_SETTINGS, check_normalization, normalize_rms
+from .emphasized_mel import SCALE, SHIFT, EmphasizedMel
 from .maskspec_statistics import AUDIOSET_MEAN, AUDIOSET_STD
-from .spectrograms import SpectrogramFeatureExtractor
-from .waveforms import prepare_waveforms
+from .spectrograms import SpectrogramFeatureExtractor, check_counts, with_silence
 
 
 # Saved folders name the class. Should transformers bring a `MaskSpecFeatureExtractor` of its own, it would be found
 # first under that name; `MaskSpecFeatureExtractor` below is the name for people.
-class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
+class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor[EmphasizedMel]):
     r"""
     Constructs a MaskSpec feature extractor: audio -> log-mel spectrogram -> normalized mel bins.
 
@@ -92,16 +87,17 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
         min_rms: float = 0.001,
         **kwargs: Any,
     ):
-        kwargs.pop("feature_extractor_type", None)
-        if kwargs.pop("padding_side", "right") != "right":
-            raise ValueError("`padding_side` must be 'right': patches are counted from the start of a clip.")
-        for name, value in (
-            ("feature_size", feature_size),
-            ("sampling_rate", sampling_rate),
-            ("patch_size", patch_size),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+        super().__init__(
+            feature_size=feature_size,
+            sampling_rate=sampling_rate,
+            padding_value=padding_value,
+            return_attention_mask=return_attention_mask,
+            normalize=normalize,
+            target_rms=target_rms,
+            min_rms=min_rms,
+            **kwargs,
+        )
+        check_counts(patch_size=patch_size)
         if feature_size % patch_size:
             raise ValueError(f"`feature_size` must be a multiple of `patch_size` ({patch_size}), got {feature_size}.")
         if sampling_rate < 8000:
@@ -113,36 +109,15 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
                 f"`stretch_to` must be a whole number of frames, at least `patch_size` ({patch_size}), got "
                 f"{stretch_to!r}."
             )
-        super().__init__(
-            feature_size=feature_size,
-            sampling_rate=sampling_rate,
-            padding_value=padding_value,
-            return_attention_mask=return_attention_mask,
-            **kwargs,
-        )
         self.mean, self.std = check_statistics(mean, std, feature_size)
         self.lowpass_hz = None if lowpass_hz is None else float(lowpass_hz)
         self.stretch_to, self.patch_size, self.half_precision = stretch_to, patch_size, half_precision
-        self.normalize, self.target_rms, self.min_rms = check_normalization(normalize, target_rms, min_rms)
-        self._device = "cpu"
-        self._spectrogram: EmphasizedMel | None = None
 
-    @property
-    def spectrogram(self) -> EmphasizedMel:
-        """The module that computes log energies, on the device of the extractor."""
-        if self._spectrogram is None:
-            # Frames of 25 ms every 10 ms.
-            lengths = {"frame_length": 2 * (self.sampling_rate // 80), "hop_length": self.sampling_rate // 100}
-            with torch.inference_mode(False):
-                self._spectrogram = EmphasizedMel(
-                    self.feature_size, self.sampling_rate, **lengths, lowpass_hz=self.lowpass_hz
-                ).to(self._device)
-        return self._spectrogram
-
-    @property
-    def normalization(self) -> dict[str, Any]:
-        """The settings that decide the level of what the model reads; empty if waveforms are read as they are."""
-        return {} if self.normalize is None else {name: getattr(self, name) for name in NORMALIZATION_SETTINGS}
+    def make_spectrogram(self) -> EmphasizedMel:
+        """A new module that computes log energies, on the CPU."""
+        # Frames of 25 ms every 10 ms.
+        lengths = {"frame_length": 2 * (self.sampling_rate // 80), "hop_length": self.sampling_rate // 100}
+        return EmphasizedMel(self.feature_size, self.sampling_rate, **lengths, lowpass_hz=self.lowpass_hz)
 
     @property
     def min_samples(self) -> int:
@@ -180,17 +155,27 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
         given = {name: value for name, value in changes.items() if value is not None}
         return type(self)(**{**self.to_dict(), **given}).to(self._device) if given else self
 
-    def to(self, device: Any) -> "AudioFormerMaskSpecFeatureExtractor":
-        """Compute on `device` (`str`, `int` or `torch.device`) from now on. Features are still returned on the CPU."""
-        self._device, self._spectrogram = str(torch.device(device)), None
-        return self
+    @property
+    def mel_range(self) -> tuple[float, float]:
+        """Lower edge of the first mel bin and upper edge of the last one in Hz."""
+        return self.spectrogram.mel_range
 
-    def log_energies(self, raw_speech: Any, sampling_rate: float | None = None) -> list[torch.Tensor]:
+    @property
+    def mask_values(self) -> torch.Tensor:
+        """What masks in training hold, float32 of shape `(feature_size,)`: log energies of 0, as the authors' do."""
+        return self.scaled(torch.full((self.feature_size,), SHIFT / SCALE))
+
+    def log_energies(
+        self,
+        raw_speech: Any,
+        sampling_rate: float | None = None,
+        mel_edges: Sequence[tuple[float, float]] | None = None,
+    ) -> list[torch.Tensor]:
         """
         Compute log energies, which `mean` and `std` are statistics of.
 
         Args:
-            raw_speech, sampling_rate:
+            raw_speech, sampling_rate, mel_edges:
                 As in [`MaskSpecFeatureExtractor.__call__`].
 
         Returns:
@@ -199,75 +184,34 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
         Raises:
             ValueError: As in [`MaskSpecFeatureExtractor.__call__`].
         """
-        waveforms = prepare_waveforms(raw_speech, sampling_rate, self.sampling_rate)
-        if self.normalize == "rms":
-            waveforms = [normalize_rms(waveform, self.target_rms, self.min_rms) for waveform in waveforms]
+        waveforms = self.prepared(raw_speech, sampling_rate)
         # Tensors made in inference mode could not be used in training.
         with torch.inference_mode(False), torch.no_grad():
-            clips = [_with_silence(waveform, self.min_samples) for waveform in waveforms]
-            if self.half_precision:
-                clips = [clip.half().float() for clip in clips]
-            return [energies.cpu() for energies in self.spectrogram.batch(clips)]
+            return self._log_energies(waveforms, mel_edges)
 
-    def __call__(
-        self,
-        raw_speech: Any,
-        sampling_rate: float | None = None,
-        padding: bool | str | PaddingStrategy = True,
-        max_length: int | None = None,
-        truncation: bool = False,
-        pad_to_multiple_of: int | None = None,
-        return_tensors: str | TensorType | None = None,
-        return_attention_mask: bool | None = None,
-    ) -> BatchFeature:
+    def _log_energies(
+        self, waveforms: list[np.ndarray], mel_edges: Sequence[tuple[float, float]] | None = None
+    ) -> list[torch.Tensor]:
+        clips = [with_silence(waveform, self.min_samples) for waveform in waveforms]
+        if self.half_precision:
+            clips = [clip.half().float() for clip in clips]
+        return [energies.cpu() for energies in self.spectrogram.batch(clips, mel_edges)]
+
+    def compute(
+        self, waveforms: list[np.ndarray], mel_edges: Sequence[tuple[float, float]] | None = None
+    ) -> dict[str, Any]:
         """
-        Compute the spectrograms of one clip or a list of clips.
+        The spectrograms of waveforms: their log energies, scaled, and stretched if `stretch_to` says so.
 
         Args:
-            raw_speech (`np.ndarray`, `torch.Tensor`, `list[float]`, `dict`, decoder, or a list of these):
-                A clip has the shape `(num_samples,)`, or `(num_channels, num_samples)`, of which the mean is taken. It
-                holds floating-point samples, or integer PCM (uint8, int8, int16, int32), which is scaled to [-1, 1).
-                It can also be a dict with `"array"` (or `"raw"`) and `"sampling_rate"`, or an item decoded by
-                `datasets`. Pass several clips as a list; a single array is always one clip, and gives a batch of one.
-                Read files with `audioformer.load_audio`.
-            sampling_rate (`float`, *optional*):
-                Rate in Hz of the clips that do not carry their own. Without it the extractor's rate is assumed, with a
-                warning. Clips of another rate are resampled (soxr, high quality).
-            padding (`bool`, `str` or [`~utils.PaddingStrategy`], *optional*, defaults to `True`):
-                `True` or `"longest"`, `"max_length"`, or `False`.
-            max_length (`int`, *optional*):
-                Length in frames (100 per second) to pad to with `padding="max_length"` and to cut to with
-                `truncation=True`; at least `patch_size`.
-            truncation (`bool`, *optional*, defaults to `False`):
-                Whether to cut longer clips.
-            pad_to_multiple_of (`int`, *optional*):
-                Round lengths that are padded or cut to up to a multiple of this.
-            return_tensors (`str` or [`~utils.TensorType`], *optional*):
-                `"pt"` or `"np"`; `None` gives NumPy arrays, in a list if their lengths differ.
-            return_attention_mask (`bool`, *optional*):
-                Whether to return `attention_mask`; by default the extractor's setting.
-
-        Returns:
-            [`BatchFeature`]: `input_features`, float32 of shape `(batch_size, num_frames, feature_size)`, and
-            `attention_mask`, int64 of shape `(batch_size, num_patches)`.
-
-        Raises:
-            ValueError: If a clip is empty, is not finite, or has a wrong rank, type or rate (the message names the
-                clip), or `max_length` leaves no room for a patch.
+            waveforms (`list[np.ndarray]`):
+                Prepared waveforms.
+            mel_edges (sequence of pairs, *optional*):
+                Lower edge of the first mel bin and upper edge of the last one, in Hz, for each clip; training with
+                edges that differ from clip to clip is an augmentation of PaSST's. By default `mel_range`.
         """
-        if max_length is not None and max_length < self.patch_size:
-            raise ValueError(f"`max_length` counts frames and must be at least {self.patch_size}, got {max_length}.")
-        energies = self.log_energies(raw_speech, sampling_rate)
-        with torch.inference_mode(False), torch.no_grad():
-            return self.pad(
-                {"input_features": [self.stretched(self.scaled(clip)).numpy() for clip in energies]},
-                padding=padding,
-                max_length=max_length,
-                truncation=truncation,
-                pad_to_multiple_of=pad_to_multiple_of,
-                return_attention_mask=return_attention_mask,
-                return_tensors=return_tensors,
-            )
+        energies = self._log_energies(waveforms, mel_edges)
+        return {"input_features": [self.stretched(self.scaled(clip)).numpy() for clip in energies]}
 
     def scaled(self, energies: torch.Tensor) -> torch.Tensor:
         """Log energies as the model reads them: `(energies - mean) / std` in each bin."""
@@ -279,16 +223,6 @@ class AudioFormerMaskSpecFeatureExtractor(SpectrogramFeatureExtractor):
             return spectrogram
         size = (self.stretch_to, spectrogram.shape[1])
         return torch.nn.functional.interpolate(spectrogram[None, None], size, mode="bicubic", align_corners=True)[0, 0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as they are saved."""
-        output = copy.deepcopy({key: value for key, value in self.__dict__.items() if not key.startswith("_")})
-        output["feature_extractor_type"] = type(self).__name__
-        return output
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Computed anew from the settings, in every worker.
-        return {**self.__dict__, "_spectrogram": None}
 
 
 MaskSpecFeatureExtractor = AudioFormerMaskSpecFeatureExtractor
@@ -324,12 +258,6 @@ def check_statistics(
             raise ValueError(f"`mean` must be finite and `std` positive, got `{name}` with {min(values)}.")
         found.append(values)
     return found[0], found[1]
-
-
-def _with_silence(waveform: np.ndarray, num_samples: int) -> torch.Tensor:
-    """A copy of a waveform as a tensor, extended to at least `num_samples` samples."""
-    missing = max(0, num_samples - len(waveform))
-    return torch.nn.functional.pad(torch.tensor(waveform, dtype=torch.float32), (0, missing))
 
 
 __all__ = ["MaskSpecFeatureExtractor"]

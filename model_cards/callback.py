@@ -30,9 +30,10 @@ class CardFactsCallback(TrainerCallback):
         measure_memory (`Callable[[], float]`, *optional*): Peak memory of this process so far in GB.
 
     Attributes:
-        collected (`dict[str, Any]`): `hardware`, `train_clips`, `num_processes`, `precision`, `batch_size` (over all
-            processes and accumulation steps) and `versions` once training has begun; where parts differ, the values
-            in order as one text, such as `"float32, then bfloat16"`. Once training has ended also `seconds`, `steps`,
+        collected (`dict[str, Any]`): `hardware`, `train_clips` (`None` of a stream), `num_processes`, `precision`,
+            `batch_size` (over all processes and accumulation steps) and `versions` once training has begun; where
+            parts differ, the values in order as one text, such as `"float32, then bfloat16"`. Once training has ended
+            also `seconds`, `steps`,
             `epochs`, `best_metric`, `train_loss` (mean over all steps), `peak_memory_gb` (the largest of all parts;
             `None` without `measure_memory`), `parts` (a dictionary per part with `steps`, `seconds`, `loss_sum`,
             `peak_memory_gb` and the settings above) and `unrecorded_steps`: steps of which only the loss is known,
@@ -94,8 +95,9 @@ class CardFactsCallback(TrainerCallback):
                 "python": platform.python_version(),
             },
         }
+        clips = kwargs["train_dataloader"].dataset
         self.collected = {
-            "train_clips": len(kwargs["train_dataloader"].dataset),
+            "train_clips": len(clips) if hasattr(clips, "__len__") else None,
             **merged([*self._earlier, self._own]),
         }
 
@@ -196,7 +198,7 @@ def known_facts(collected: Mapping[str, Any]) -> dict[str, str]:
         since = f", without the first {unrecorded:,} steps, which have no record" if unrecorded else ""
         seconds = collected["seconds"]
         known |= {
-            "training clips": f"{collected['train_clips']:,}",
+            "training clips": "streamed" if collected["train_clips"] is None else f"{collected['train_clips']:,}",
             "mean training loss": f"{collected['train_loss']:.4g}",
             "steps": f"{collected['steps']:,} with batches of {collected['batch_size']}",
             "hardware": f"{collected['num_processes']} x {collected['hardware']}, {collected['precision']}",

@@ -5,8 +5,9 @@ Model folders share this file by a link: what travels to the Hub can import only
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from transformers import PreTrainedConfig
 
@@ -48,4 +49,29 @@ def carry_code(
     }
 
 
-__all__ = ["carry_code"]
+class ConfigWithCode(PreTrainedConfig):
+    """Base class of the configurations of model families, whose saved folders carry the code of all classes."""
+
+    code_auto_map: ClassVar[Mapping[str, str]] = {}
+    """`"file.Class"` by the name of the Auto class, for each class of the family."""
+    code_files: ClassVar[Sequence[str]] = ()
+    """Names of the files beside this one that are copied: the code of these classes, and what it imports."""
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
+        """
+        Save the configuration, the code of the model and an `auto_map` that names all classes.
+
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                The folder, created if necessary.
+            push_to_hub (`bool`, *optional*, defaults to `False`):
+                Whether to upload the saved files.
+            kwargs (`dict`, *optional*):
+                Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
+        """
+        if self._auto_class is not None:
+            carry_code(self, save_directory, self.code_auto_map, self.code_files)
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+
+__all__ = ["ConfigWithCode", "carry_code"]

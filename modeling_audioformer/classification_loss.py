@@ -56,8 +56,9 @@ def named_classification_loss(
             Scores.
         targets (`torch.Tensor`):
             For `"cross_entropy"`, class indices of shape `(batch_size,)` or `(batch_size, 1)`, or floating-point
-            shares of shape `(batch_size, num_labels)`. For `"bce"`, values in `[0, 1]`, and for `"lsep"`, zeros and
-            ones, both of shape `(batch_size, num_labels)`. For `"regression"`, as many values as there are logits.
+            shares of shape `(batch_size, num_labels)`. For `"bce"`, values in `[0, 1]`, or -1 where nothing is known
+            and the loss is 0, and for `"lsep"`, zeros and ones, both of shape `(batch_size, num_labels)`. For
+            `"regression"`, as many values as there are logits.
         name (`str`):
             `"cross_entropy"`, `"bce"`, `"lsep"` or `"regression"`.
         label_smoothing (`float`, *optional*, defaults to 0.0):
@@ -81,8 +82,10 @@ def named_classification_loss(
     if name == "lsep":
         return lsep_loss(logits, targets)
     if name == "bce":
+        # The mean is over all labels, known or not, so that every known one counts the same in any batch.
+        known = targets >= 0
         targets = targets.float() * (1 - label_smoothing) + label_smoothing / 2
-        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none") * known
         return losses.mean() if bce_reduction == "mean" else losses.sum(dim=-1).mean()
     if name == "cross_entropy":
         is_soft = targets.is_floating_point() and targets.shape == logits.shape

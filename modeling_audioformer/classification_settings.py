@@ -45,14 +45,17 @@ def check_classification(config: Any) -> None:
         raise ValueError(f"`calibration_bias` must contain finite numbers, got {config.calibration_bias}.")
 
 
-def drop_calibration_of_other_labels(config: Any) -> None:
-    """Drop, with a warning, a calibration that was fitted for another number of labels."""
+def drop_settings_of_other_labels(config: Any) -> None:
+    """Drop a calibration that was fitted for another number of labels, with a warning, and ids of other labels."""
     if config.calibration_bias is not None and len(config.calibration_bias) != config.num_labels:
         logger.warning(
             f"The calibration is dropped: it was fitted for {len(config.calibration_bias)} labels, and this "
             f"classifier has {config.num_labels}."
         )
         config.calibration_temperature = config.calibration_bias = None
+    ids = getattr(config, "label_ids", None)
+    if ids is not None:
+        config.label_ids = {name: ids[name] for name in config.label2id if name in ids} or None
 
 
 def calibrated(logits: torch.Tensor, config: Any) -> torch.Tensor:
@@ -69,5 +72,5 @@ __all__ = [
     "ProblemType",
     "calibrated",
     "check_classification",
-    "drop_calibration_of_other_labels",
+    "drop_settings_of_other_labels",
 ]

@@ -1,13 +1,11 @@
 """Configuration of AudioFormer."""
 
-import os
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from .carried_code import carry_code
+from .carried_code import ConfigWithCode
 from .classification_settings import PROBLEM_TYPES, ProblemType, check_classification
 
 # What a saved folder says about its code, whichever class saved it. By default `save_pretrained` names only the class
@@ -19,7 +17,13 @@ AUTO_MAP = {
     "AutoModelForAudioClassification": "modeling_audioformer.AudioFormerForAudioClassification",
 }
 
-SIBLINGS = ("carried_code.py", "classification_loss.py", "classification_settings.py", "pooling.py")
+SIBLINGS = (
+    "carried_code.py",
+    "classification_loss.py",
+    "classification_settings.py",
+    "pooling.py",
+    "self_attention.py",
+)
 CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | set(SIBLINGS))
 """Files of this folder that are copied into a saved folder: the code of the classes above, and what it imports."""
 
@@ -31,7 +35,7 @@ SPECIAL_TOKEN_IDS = {"boa_token_id": 0, "pad_token_id": 1, "eoa_token_id": 2}
 
 
 @strict
-class AudioFormerConfig(PreTrainedConfig):
+class AudioFormerConfig(ConfigWithCode):
     r"""
     Configuration of an [`AudioFormerModel`], a RoFormer-style encoder that reads the codes of a neural audio codec
     like words. The defaults are those of AudioFormer (arXiv 2308.07221, sections 3 and 4.2).
@@ -125,6 +129,7 @@ class AudioFormerConfig(PreTrainedConfig):
     ```"""
 
     model_type = "audioformer"
+    code_auto_map, code_files = AUTO_MAP, CODE_FILES
     default_theta = 10_000.0
 
     vocab_size: int = 1028
@@ -305,22 +310,6 @@ class AudioFormerConfig(PreTrainedConfig):
             # What earlier versions read `codebooks` as is not `None`.
             del values["codebooks"], values["codebook_dropout"]
         return values
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
-        """
-        Save the configuration, the code of the model and an `auto_map` that names all classes.
-
-        Args:
-            save_directory (`str` or `os.PathLike`):
-                The folder, created if necessary.
-            push_to_hub (`bool`, *optional*, defaults to `False`):
-                Whether to upload the saved files.
-            kwargs (`dict`, *optional*):
-                Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
-        """
-        if self._auto_class is not None:
-            carry_code(self, save_directory, AUTO_MAP, CODE_FILES)
-        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 
 __all__ = ["AudioFormerConfig"]

@@ -1,14 +1,12 @@
 """Configuration of BEATs."""
 
 import math
-import os
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from .carried_code import carry_code
+from .carried_code import ConfigWithCode
 from .classification_settings import PROBLEM_TYPES, ProblemType, check_classification
 
 # What a saved folder says about its code, whichever class saved it.
@@ -35,7 +33,7 @@ tokenizer."""
 
 
 @strict
-class BeatsConfig(PreTrainedConfig):
+class BeatsConfig(ConfigWithCode):
     r"""
     Configuration of a [`BeatsModel`] or a [`BeatsTokenizer`]: a post-norm Transformer on patches of a log-mel
     spectrogram (BEATs, arXiv 2212.09058). The defaults are those of the released base models.
@@ -170,6 +168,7 @@ class BeatsConfig(PreTrainedConfig):
 
     # Not "beats": should transformers bring a BEATs of its own, folders of both are told apart.
     model_type = "audioformer_beats"
+    code_auto_map, code_files = AUTO_MAP, CODE_FILES
 
     num_mel_bins: int = 128
     patch_size: int = 16
@@ -358,22 +357,6 @@ class BeatsConfig(PreTrainedConfig):
             raise ValueError(f"`num_patches` must be at least 0, got {num_patches}.")
         step = self.patch_size * self.hop_length
         return [patch // self.num_bands * step / self.sampling_rate for patch in range(num_patches)]
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
-        """
-        Save the configuration, the code of the model and an `auto_map` that names all classes.
-
-        Args:
-            save_directory (`str` or `os.PathLike`):
-                The folder, created if necessary.
-            push_to_hub (`bool`, *optional*, defaults to `False`):
-                Whether to upload the saved files.
-            kwargs (`dict`, *optional*):
-                Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
-        """
-        if self._auto_class is not None:
-            carry_code(self, save_directory, AUTO_MAP, CODE_FILES)
-        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 
 __all__ = ["BeatsConfig"]

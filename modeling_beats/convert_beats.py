@@ -12,6 +12,7 @@ import torch
 from .configuration_beats import BeatsConfig
 from .modeling_beats import BeatsForAudioClassification, BeatsModel, BeatsPreTrainedModel
 from .modeling_beats_tokenizer import BeatsTokenizer
+from .released_checkpoints import check_fit, label_fields, read_checkpoint, rename
 
 ALLOWED_CLASSES = (argparse.Namespace,)
 """What a file may hold besides tensors, numbers, text and plain containers."""
@@ -112,20 +113,7 @@ def read_beats_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: If the file does not exist.
         ValueError: If it holds anything else; the message names it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"The checkpoint {str(path)!r} does not exist.")
-    allowed = ", ".join(f"{one.__module__}.{one.__qualname__}" for one in ALLOWED_CLASSES)
-    try:
-        with torch.serialization.safe_globals(list(ALLOWED_CLASSES)):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        refused = _refused_classes(path)
-        if refused:
-            raise ValueError(
-                f"{str(path)!r} is not loaded, because it holds objects of {', '.join(refused)}; allowed besides "
-                f"tensors and plain containers: {allowed}."
-            ) from error
-        raise ValueError(f"{str(path)!r} cannot be read with `weights_only=True`: {error}") from error
+    state = read_checkpoint(path, ALLOWED_CLASSES)
     if not isinstance(state, Mapping) or not {"cfg", "model"} <= state.keys():
         held = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(f"{str(path)!r} must hold a dict with 'cfg' and 'model', got {held}.")
@@ -135,15 +123,6 @@ def read_beats_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{str(path)!r} holds {', '.join(unknown)} besides {', '.join(PARTS)}: that is no BEATs file."
         )
     return dict(state)
-
-
-def _refused_classes(path: str | Path) -> list[str]:
-    """Names of the classes in a file that are not unpickled; empty if it is not a file of torch at all."""
-    try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:
-        return []
-    return sorted(set(found) - {f"{one.__module__}.{one.__qualname__}" for one in ALLOWED_CLASSES})
 
 
 def convert_beats_checkpoint(
@@ -238,13 +217,7 @@ def label_settings(
         if unnamed:
             raise ValueError(f"{len(unnamed)} of {num_labels} labels have no name, such as {unnamed[0]!r}.")
         names = [label_names[label] for label in ids]
-    if len(set(names)) < num_labels:
-        raise ValueError("Two labels of the classifier have the same name.")
-    return settings | {
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "label_ids": dict(zip(names, ids, strict=True)),
-    }
+    return settings | label_fields(names, ids)
 
 
 def load_weights(model: BeatsPreTrainedModel, weights: Mapping[str, torch.Tensor], source: str) -> None:
@@ -258,7 +231,7 @@ def load_weights(model: BeatsPreTrainedModel, weights: Mapping[str, torch.Tensor
     for name, value in weights.items():
         if _STATE_OF_TRAINING.match(name):
             continue
-        renamed = _rename(name)
+        renamed = rename(name, _RENAMED)
         if renamed.startswith("beats."):
             renamed = prefix + renamed.removeprefix("beats.")
         if renamed.endswith("patch_embedding.weight"):
@@ -266,23 +239,8 @@ def load_weights(model: BeatsPreTrainedModel, weights: Mapping[str, torch.Tensor
         if renamed in converted and not torch.equal(converted[renamed], value):
             raise ValueError(f"{name} of {source} differs between layers, which must share it.")
         converted[renamed] = value.float()
-    expected = model.state_dict()
-    wrong = sorted(converted.keys() ^ expected.keys()) or sorted(
-        name for name, value in converted.items() if value.shape != expected[name].shape
-    )
-    if wrong:
-        raise ValueError(
-            f"The weights of {source} do not fit its settings, {len(wrong)} differ: {', '.join(wrong[:5])}."
-        )
+    check_fit(converted, model.state_dict(), source)
     model.load_state_dict(converted)
-
-
-def _rename(name: str) -> str:
-    for pattern, replacement in _RENAMED:
-        name, count = re.subn(pattern, replacement, name)
-        if count:
-            return name
-    return name
 
 
 __all__ = ["ConvertedBeats", "convert_beats_checkpoint", "read_beats_checkpoint"]

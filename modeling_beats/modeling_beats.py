@@ -19,7 +19,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
-from .classification_settings import calibrated, drop_calibration_of_other_labels
+from .classification_settings import calibrated, drop_settings_of_other_labels
 from .configuration_beats import BeatsConfig
 from .pooling import mean_over_frames
 
@@ -658,7 +658,7 @@ class BeatsForAudioClassification(BeatsPreTrainedModel):
     def __init__(self, config: BeatsConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        drop_calibration_of_other_labels(config)
+        drop_settings_of_other_labels(config)
         self.beats = BeatsModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         assert config.num_labels is not None  # The configuration has two labels unless told otherwise.

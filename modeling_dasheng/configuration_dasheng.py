@@ -1,13 +1,11 @@
 """Configuration of Dasheng."""
 
-import os
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from .carried_code import carry_code
+from .carried_code import ConfigWithCode
 from .classification_settings import PROBLEM_TYPES, ProblemType, check_classification
 
 # What a saved folder says about its code, whichever class saved it.
@@ -25,6 +23,7 @@ SIBLINGS = (
     "masked_patches.py",
     "pieces.py",
     "pooling.py",
+    "self_attention.py",
 )
 CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | set(SIBLINGS))
 """Files of this folder that are copied into a saved folder: the code of the classes above, and what it imports."""
@@ -57,7 +56,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 @strict
-class DashengConfig(PreTrainedConfig):
+class DashengConfig(ConfigWithCode):
     r"""
     Configuration of a [`DashengModel`]: a Transformer on pieces of 40 ms of a mel spectrogram (Dasheng, arXiv
     2406.06992). The defaults are those of the base model; [`DashengConfig.named`] has the larger ones.
@@ -126,8 +125,9 @@ class DashengConfig(PreTrainedConfig):
             The classifier divides its logits by this, if given.
         calibration_bias (`list[float]`, *optional*):
             The classifier adds this to its logits, one value per label, if given.
-        label_ids (`list[str]`, *optional*):
-            Machine id of each label, such as AudioSet's `"/m/09x0r"`.
+        label_ids (`dict[str, str]`, *optional*):
+            Machine ids of labels by their names, such as AudioSet's `{"Speech": "/m/09x0r"}`. A list of them in the
+            order of the labels, as in older folders, becomes one.
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: If a value has the wrong type or is out of range, or values do not
@@ -148,6 +148,7 @@ class DashengConfig(PreTrainedConfig):
 
     # Not "dasheng": the released folders of that type hold other code, and transformers may bring its own.
     model_type = "audioformer_dasheng"
+    code_auto_map, code_files = AUTO_MAP, CODE_FILES
 
     num_mel_bins: int = 64
     frames_per_patch: int = 4
@@ -179,7 +180,7 @@ class DashengConfig(PreTrainedConfig):
     bce_reduction: Literal["mean", "sum"] = "mean"
     calibration_temperature: float | int | None = None
     calibration_bias: list[float] | list[int] | None = None
-    label_ids: list[str] | None = None
+    label_ids: dict[str, str] | list[str] | None = None
     # Otherwise the Trainer would gather them from every batch that it evaluates.
     keys_to_ignore_at_inference = ["past_key_values", "pooler_output", "patch_mask"]
 
@@ -187,6 +188,12 @@ class DashengConfig(PreTrainedConfig):
         if self.problem_type is None and self.classification_loss is not None:
             self.problem_type = PROBLEM_TYPES[self.classification_loss]
         super().__post_init__(**kwargs)
+        if isinstance(self.label_ids, list):
+            # By number: in a file, "10" comes before "2".
+            names = [name for _, name in sorted((self.id2label or {}).items(), key=lambda entry: int(entry[0]))]
+            # Another number of ids is that of other labels, which the model had before it got these.
+            fits = len(names) == len(self.label_ids)
+            self.label_ids = dict(zip(names, self.label_ids, strict=True)) if fits else None
 
     @classmethod
     def named(cls, size: str, **changes: Any) -> "DashengConfig":
@@ -304,22 +311,6 @@ class DashengConfig(PreTrainedConfig):
             raise ValueError(f"`num_patches` must be at least 0, got {num_patches}.")
         step = self.frames_per_patch * self.hop_length
         return [patch * step / self.sampling_rate for patch in range(num_patches)]
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
-        """
-        Save the configuration, the code of the model and an `auto_map` that names all classes.
-
-        Args:
-            save_directory (`str` or `os.PathLike`):
-                The folder, created if necessary.
-            push_to_hub (`bool`, *optional*, defaults to `False`):
-                Whether to upload the saved files.
-            kwargs (`dict`, *optional*):
-                Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
-        """
-        if self._auto_class is not None:
-            carry_code(self, save_directory, AUTO_MAP, CODE_FILES)
-        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 
 __all__ = ["DashengConfig"]

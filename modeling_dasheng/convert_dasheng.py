@@ -18,6 +18,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 from .configuration_dasheng import SIZES, DashengConfig
 from .modeling_dasheng import DashengForAudioClassification, DashengModel, DashengPreTrainedModel
 from .modeling_dasheng_pretraining import DashengForPreTraining
+from .released_checkpoints import check_fit, label_fields, read_checkpoint, rename
 
 ALLOWED_CLASSES = (pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath)
 """What a file may hold besides tensors, numbers, text and containers: settings of a training name folders."""
@@ -165,7 +166,7 @@ def read_dasheng_checkpoint(path: str | Path) -> DashengCheckpoint:
     settings: Mapping[str, Any] = {}
     if path.is_dir():
         weights, settings = _read_folder(path)
-    elif path.is_file():
+    else:
         content = _unpickled(path)
         weights = content
         if "model" in content and isinstance(content["model"], Mapping):
@@ -175,8 +176,6 @@ def read_dasheng_checkpoint(path: str | Path) -> DashengCheckpoint:
             weights, settings = content["model"], content.get("config") or {}
             if not isinstance(settings, Mapping):
                 raise ValueError(f"`config` of {str(path)!r} must be a dict, got {type(settings).__name__}.")
-    else:
-        raise FileNotFoundError(f"The checkpoint {str(path)!r} does not exist.")
     if not weights or not all(isinstance(name, str) and torch.is_tensor(value) for name, value in weights.items()):
         raise ValueError(f"{str(path)!r} must hold tensors by name: it is no Dasheng checkpoint.")
     named = {name.removeprefix("encoder."): value for name, value in weights.items()}
@@ -185,31 +184,11 @@ def read_dasheng_checkpoint(path: str | Path) -> DashengCheckpoint:
 
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
-    allowed = ", ".join(sorted({f"{one.__module__}.{one.__qualname__}" for one in ALLOWED_CLASSES}))
-    try:
-        with torch.serialization.safe_globals(list(ALLOWED_CLASSES)):
-            # Files of old torch versions cannot be mapped.
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:
-        refused = _refused_classes(path)
-        if refused:
-            raise ValueError(
-                f"{str(path)!r} is not loaded, because it holds objects of {', '.join(refused)}; allowed besides "
-                f"tensors and plain containers: {allowed}."
-            ) from error
-        raise ValueError(f"{str(path)!r} cannot be read with `weights_only=True`: {error}") from error
+    # Files of old torch versions cannot be mapped.
+    content = read_checkpoint(path, ALLOWED_CLASSES, mmap=zipfile.is_zipfile(path))
     if not isinstance(content, Mapping):
         raise ValueError(f"{str(path)!r} must hold a dict, got {type(content).__name__}.")
     return content
-
-
-def _refused_classes(path: Path) -> list[str]:
-    """Names of the classes in a file that are not unpickled; empty if it is not a file of torch at all."""
-    try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:
-        return []
-    return sorted(set(found) - {f"{one.__module__}.{one.__qualname__}" for one in ALLOWED_CLASSES})
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, torch.Tensor], Mapping[str, Any]]:
@@ -272,13 +251,7 @@ def convert_dasheng_checkpoint(
     weights = _converted_weights(source, "" if model_class is DashengModel else "dasheng.", config)
     with torch.device("meta"):
         expected = model_class(config).state_dict()
-    wrong = sorted(weights.keys() ^ expected.keys()) or sorted(
-        name for name, value in weights.items() if value.shape != expected[name].shape
-    )
-    if wrong:
-        raise ValueError(
-            f"The weights of the checkpoint do not fit its settings, {len(wrong)} differ: {', '.join(wrong[:5])}."
-        )
+    check_fit(weights, expected, "the checkpoint")
     return ConvertedDasheng(model_class, config, weights, notes)
 
 
@@ -341,14 +314,7 @@ def label_settings(num_labels: int, label_names: Mapping[str, str] | None) -> di
     names = list(label_names.values())
     if len(names) != num_labels:
         raise ValueError(f"The classifier has {num_labels} labels, and the table of names has {len(names)}.")
-    if len(set(names)) < num_labels:
-        raise ValueError("Two labels of the classifier have the same name.")
-    return {
-        "problem_type": "multi_label_classification",
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "label_ids": list(label_names),
-    }
+    return settings | label_fields(names, list(label_names))
 
 
 def _num_blocks(weights: Mapping[str, torch.Tensor], prefix: str) -> int:
@@ -367,12 +333,7 @@ def _converted_weights(
             for letter, third in zip("qkv", value.chunk(3), strict=True):
                 weights[f"{part}.{fused[2]}.attention.{letter}_proj.{fused[3]}"] = third
             continue
-        renamed = name
-        for pattern, replacement in _RENAMED:
-            renamed, count = re.subn(pattern, replacement, name)
-            if count:
-                break
-        weights[renamed] = _reshaped(name, value, config)
+        weights[rename(name, _RENAMED)] = _reshaped(name, value, config)
     return {
         prefix + name.removeprefix("dasheng.") if name.startswith("dasheng.") else name: value
         for name, value in weights.items()

@@ -7,21 +7,21 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
-from .classification_settings import calibrated, drop_calibration_of_other_labels
+from .classification_settings import calibrated, drop_settings_of_other_labels
 from .configuration_dasheng import DashengConfig
 from .pieces import JoinedPieces, cut_pieces
 from .pooling import mean_over_frames
+from .self_attention import FeedForward, SelfAttention
 
 PIECES_PER_PASS = 32
 """Pieces of long clips that the layers read at once, five minutes of audio: a bound for the memory of an hour."""
@@ -188,90 +188,6 @@ class DashengEmbeddings(nn.Module):
         return self.dropout(hidden_states + positions + self.frequency_position)
 
 
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Unpack[TransformersKwargs],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention as plain matrix products, the only implementation that also returns the probabilities."""
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    probabilities = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    probabilities = nn.functional.dropout(probabilities, p=dropout, training=module.training)
-    return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
-
-
-class DashengAttention(nn.Module):
-    """
-    Bidirectional multi-head self-attention.
-
-    Args:
-        config ([`DashengConfig`]):
-            Dropout, and the implementation of attention.
-        size (`int`):
-            Size of the hidden states.
-        num_heads (`int`):
-            Number of heads.
-        linear (function):
-            Makes a linear layer from the sizes of input and output.
-    """
-
-    def __init__(self, config: DashengConfig, size: int, num_heads: int, linear: Callable[[int, int], nn.Linear]):
-        super().__init__()
-        self.config = config
-        self.head_dim = size // num_heads
-        self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_probs_dropout_prob
-        self.is_causal = False
-        self.q_proj = linear(size, size)
-        self.k_proj = linear(size, size)
-        self.v_proj = linear(size, size)
-        self.o_proj = linear(size, size)
-
-    def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        input_shape = hidden_states.shape[:-1]
-        head_shape = (*input_shape, -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(head_shape).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(head_shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(head_shape).transpose(1, 2)
-        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        attention_output, attention_weights = attention_interface(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.o_proj(attention_output.reshape(*input_shape, -1).contiguous()), attention_weights
-
-
-class DashengMLP(nn.Module):
-    """The feed-forward part of a layer."""
-
-    def __init__(self, config: DashengConfig, size: int, inner_size: int, linear: Callable[[int, int], nn.Linear]):
-        super().__init__()
-        self.up_proj = linear(size, inner_size)
-        self.down_proj = linear(inner_size, size)
-        self.act_fn = ACT2FN[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(self.dropout(self.act_fn(self.up_proj(hidden_states))))
-
-
 class DashengLayer(GradientCheckpointingLayer):
     """
     A pre-norm layer of the encoder or the decoder.
@@ -299,9 +215,9 @@ class DashengLayer(GradientCheckpointingLayer):
     ):
         super().__init__()
         self.attention_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.attention = DashengAttention(config, size, num_heads, linear)
+        self.attention = SelfAttention(config, size, num_heads, linear)
         self.mlp_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.mlp = DashengMLP(config, size, inner_size, linear)
+        self.mlp = FeedForward(config, size, inner_size, linear)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
@@ -337,7 +253,7 @@ class DashengPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {
         "hidden_states": DashengLayer,
-        "attentions": DashengAttention,
+        "attentions": SelfAttention,
     }
 
     @torch.no_grad()
@@ -551,7 +467,7 @@ class DashengForAudioClassification(DashengPreTrainedModel):
     def __init__(self, config: DashengConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
-        drop_calibration_of_other_labels(config)
+        drop_settings_of_other_labels(config)
         self.dasheng = DashengModel(config)
         self.pooler_layer_norm = nn.LayerNorm(config.hidden_size)
         self.dropout = nn.Dropout(config.classifier_dropout)

@@ -1,13 +1,11 @@
 """Configuration of MaskSpec."""
 
-import os
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
-from .carried_code import carry_code
+from .carried_code import ConfigWithCode
 from .classification_settings import PROBLEM_TYPES, ProblemType, check_classification
 
 # What a saved folder says about its code, whichever class saved it.
@@ -25,6 +23,7 @@ SIBLINGS = (
     "masked_patches.py",
     "pieces.py",
     "pooling.py",
+    "self_attention.py",
 )
 CODE_FILES = sorted({f"{reference.split('.')[0]}.py" for reference in AUTO_MAP.values()} | set(SIBLINGS))
 """Files of this folder that are copied into a saved folder: the code of the classes above, and what it imports."""
@@ -38,7 +37,7 @@ SIZES: dict[str, dict[str, int]] = {
 
 
 @strict
-class MaskSpecConfig(PreTrainedConfig):
+class MaskSpecConfig(ConfigWithCode):
     r"""
     Configuration of a [`MaskSpecModel`]: a Transformer on patches of a log-mel spectrogram (MaskSpec, arXiv
     2204.12768). The defaults are those of the released base model, which has wider feed-forward layers (3072) than the
@@ -138,6 +137,7 @@ class MaskSpecConfig(PreTrainedConfig):
 
     # Not "maskspec": should transformers bring a MaskSpec of its own, folders of both are told apart.
     model_type = "audioformer_maskspec"
+    code_auto_map, code_files = AUTO_MAP, CODE_FILES
 
     num_mel_bins: int = 128
     patch_size: int = 16
@@ -304,22 +304,6 @@ class MaskSpecConfig(PreTrainedConfig):
             raise ValueError(f"`num_patches` must be at least 0, got {num_patches}.")
         step = self.patch_size * self.hop_length
         return [patch // self.num_bands * step / self.sampling_rate for patch in range(num_patches)]
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
-        """
-        Save the configuration, the code of the model and an `auto_map` that names all classes.
-
-        Args:
-            save_directory (`str` or `os.PathLike`):
-                The folder, created if necessary.
-            push_to_hub (`bool`, *optional*, defaults to `False`):
-                Whether to upload the saved files.
-            kwargs (`dict`, *optional*):
-                Passed to [`~transformers.PreTrainedConfig.save_pretrained`].
-        """
-        if self._auto_class is not None:
-            carry_code(self, save_directory, AUTO_MAP, CODE_FILES)
-        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 
 __all__ = ["MaskSpecConfig"]

@@ -1,7 +1,6 @@
 """Conversion of released MaskSpec checkpoints (`.pth`): pre-trained autoencoders and fine-tuned classifiers."""
 
 import argparse
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from .configuration_maskspec import MaskSpecConfig
 from .modeling_maskspec import MaskSpecForAudioClassification, MaskSpecModel, MaskSpecPreTrainedModel, sine_positions
 from .modeling_maskspec_pretraining import MaskSpecForPreTraining
+from .released_checkpoints import check_fit, label_fields, read_checkpoint, rename
 
 ALLOWED_CLASSES = (argparse.Namespace,)
 """What a file may hold besides tensors, numbers, text and plain containers."""
@@ -79,20 +79,7 @@ def read_maskspec_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: If the file does not exist.
         ValueError: If it holds anything else; the message names it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"The checkpoint {str(path)!r} does not exist.")
-    allowed = ", ".join(f"{one.__module__}.{one.__qualname__}" for one in ALLOWED_CLASSES)
-    try:
-        with torch.serialization.safe_globals(list(ALLOWED_CLASSES)):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        refused = _refused_classes(path)
-        if refused:
-            raise ValueError(
-                f"{str(path)!r} is not loaded, because it holds objects of {', '.join(refused)}; allowed besides "
-                f"tensors and plain containers: {allowed}."
-            ) from error
-        raise ValueError(f"{str(path)!r} cannot be read with `weights_only=True`: {error}") from error
+    state = read_checkpoint(path, ALLOWED_CLASSES)
     if not isinstance(state, Mapping) or not isinstance(state.get("model"), Mapping):
         held = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise ValueError(f"{str(path)!r} must hold a dict with 'model', the weights by name; got {held}.")
@@ -102,15 +89,6 @@ def read_maskspec_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{str(path)!r} holds {', '.join(unknown)} besides {', '.join(PARTS)}: that is no MaskSpec file."
         )
     return dict(state)
-
-
-def _refused_classes(path: str | Path) -> list[str]:
-    """Names of the classes in a file that are not unpickled; empty if it is not a file of torch at all."""
-    try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:
-        return []
-    return sorted(set(found) - {f"{one.__module__}.{one.__qualname__}" for one in ALLOWED_CLASSES})
 
 
 def convert_maskspec_checkpoint(
@@ -236,14 +214,7 @@ def label_settings(num_labels: int, label_names: Mapping[str, str] | None = None
             f"The classifier has {num_labels} labels, `--labels` has {len(label_names)}: they must be the rows of the "
             "table that it was trained with, in the same order."
         )
-    names = list(label_names.values())
-    if len(set(names)) < num_labels:
-        raise ValueError("Two labels of the classifier have the same name.")
-    return settings | {
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: index for index, name in enumerate(names)},
-        "label_ids": {name: mid for mid, name in label_names.items()},
-    }, notes
+    return settings | label_fields(list(label_names.values()), list(label_names)), notes
 
 
 def load_weights(model: MaskSpecPreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
@@ -267,14 +238,7 @@ def load_weights(model: MaskSpecPreTrainedModel, weights: Mapping[str, torch.Ten
             if renamed.startswith("maskspec."):
                 renamed = prefix + renamed.removeprefix("maskspec.")
             converted[renamed] = part.float()
-    expected = model.state_dict()
-    wrong = sorted(converted.keys() ^ expected.keys()) or sorted(
-        name for name, value in converted.items() if value.shape != expected[name].shape
-    )
-    if wrong:
-        raise ValueError(
-            f"The weights of the file do not fit its settings, {len(wrong)} differ: {', '.join(wrong[:5])}."
-        )
+    check_fit(converted, model.state_dict(), "the file")
     model.load_state_dict(converted)
 
 
@@ -293,10 +257,7 @@ def split(name: str, value: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
 
 
 def _rename(name: str) -> str:
-    for pattern, replacement in _RENAMED:
-        name, count = re.subn(pattern, replacement, name)
-        if count:
-            break
+    name = rename(name, _RENAMED)
     for theirs, ours in _RENAMED_IN_LAYERS:
         name = name.replace(theirs, ours)
     return name

@@ -1,28 +1,27 @@
 """The MaskSpec model: a pre-norm Transformer on patches of log-mel spectrograms with positions in two dimensions."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .classification_loss import audio_classification_loss
-from .classification_settings import calibrated, drop_calibration_of_other_labels
+from .classification_settings import calibrated, drop_settings_of_other_labels
 from .configuration_maskspec import MaskSpecConfig
 from .pieces import JoinedPieces, cut_pieces, needed_pieces
 from .pooling import mean_over_frames
+from .self_attention import FeedForward, SelfAttention
 
 PIECES_PER_PASS = 16
 """Pieces of long clips that the layers read at once: 2.6 minutes of audio. It bounds the memory that an hour takes."""
@@ -144,88 +143,6 @@ def by_time(table: torch.Tensor, num_bands: int) -> torch.Tensor:
     return table.unflatten(0, (num_bands, -1)).transpose(0, 1).flatten(0, 1)
 
 
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Unpack[TransformersKwargs],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention as plain matrix products, the only implementation that also returns the probabilities."""
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    probabilities = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    probabilities = nn.functional.dropout(probabilities, p=dropout, training=module.training)
-    return torch.matmul(probabilities, value).transpose(1, 2).contiguous(), probabilities
-
-
-class MaskSpecAttention(nn.Module):
-    """
-    Bidirectional multi-head self-attention.
-
-    Args:
-        config ([`MaskSpecConfig`]):
-            Dropout, and the implementation of attention.
-        size (`int`):
-            Size of the hidden states.
-        num_heads (`int`):
-            Number of heads.
-    """
-
-    def __init__(self, config: MaskSpecConfig, size: int, num_heads: int):
-        super().__init__()
-        self.config = config
-        self.head_dim = size // num_heads
-        self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_probs_dropout_prob
-        self.is_causal = False
-        self.q_proj = MaskSpecLinear(size, size)
-        self.k_proj = MaskSpecLinear(size, size)
-        self.v_proj = MaskSpecLinear(size, size)
-        self.o_proj = MaskSpecLinear(size, size)
-
-    def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        input_shape = hidden_states.shape[:-1]
-        head_shape = (*input_shape, -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(head_shape).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(head_shape).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(head_shape).transpose(1, 2)
-        attention_interface: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        attention_output, attention_weights = attention_interface(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.o_proj(attention_output.reshape(*input_shape, -1).contiguous()), attention_weights
-
-
-class MaskSpecMLP(nn.Module):
-    """The feed-forward part of a layer."""
-
-    def __init__(self, config: MaskSpecConfig, size: int, inner_size: int):
-        super().__init__()
-        self.up_proj = MaskSpecLinear(size, inner_size)
-        self.down_proj = MaskSpecLinear(inner_size, size)
-        self.act_fn = ACT2FN[config.hidden_act]
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.down_proj(self.dropout(self.act_fn(self.up_proj(hidden_states))))
-
-
 def drop_path(added: torch.Tensor, rate: float) -> torch.Tensor:
     """
     Leave out what a sublayer adds, clip by clip, and scale the rest so that the mean stays the same.
@@ -267,9 +184,9 @@ class MaskSpecLayer(GradientCheckpointingLayer):
     ):
         super().__init__()
         self.attention_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.attention = MaskSpecAttention(config, size, num_heads)
+        self.attention = SelfAttention(config, size, num_heads, MaskSpecLinear)
         self.mlp_layer_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.mlp = MaskSpecMLP(config, size, inner_size)
+        self.mlp = FeedForward(config, size, inner_size, MaskSpecLinear)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.drop_path_rate = drop_path_rate
 
@@ -305,7 +222,7 @@ class MaskSpecPreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _can_record_outputs = {
         "hidden_states": MaskSpecLayer,
-        "attentions": MaskSpecAttention,
+        "attentions": SelfAttention,
     }
 
     @torch.no_grad()
@@ -563,7 +480,7 @@ class MaskSpecForAudioClassification(MaskSpecPreTrainedModel):
         config.final_layer_norm = config.pooling == "cls"
         super().__init__(config)
         self.num_labels = config.num_labels
-        drop_calibration_of_other_labels(config)
+        drop_settings_of_other_labels(config)
         self.maskspec = MaskSpecModel(config)
         self.pooled_layer_norm = None
         if config.pooling == "mean":

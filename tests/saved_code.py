@@ -14,6 +14,7 @@ CODE: dict[str, Path] = {
             "configuration_audioformer.py",
             "modeling_audioformer.py",
             "pooling.py",
+            "self_attention.py",
         ),
         "feature_extraction": (
             "audio_tokenizers.py",

@@ -38,6 +38,28 @@ def test_beats_runs_without_the_authors_code(tmp_path):
     assert "of the same step over all patches" in printed and "authors' code" not in printed
 
 
+def test_maskspec_runs_without_the_authors_code(tmp_path):
+    tiny = ["--batch", "1", "--seconds", "0.5", "--layers", "1", "--repeats", "1", "--json", "maskspec.json"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "maskspec.py"), *tiny]
+    printed = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True).stdout
+    rows = json.loads((tmp_path / "maskspec.json").read_text())["rows"]
+    parts = {"forward", "waveform_to_logits", "shorter_clips", "pretraining_step"}
+    assert {row["part"] for row in rows} == parts and all(row["median s"] > 0 for row in rows)
+    assert "with a quarter of the patches" in printed and "authors' code" not in printed
+
+
+def test_dasheng_runs_without_the_authors_package(tmp_path):
+    tiny = ["--batch", "2", "--seconds", "0.5", "--hour-seconds", "12", "--layers", "1", "--hidden-size", "64"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "dasheng.py"), *tiny, "--repeats", "1"]
+    printed = subprocess.run(
+        [*command, "--json", "dasheng.json"], check=True, cwd=tmp_path, capture_output=True, text=True
+    ).stdout
+    rows = json.loads((tmp_path / "dasheng.json").read_text())["rows"]
+    parts = {"spectrogram", "forward", "waveform_to_vectors", "pretraining_step", "hour"}
+    assert {row["part"] for row in rows} == parts and all(row["median s"] > 0 for row in rows)
+    assert 0.1 < rows[-1]["peak GB"] < 10 and "authors' package" not in printed
+
+
 def test_masked_lm_gives_memory_and_draws_its_plot(tmp_path):
     (command,) = [command for command in commands() if command[0].endswith("masked_lm.py")]
     plot = command[command.index("--plot") + 1]

@@ -7,6 +7,7 @@ from audioformer.lazy import lazy_names
 if TYPE_CHECKING:
     from .arguments import AudioTrainingArguments, DataArguments, ModelArguments
     from .audioformer_arguments import AudioFormerTrainingArguments
+    from .comparison import compare, comparison_settings
     from .examples.codes import CodeExamples
     from .examples.collators import (
         DataCollatorForCodecClassification,
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .families import Family, Settings, register_family
     from .finetuning import finetune
     from .losses import LSEPLoss, MultiPositiveContrastiveLoss
+    from .probing.arguments import ProbeArguments
+    from .probing.run import create_probe_run, probe
     from .settings import create_settings
     from .testing import evaluate
     from .trainers import (
@@ -42,11 +45,16 @@ _MODULES = {
     "LSEPLoss": "losses",
     "ModelArguments": "arguments",
     "MultiPositiveContrastiveLoss": "losses",
+    "ProbeArguments": "probing.arguments",
     "Settings": "families",
+    "compare": "comparison",
+    "comparison_settings": "comparison",
+    "create_probe_run": "probing.run",
     "create_settings": "settings",
     "evaluate": "testing",
     "finetune": "finetuning",
     "pad_input_ids": "examples.collators",
+    "probe": "probing.run",
     "register_family": "families",
 }
 """Module of each public name, imported when the name is first used: a loss needs no trainer, no reader, no plot."""
@@ -67,11 +75,16 @@ __all__ = [
     "LSEPLoss",
     "ModelArguments",
     "MultiPositiveContrastiveLoss",
+    "ProbeArguments",
     "Settings",
+    "compare",
+    "comparison_settings",
+    "create_probe_run",
     "create_settings",
     "evaluate",
     "finetune",
     "pad_input_ids",
+    "probe",
     "register_family",
 ]
 

@@ -11,18 +11,22 @@ from typing import Any, Literal
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import is_bitsandbytes_available
 
 from audioformer.data.audio import ReadingSettings
 from audioformer.data.audio.augmentation import Augmentation
 from audioformer.data.audio.windows import MAX_GAIN_DB
 from audioformer.data.group_patterns import compile_group_pattern
 
-from .ranges import SEED, SHARE, Range, at_least, check_ranges, more_than
+from .ranges import DROPOUT, SEED, SHARE, Range, at_least, check_ranges, more_than
 
-PRETRAIN, FINETUNE, EVALUATE = "pretrain", "finetune", "evaluate"
+PRETRAIN, FINETUNE, EVALUATE, PROBE = "pretrain", "finetune", "evaluate", "probe"
 TRAIN = (PRETRAIN, FINETUNE)
-TEST = (FINETUNE, EVALUATE)
-ALL = (PRETRAIN, FINETUNE, EVALUATE)
+DIVIDE = (PRETRAIN, FINETUNE, PROBE)
+"""Commands that train on some clips of the data and not on others."""
+TEST = (FINETUNE, EVALUATE, PROBE)
+RUN = (PRETRAIN, FINETUNE, EVALUATE)
+ALL = (PRETRAIN, FINETUNE, EVALUATE, PROBE)
 READING = ("max_length_s", "long_files", "keep_silent")
 """Settings of how audio is read; codes that exist already were made with their own."""
 
@@ -67,9 +71,9 @@ class DataArguments:
         None, "Separate source to test on (default: the test part of --data).", TEST, path="any"
     )
     layout: str = setting("auto", "Layout of --data; detected from its content by default.")
-    train_split: list[str] | None = setting(None, 'Splits to train on (default: those named "train").', TRAIN)
+    train_split: list[str] | None = setting(None, 'Splits to train on (default: those named "train").', DIVIDE)
     eval_split: list[str] | None = setting(None, 'Splits to test on (default: those named "test").', TEST)
-    train_folds: list[int] | None = setting(None, "Folds to train on, in data with folds.", TRAIN)
+    train_folds: list[int] | None = setting(None, "Folds to train on, in data with folds.", DIVIDE)
     eval_folds: list[int] | None = setting(None, "Folds to test on, in data with folds.", TEST)
     audio_column: str = setting("audio", "Column of a `datasets` data set that holds the audio.")
     label_column: str = setting("label", "Column of a `datasets` data set or manifest that holds the labels.")
@@ -104,7 +108,7 @@ class DataArguments:
     held_out_share: float = setting(
         0.1,
         "Share of the training clips, stratified by class, that selects the best checkpoint.",
-        TRAIN,
+        DIVIDE,
         range=Range(0, 1, open_low=True, open_high=True),
     )
     select_on_eval: bool = setting(
@@ -145,6 +149,12 @@ class DataArguments:
         "lost against 0 dB; needs audio, not codes.",
         (EVALUATE,),
         range=Range(-MAX_GAIN_DB, MAX_GAIN_DB, note="dB"),
+    )
+    streaming: bool = setting(
+        False,
+        "Read clips one after the other while training, without listing or storing them first: tar files in the "
+        "WebDataset layout, a data set on the Hub, or any other source. Needs --max-steps; whole shards are held out.",
+        (PRETRAIN,),
     )
     max_train_clips: int | None = setting(
         None, "Train on the first N clips only, to try a recipe.", TRAIN, range=at_least(1)
@@ -251,6 +261,14 @@ def size(default: Any, help: str, config: str | None = None) -> Any:
     return setting(default, help, TRAIN, config=config, fresh=True, range=at_least(1))
 
 
+def rate(help: str, config: str, commands: tuple[str, ...] = TRAIN) -> Any:
+    """A setting for a share in [0, 1), such as a dropout; `config` names the field of the configuration.
+
+    By default it is that of a fresh model or of the checkpoint.
+    """
+    return setting(None, help, commands, config=config, range=DROPOUT)
+
+
 @dataclass
 class AudioTrainingArguments(TrainingArguments):
     """`TrainingArguments` of transformers, and what the trainers of every model family add. The additions are off in
@@ -264,10 +282,10 @@ class AudioTrainingArguments(TrainingArguments):
     output_dir: str | None = setting(None, "Folder to write.")
     per_device_eval_batch_size: int = setting(8, "Clips per batch and device in evaluations.")
     dataloader_num_workers: int = setting(0, "Processes that load batches; 0 loads them in the main process.")
-    bf16_full_eval: bool = setting(False, "Evaluate in bfloat16.")
-    fp16_full_eval: bool = setting(False, "Evaluate in float16.")
+    bf16_full_eval: bool = setting(False, "Evaluate in bfloat16.", RUN)
+    fp16_full_eval: bool = setting(False, "Evaluate in float16.", RUN)
     use_cpu: bool = setting(False, "Use the CPU even if there is a GPU.")
-    seed: int = setting(42, "Seed of weights, order, held-out clips and all other random choices.")
+    seed: int = setting(42, "Seed of weights, order, held-out clips and all other random choices.", RUN)
     label_smoothing_factor: float = setting(
         0.0, "Share of each target that is spread over the other classes.", (FINETUNE,)
     )
@@ -290,7 +308,8 @@ class AudioTrainingArguments(TrainingArguments):
     shuffle_buffer_size: int | None = setting(
         None,
         "Shuffle shards of neighbouring clips, and N clips at a time, so that a disk reads in few places (default: "
-        "all clips at once, best where the data fit into memory).",
+        "all clips at once, best where the data fit into memory; 512 with --streaming, where every reader holds up to "
+        "twice as many decoded clips).",
         TRAIN,
         range=at_least(1),
     )
@@ -304,6 +323,13 @@ class AudioTrainingArguments(TrainingArguments):
         TRAIN,
         range=Range(0, 1, open_high=True),
     )
+    average_best_checkpoints: int = setting(
+        0,
+        "Save the mean of the weights of the N best checkpoints, by the metric that selects them, or of the last N "
+        "without evaluations (0 turns it off).",
+        TRAIN,
+        range=at_least(0),
+    )
     keep_checkpoints: bool = setting(
         False, "Keep the checkpoints of a finished run, which is not resumed any more.", TRAIN
     )
@@ -314,6 +340,7 @@ class AudioTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         # First of all: transformers divides by some of them.
         check_ranges(self)
+        check_optimizer(str(getattr(self.optim, "value", self.optim)), self.use_cpu)
         super().__post_init__()
         # Without a device to copy to, torch warns in every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
@@ -321,6 +348,11 @@ class AudioTrainingArguments(TrainingArguments):
             raise ValueError(
                 "`push_to_hub` would upload during training what no check has seen: use `audioformer push` or "
                 "`trainer.push_to_hub(license=...)` when it is finished."
+            )
+        if self.average_best_checkpoints and self.save_strategy == "no":
+            raise ValueError(
+                f"`average_best_checkpoints` {self.average_best_checkpoints} needs checkpoints, but `save_strategy` "
+                "is 'no'."
             )
         if self.class_balanced_sampling and self.shuffle_buffer_size is not None:
             raise ValueError("`class_balanced_sampling` draws from all clips: it has no `shuffle_buffer_size`.")
@@ -338,3 +370,29 @@ class AudioTrainingArguments(TrainingArguments):
                 f"`early_stopping_patience` {self.early_stopping_patience} needs `load_best_model_at_end`, "
                 '`metric_for_best_model`, and an `eval_strategy` other than "no".'
             )
+
+
+def is_of_bitsandbytes(optimizer: str) -> bool:
+    """Whether an optimizer of transformers' Trainer is one of bitsandbytes, by its name."""
+    return optimizer == "adamw_8bit" or any(part in optimizer for part in ("bnb", "paged", "lion", "ademamix"))
+
+
+def check_optimizer(optimizer: str, use_cpu: bool) -> None:
+    """Check that there is what an optimizer of bitsandbytes needs, before data are read.
+
+    Args:
+        optimizer (`str`): Value of `optim`.
+        use_cpu (`bool`): Whether a GPU is left unused.
+
+    Raises:
+        ValueError: If bitsandbytes or a GPU is missing.
+    """
+    if not is_of_bitsandbytes(optimizer):
+        return
+    missing = []
+    if not is_bitsandbytes_available():
+        missing.append("bitsandbytes (`pip install bitsandbytes`)")
+    if use_cpu or not torch.cuda.is_available():
+        missing.append("an NVIDIA GPU, and no `use_cpu`" if use_cpu else "an NVIDIA GPU")
+    if missing:
+        raise ValueError(f"`optim` {optimizer!r} needs {' and '.join(missing)}; 'adamw_torch' needs neither.")

@@ -7,16 +7,19 @@ from audioformer.data.synthetic.scenes import MIN_DURATION_S
 
 from .arguments import (
     ALL,
+    EVALUATE,
     FINETUNE,
     PRETRAIN,
+    RUN,
     TEST,
     TRAIN,
     AudioTrainingArguments,
     FamilyArguments,
+    rate,
     setting,
     size,
 )
-from .ranges import DROPOUT, SHARE, Range, at_least, more_than
+from .ranges import SHARE, Range, at_least, more_than
 
 
 @dataclass
@@ -73,12 +76,9 @@ class AudioFormerArguments(FamilyArguments):
     joint_codebooks: bool = setting(
         False, "Pre-train one model that reads all --codebooks together, instead of one model each.", (PRETRAIN,)
     )
-    codebook_dropout: float | None = setting(
-        None,
+    codebook_dropout: float | None = rate(
         "Share of several codebooks that is left out of a clip in training (default: 0, or that of the checkpoint).",
-        TRAIN,
-        config="codebook_dropout",
-        range=DROPOUT,
+        "codebook_dropout",
     )
     codebook: int | None = setting(
         None,
@@ -97,19 +97,12 @@ class AudioFormerArguments(FamilyArguments):
         "codes that sound alike are close.",
         TRAIN,
     )
-    dropout: float | None = setting(
-        None,
-        "Dropout of the layers (default: 0.1, or that of the checkpoint).",
-        TRAIN,
-        config="hidden_dropout_prob",
-        range=DROPOUT,
+    dropout: float | None = rate(
+        "Dropout of the layers (default: 0.1, or that of the checkpoint).", "hidden_dropout_prob"
     )
-    attention_dropout: float | None = setting(
-        None,
+    attention_dropout: float | None = rate(
         "Dropout of the attention (same default); above 0 it rules out the fast attention of a CPU.",
-        TRAIN,
-        config="attention_probs_dropout_prob",
-        range=DROPOUT,
+        "attention_probs_dropout_prob",
     )
     method: Literal["ft1", "ft2"] = setting(
         "ft1",
@@ -176,14 +169,14 @@ class AudioFormerTrainingArguments(AudioTrainingArguments):
     crop_frames: int | None = setting(
         None,
         "Train on a random stretch of N codes of each longer clip (75 per second with EnCodec).",
-        ALL,
+        RUN,
         range=at_least(1),
     )
     eval_crops: int = setting(
         0,
         "Test on N evenly spaced crops of --crop-frames codes of each longer clip, whose probabilities are averaged; "
         "checkpoints are selected, and LSEP calibrated, on whole clips (0 turns it off).",
-        TEST,
+        (FINETUNE, EVALUATE),
         range=at_least(0),
     )
     classification_weight: float = setting(

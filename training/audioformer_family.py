@@ -104,6 +104,11 @@ def describe_input(config: AudioFormerConfig, extractor: AudioFormerFeatureExtra
     return {"reads": f"{tokens} per frame, whose embeddings are added up", "codec": codec}
 
 
+def weights_of_codec(extractor: AudioFormerFeatureExtractor) -> int:
+    """Number of weights of the codec, its decoder included."""
+    return sum(weight.numel() for weight in extractor.codec.parameters())
+
+
 def view_codes(
     model: AudioFormerForAudioClassification, extractor: AudioFormerFeatureExtractor, waveform: np.ndarray
 ) -> ClipView:
@@ -154,7 +159,7 @@ def export_codec(model: str, revision: str | None, file: Path) -> OnnxReport:
     return export_codec_encoder(extractor, file)
 
 
-def convert_encodec(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_encodec(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert an original checkpoint of EnCodec, for the feature extractor.
 
     Raises:
@@ -190,6 +195,7 @@ FAMILY = Family(
     check_extractor=check_vocabulary,
     initialize=initialize,
     describe_input=describe_input,
+    front_end_weights=weights_of_codec,
     view=view_codes,
     exporters={"classifier": export_classifier, "codec": export_codec},
     export_files={"classifier": ONNX_CLASSIFIER, "codec": ONNX_CODEC_ENCODER},

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, setting, size
-from .ranges import DROPOUT, SEED, Range, at_least, more_than
+from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, rate, setting, size
+from .ranges import SEED, Range, at_least, more_than
 
 
 @dataclass
@@ -62,30 +62,14 @@ class BeatsArguments(FamilyArguments):
     num_conv_pos_embedding_groups: int = size(
         16, "Groups of the positional convolution of a fresh model.", "num_conv_pos_embedding_groups"
     )
-    dropout: float | None = setting(
-        None,
-        "Dropout of the layers (default: 0, or that of the checkpoint).",
-        TRAIN,
-        config="hidden_dropout_prob",
-        range=DROPOUT,
+    dropout: float | None = rate(
+        "Dropout of the layers (default: 0, or that of the checkpoint).", "hidden_dropout_prob"
     )
-    attention_dropout: float | None = setting(
-        None,
-        "Dropout of the attention (same default).",
-        TRAIN,
-        config="attention_probs_dropout_prob",
-        range=DROPOUT,
+    attention_dropout: float | None = rate("Dropout of the attention (same default).", "attention_probs_dropout_prob")
+    classifier_dropout: float | None = rate(
+        "Dropout before the classifier (same default).", "classifier_dropout", (FINETUNE,)
     )
-    classifier_dropout: float | None = setting(
-        None, "Dropout before the classifier (same default).", (FINETUNE,), config="classifier_dropout", range=DROPOUT
-    )
-    layerdrop: float | None = setting(
-        None,
-        "Probability that a layer is passed over, in training (same default).",
-        TRAIN,
-        config="layerdrop",
-        range=DROPOUT,
-    )
+    layerdrop: float | None = rate("Probability that a layer is passed over, in training (same default).", "layerdrop")
     layer_gradient_scale: float | None = setting(
         None,
         "Factor of the gradient at the input of each layer, as in the authors' code; the decay of the paper is "
@@ -124,12 +108,10 @@ class BeatsArguments(FamilyArguments):
         config="masked_positional_conv",
     )
     predictor_layers: int = size(3, "Layers of a fresh label predictor; not in the paper.", "predictor_layers")
-    predictor_label_smoothing: float | None = setting(
-        None,
+    predictor_label_smoothing: float | None = rate(
         "Share of each label that is spread over all labels (default: 0; not in the paper).",
+        "predictor_label_smoothing",
         (PRETRAIN,),
-        config="predictor_label_smoothing",
-        range=DROPOUT,
     )
     random_projection_seed: int | None = setting(
         None,

@@ -1,6 +1,7 @@
 """The record of BEATs (arXiv 2212.09058)."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from audioformer.modeling_beats import BeatsConfig, BeatsForAudioClassification,
 from .arguments import PRETRAIN
 from .beats_arguments import BeatsArguments
 from .classifiers import labels_of
-from .conversion import require_file, write_card
+from .conversion import require_file, summarize, write_card
 from .examples.audio import AudioExampleSource
-from .families import CardText, ClipView, Family, Settings
+from .families import CardText, Family, Settings
 from .pretraining.beats import pretrain_beats
+from .spectrograms import check_extractor, describe_level, open_saved_extractor, view_spectrogram
 
 CITATION = """@inproceedings{chen2023beats,
   title={{BEATs}: Audio Pre-Training with Acoustic Tokenizers},
@@ -84,51 +86,22 @@ def check_stage(settings: Settings) -> None:
         if value is not None and not is_wanted:
             raise ValueError(f"`{name}` {value!r} is for {purposes[name]}.")
     arguments = settings.training
-    if is_tokenizer and (arguments.ema_decay or arguments.fsdp or arguments.deepspeed):
+    averages = arguments.ema_decay or arguments.average_best_checkpoints
+    if is_tokenizer and (averages or arguments.fsdp or arguments.deepspeed):
         raise ValueError(
             '`stage` "tokenizer" needs its weights as a whole, and its codes are averages already: it excludes '
-            "`ema_decay`, `fsdp` and `deepspeed`."
+            "`ema_decay`, `average_best_checkpoints`, `fsdp` and `deepspeed`."
         )
-
-
-def check_extractor(config: BeatsConfig, extractor: BeatsFeatureExtractor) -> None:
-    """Check that a checkpoint reads the spectrograms of an extractor.
-
-    Raises:
-        ValueError: If they differ in mel bins, patches or rates.
-    """
-    for name, value in extractor.model_config().items():
-        if getattr(config, name) != value:
-            raise ValueError(
-                f"`model` {config.name_or_path!r} has `{name}` {getattr(config, name)}, its extractor makes {value}."
-            )
 
 
 def describe_input(config: BeatsConfig, extractor: BeatsFeatureExtractor) -> Mapping[str, Any]:
     """What a card says about the spectrograms that a model reads."""
-    level = f", every clip at an RMS of {extractor.target_rms:g}" if extractor.normalize else ""
+    level = describe_level(extractor)
     size = config.patch_size
     return {
         "reads": f"log-mel spectrograms of {config.num_mel_bins} bins (mean {extractor.mean:g}, standard deviation "
         f"{extractor.std:g}{level}), in patches of {size} frames and {size} bins"
     }
-
-
-def view_spectrogram(
-    model: BeatsForAudioClassification, extractor: BeatsFeatureExtractor, waveform: np.ndarray
-) -> ClipView:
-    """The spectrogram of a clip.
-
-    Args:
-        model ([`BeatsForAudioClassification`]): Not used: all models of the family read the same.
-        extractor ([`BeatsFeatureExtractor`]): Makes the spectrogram.
-        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the sampling rate of the extractor.
-
-    Returns:
-        [`ClipView`]: Of shape `(num_mel_bins, num_frames)`.
-    """
-    features = extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_features"]
-    return ClipView(features[0].T, f"Log-mel spectrogram, {extractor.feature_size} bins")
 
 
 def log_energies(extractor: BeatsFeatureExtractor, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -154,14 +127,11 @@ def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxRepor
     """
     from audioformer.export.onnx_spectrogram import BeatsFeatures, export_filterbank
 
-    try:
-        extractor = BeatsFeatureExtractor.from_pretrained(model, revision=revision or "main")
-    except OSError as error:
-        raise ValueError(f"`--model` {model!r} has no feature extractor, so no filterbank: {error}") from error
+    extractor = open_saved_extractor(BeatsFeatureExtractor, model, revision)
     return export_filterbank(extractor, BeatsFeatures, file)
 
 
-def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert a checkpoint of the authors: an encoder, a fine-tuned classifier or a tokenizer.
 
     Raises:
@@ -175,12 +145,9 @@ def convert_beats(file: Path, output: Path, label_names: Mapping[str, str] | Non
     extractor = BeatsFeatureExtractor(feature_size=model.config.num_mel_bins, patch_size=model.config.patch_size)
     model.save_pretrained(output)
     extractor.save_pretrained(output)
-    write_card(CARD_TEXT, file, output)
-    lines = [f"{output}: {type(model).__name__}, {model.num_parameters():,} weights"]
-    if isinstance(model, BeatsForAudioClassification):
-        names = labels_of(model.config)
-        lines.append(f"{len(names)} labels: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
-    return "\n".join([*lines, *converted.notes])
+    write_card(CARD_TEXT, file, sha256, output)
+    labels = labels_of(model.config) if isinstance(model, BeatsForAudioClassification) else []
+    return summarize(output, type(model), model.num_parameters(), labels, converted.notes)
 
 
 FAMILY = Family(
@@ -194,10 +161,11 @@ FAMILY = Family(
     arguments=BeatsArguments,
     recipes=Path(__file__).parent / "recipes" / "beats",
     pretrain=pretrain_beats,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,
-    view=view_spectrogram,
+    view=partial(view_spectrogram, kind="Log-mel spectrogram"),
     log_energies=log_energies,
     exporters={"classifier": export_classifier, "filterbank": export_filterbank},
     export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},

@@ -68,10 +68,10 @@ def _divide(
     settings: Settings, extractor: object, *, hold_out: bool | HoldOut, check_labels: CheckLabels | None
 ) -> ClipSplits[Any]:
     data = settings.data
-    clips = _open_and_report(settings, extractor, check_labels=check_labels)
-    train = clips.select(_train_indices(data, clips))
+    clips = open_and_report(settings, extractor, check_labels=check_labels)
+    train = clips.select(train_indices(data, clips))
     if has_test_source(settings):
-        opened = _open_and_report(settings, extractor, test_source=True)
+        opened = open_and_report(settings, extractor, test_source=True)
         check_known(opened.labels, clips.labels, "The training data")
         test: Clips | None = opened.with_labels(clips.labels, clips.multi_label)
     else:
@@ -106,10 +106,10 @@ def open_test_clips(
 ) -> Clips:
     """The clips to measure a finished model on: the test split of the data, or all of them if there is none."""
     if has_test_source(settings):
-        return _open_and_report(
+        return open_and_report(
             settings, extractor, test_source=True, check_labels=check_labels, show_report=show_report
         )
-    clips = _open_and_report(settings, extractor, check_labels=check_labels, show_report=show_report)
+    clips = open_and_report(settings, extractor, check_labels=check_labels, show_report=show_report)
     test = _test_split(settings.data, clips)
     return clips if test is None else test
 
@@ -120,7 +120,7 @@ def has_test_source(settings: Settings) -> bool:
     return any(source is not None for source in sources)
 
 
-def _open_and_report(
+def open_and_report(
     settings: Settings,
     extractor: object,
     *,
@@ -128,6 +128,18 @@ def _open_and_report(
     check_labels: CheckLabels | None = None,
     show_report: bool = True,
 ) -> Clips:
+    """Open all clips of the data with their groups, and print what they contain.
+
+    Args:
+        settings (`Settings`): Where the clips are.
+        extractor: The feature extractor of the run.
+        test_source (`bool`, defaults to `False`): Whether to open the separate test data.
+        check_labels (function, *optional*): Raises if the labels of the data do not fit.
+        show_report (`bool`, defaults to `True`): Whether to print the data report.
+
+    Raises:
+        ValueError: If the data cannot be used.
+    """
     clips = settings.family.examples.open_clips(
         settings, extractor, test_source=test_source, check_labels=check_labels
     )
@@ -149,7 +161,13 @@ def _split_names(clips: Clips) -> set[str]:
     return {split for split in clips.dataset.unique("split") if split is not None}
 
 
-def _train_indices(data: DataArguments, clips: Clips) -> np.ndarray:
+def train_indices(data: DataArguments, clips: Clips) -> np.ndarray:
+    """Indices of the clips that may be trained on: those of the named splits and folds, by default the split `train`
+    and the folds that are not tested on.
+
+    Raises:
+        ValueError: If a split or fold is not in the data, or no clip is left.
+    """
     splits, folds = data.train_split, data.train_folds
     if splits is None and _split_names(clips):
         splits = [TRAIN]
@@ -159,10 +177,21 @@ def _train_indices(data: DataArguments, clips: Clips) -> np.ndarray:
     return select_split(clips.dataset, splits, folds)
 
 
-def _test_split(data: DataArguments, clips: Clips) -> Clips | None:
+def test_indices(data: DataArguments, clips: Clips) -> np.ndarray | None:
+    """Indices of the clips to test on: those of the named splits and folds, by default the split `test`; `None` if the
+    data have no test part and none is named.
+
+    Raises:
+        ValueError: If a split or fold is not in the data, or no clip is left.
+    """
     splits = data.eval_split
     if splits is None and TEST in _split_names(clips):
         splits = [TEST]
     if splits is None and data.eval_folds is None:
         return None
-    return clips.select(select_split(clips.dataset, splits, data.eval_folds))
+    return select_split(clips.dataset, splits, data.eval_folds)
+
+
+def _test_split(data: DataArguments, clips: Clips) -> Clips | None:
+    indices = test_indices(data, clips)
+    return None if indices is None else clips.select(indices)

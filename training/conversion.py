@@ -1,6 +1,7 @@
-"""What every converted folder has: a card that says where its weights come from."""
+"""What every conversion ends with: a card that says where the weights come from, and a summary."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from audioformer.files import CARD
@@ -47,12 +48,13 @@ def sha256_of(source: Path) -> str:
     return hashlib.sha256("".join(f"{one}  {name}\n" for one, name in sums).encode()).hexdigest()
 
 
-def write_card(card: CardText, file: Path, output: Path) -> None:
+def write_card(card: CardText, file: Path, sha256: str, output: Path) -> None:
     """Write the card of a converted model, and the facts that it is rendered from.
 
     Args:
         card (`CardText`): Name and paper of the family.
         file (`Path`): The checkpoint of other code, a file or a folder.
+        sha256 (`str`): Its SHA-256, see [`sha256_of`].
         output (`Path`): The folder of the model.
     """
     facts = PretrainedFacts(
@@ -60,7 +62,26 @@ def write_card(card: CardText, file: Path, output: Path) -> None:
         title=card.title,
         paper=card.paper,
         citation=card.citation,
-        converted_from={"file": file.name, "sha256": sha256_of(file)},
+        converted_from={"file": file.name, "sha256": sha256},
     )
     facts.save(output)
     render_pretrained_card(facts).save(output / CARD)
+
+
+def summarize(output: Path, model_class: type, num_weights: int, labels: Sequence[str], notes: Sequence[str]) -> str:
+    """Say what was written.
+
+    Args:
+        output (`Path`): The folder of the model.
+        model_class (type): Its class.
+        num_weights (`int`): Number of its weights.
+        labels (sequence of `str`): Labels of a classifier; empty if it is none.
+        notes (sequence of `str`): What of the checkpoint was not used or had to be assumed, in sentences.
+
+    Returns:
+        `str`: A line each for the model, its labels if it has any, and every note.
+    """
+    lines = [f"{output}: {model_class.__name__}, {num_weights:,} weights"]
+    if labels:
+        lines.append(f"{len(labels)} labels: {', '.join(labels[:5])}{', ...' if len(labels) > 5 else ''}")
+    return "\n".join([*lines, *notes])

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, setting, size
-from .ranges import DROPOUT, Range, at_least
+from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, rate, setting, size
+from .ranges import Range, at_least
 
 
 @dataclass
@@ -47,20 +47,10 @@ class DashengArguments(FamilyArguments):
         config="mask_group_size",
         range=at_least(1),
     )
-    dropout: float | None = setting(
-        None,
-        "Dropout of the layers (default: 0, or that of the checkpoint).",
-        TRAIN,
-        config="hidden_dropout_prob",
-        range=DROPOUT,
+    dropout: float | None = rate(
+        "Dropout of the layers (default: 0, or that of the checkpoint).", "hidden_dropout_prob"
     )
-    attention_dropout: float | None = setting(
-        None,
-        "Dropout of the attention (same default).",
-        TRAIN,
-        config="attention_probs_dropout_prob",
-        range=DROPOUT,
-    )
-    classifier_dropout: float | None = setting(
-        None, "Dropout before the classifier (same default).", (FINETUNE,), config="classifier_dropout", range=DROPOUT
+    attention_dropout: float | None = rate("Dropout of the attention (same default).", "attention_probs_dropout_prob")
+    classifier_dropout: float | None = rate(
+        "Dropout before the classifier (same default).", "classifier_dropout", (FINETUNE,)
     )

@@ -1,10 +1,10 @@
 """The record of Dasheng (arXiv 2406.06992)."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -16,11 +16,12 @@ from audioformer.files import ONNX_CLASSIFIER, ONNX_FILTERBANK
 from audioformer.modeling_dasheng import DashengConfig, DashengForAudioClassification, DashengModel
 
 from .classifiers import labels_of
-from .conversion import write_card
+from .conversion import summarize, write_card
 from .dasheng_arguments import DashengArguments
 from .examples.audio import AudioExampleSource
-from .families import CardText, ClipView, Family, Settings
+from .families import CardText, Family, Settings
 from .pretraining.dasheng import check_length, pretrain_dasheng
+from .spectrograms import check_extractor, describe_level, open_saved_extractor, view_spectrogram
 from .trainers import ClassificationTrainer
 
 CITATION = """@inproceedings{dinkel2024dasheng,
@@ -68,43 +69,13 @@ def check_settings(settings: Settings) -> None:
         raise ValueError("`freeze_encoder` needs `model`: the encoder of a fresh model has not learned anything.")
 
 
-def check_extractor(config: DashengConfig, extractor: DashengFeatureExtractor) -> None:
-    """Check that a checkpoint reads the spectrograms of an extractor.
-
-    Raises:
-        ValueError: If they differ in mel bins, patches or rates.
-    """
-    for name, value in extractor.model_config().items():
-        if getattr(config, name) != value:
-            raise ValueError(
-                f"`model` {config.name_or_path!r} has `{name}` {getattr(config, name)}, its extractor makes {value}."
-            )
-
-
 def describe_input(config: DashengConfig, extractor: DashengFeatureExtractor) -> Mapping[str, Any]:
     """What a card says about the spectrograms that a model reads."""
-    level = f", every clip at an RMS of {extractor.target_rms:g}" if extractor.normalize else ""
+    level = describe_level(extractor)
     return {
         "reads": f"mel spectrograms of {config.num_mel_bins} bins in dB{level}, in pieces of "
         f"{1000 / config.frame_rate:g} ms"
     }
-
-
-def view_spectrogram(
-    model: DashengForAudioClassification, extractor: DashengFeatureExtractor, waveform: np.ndarray
-) -> ClipView:
-    """The spectrogram of a clip.
-
-    Args:
-        model ([`DashengForAudioClassification`]): Not used: all models of the family read the same.
-        extractor ([`DashengFeatureExtractor`]): Makes the spectrogram.
-        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the sampling rate of the extractor.
-
-    Returns:
-        [`ClipView`]: Of shape `(num_mel_bins, num_frames)`.
-    """
-    features = extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_features"]
-    return ClipView(features[0].T, f"Mel spectrogram in dB, {extractor.feature_size} bins")
 
 
 def export_classifier(model: str, revision: str | None, file: Path) -> OnnxReport:
@@ -125,14 +96,11 @@ def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxRepor
     """
     from audioformer.export.onnx_spectrogram import DashengFeatures, export_filterbank
 
-    try:
-        extractor = DashengFeatureExtractor.from_pretrained(model, revision=revision or "main")
-    except OSError as error:
-        raise ValueError(f"`--model` {model!r} has no feature extractor, so no filterbank: {error}") from error
+    extractor = open_saved_extractor(DashengFeatureExtractor, model, revision)
     return export_filterbank(extractor, DashengFeatures, file)
 
 
-def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert what was published: an encoder, a fine-tuned classifier, or a folder of the port for the Hub.
 
     Raises:
@@ -147,14 +115,11 @@ def convert_dasheng(file: Path, output: Path, label_names: Mapping[str, str] | N
     check_front_end(checkpoint.front_end, extractor)
     converted.save(output)
     extractor.save_pretrained(output)
-    write_card(CARD_TEXT, file, output)
+    write_card(CARD_TEXT, file, sha256, output)
     with torch.device("meta"):
         num_weights = converted.model_class(config).num_parameters()
-    lines = [f"{output}: {converted.model_class.__name__}, {num_weights:,} weights"]
-    if converted.model_class is DashengForAudioClassification:
-        names = labels_of(config)
-        lines.append(f"{len(names)} labels: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
-    return "\n".join([*lines, *converted.notes])
+    labels = labels_of(config) if converted.model_class is DashengForAudioClassification else []
+    return summarize(output, converted.model_class, num_weights, labels, converted.notes)
 
 
 def check_front_end(front_end: Mapping[str, torch.Tensor], extractor: DashengFeatureExtractor) -> None:
@@ -191,10 +156,11 @@ FAMILY = Family(
     arguments=DashengArguments,
     recipes=Path(__file__).parent / "recipes" / "dasheng",
     pretrain=pretrain_dasheng,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,
-    view=view_spectrogram,
+    view=partial(view_spectrogram, kind="Mel spectrogram in dB"),
     exporters={"classifier": export_classifier, "filterbank": export_filterbank},
     export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},
     converters={"dasheng": convert_dasheng},

@@ -68,7 +68,7 @@ class ExportReport(Protocol):
 class Converter(Protocol):
     """Turns a checkpoint of other code into a folder of this package."""
 
-    def __call__(self, file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+    def __call__(self, file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
         """Convert a file.
 
         Args:
@@ -76,6 +76,7 @@ class Converter(Protocol):
                 values.
             output (`Path`): The folder to write.
             label_names (mapping, *optional*): Names of labels by their ids, for a classifier that has only these.
+            sha256 (`str`): SHA-256 of the checkpoint, in hexadecimal digits, for the card.
 
         Returns:
             `str`: What was written, and what of the file was not used, for the terminal.
@@ -135,6 +136,8 @@ class Family:
         training_arguments (type): Its Trainer settings; by default those of models that read audio or spectrograms.
         recipes (`Path`, *optional*): Folder of its recipes.
         pretrain (function, *optional*): Pre-trains models with the settings of a run and writes their folders.
+        streams (`bool`, defaults to `False`): Whether `pretrain` takes its examples from [`open_examples`], which can
+            stream them.
         check_settings (function, *optional*): Raises `ValueError` for settings of different groups that exclude each
             other; called before anything is read.
         check_extractor (function, *optional*): Raises `ValueError` where a configuration does not fit an extractor.
@@ -149,6 +152,8 @@ class Family:
         log_energies (function, *optional*): Log energies of waveforms at the rate of an extractor, one array of shape
             `(num_frames, num_bins)` per clip, as they are before statistics of the data normalize them. For
             `audioformer statistics`.
+        front_end_weights (function, *optional*): Number of learned weights that an extractor holds, such as those of a
+            codec.
         converters (mapping): Functions that turn a checkpoint of other code into a folder, by the kind of checkpoint;
             see [`Converter`].
     """
@@ -164,6 +169,7 @@ class Family:
     training_arguments: type[AudioTrainingArguments] = SpectrogramTrainingArguments
     recipes: Path | None = None
     pretrain: Callable[["Settings"], Any] | None = None
+    streams: bool = False
     check_settings: Callable[["Settings"], None] | None = None
     # `Any` stands for the family's own configuration, model and extractor: it is given no others.
     check_extractor: Callable[[Any, Any], None] | None = None
@@ -173,6 +179,7 @@ class Family:
     exporters: Mapping[str, Callable[[str, str | None, Path], ExportReport]] = field(default_factory=dict)
     export_files: Mapping[str, str] = field(default_factory=dict)
     log_energies: Callable[[Any, Sequence[np.ndarray]], Sequence[np.ndarray]] | None = None
+    front_end_weights: Callable[[Any], int] | None = None
     converters: Mapping[str, "Converter"] = field(default_factory=dict)
 
     @property

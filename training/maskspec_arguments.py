@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, setting, size
-from .ranges import DROPOUT, Range, at_least, more_than
+from .arguments import FINETUNE, PRETRAIN, TRAIN, FamilyArguments, rate, setting, size
+from .ranges import Range, at_least, more_than
 
 
 @dataclass
@@ -85,12 +85,9 @@ class MaskSpecArguments(FamilyArguments):
         config="patchout",
         range=at_least(0),
     )
-    drop_path: float | None = setting(
-        None,
+    drop_path: float | None = rate(
         "Probability that a part of the last layer is left out; it grows linearly up to there (same default).",
-        TRAIN,
-        config="drop_path_rate",
-        range=DROPOUT,
+        "drop_path_rate",
     )
     head_init_std: float | None = setting(
         None,
@@ -99,22 +96,12 @@ class MaskSpecArguments(FamilyArguments):
         config="classifier_initializer_range",
         range=Range(0, 1, open_low=True),
     )
-    dropout: float | None = setting(
-        None,
-        "Dropout of the layers (default: 0, or that of the checkpoint).",
-        TRAIN,
-        config="hidden_dropout_prob",
-        range=DROPOUT,
+    dropout: float | None = rate(
+        "Dropout of the layers (default: 0, or that of the checkpoint).", "hidden_dropout_prob"
     )
-    attention_dropout: float | None = setting(
-        None,
-        "Dropout of the attention (same default).",
-        TRAIN,
-        config="attention_probs_dropout_prob",
-        range=DROPOUT,
-    )
-    classifier_dropout: float | None = setting(
-        None, "Dropout before the classifier (same default).", (FINETUNE,), config="classifier_dropout", range=DROPOUT
+    attention_dropout: float | None = rate("Dropout of the attention (same default).", "attention_probs_dropout_prob")
+    classifier_dropout: float | None = rate(
+        "Dropout before the classifier (same default).", "classifier_dropout", (FINETUNE,)
     )
 
     def read_statistics(self) -> dict[str, list[float]]:

@@ -1,6 +1,7 @@
 """The record of MaskSpec (arXiv 2204.12768)."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from audioformer.modeling_maskspec import MaskSpecConfig, MaskSpecForAudioClassi
 
 from .arguments import PRETRAIN
 from .classifiers import labels_of
-from .conversion import require_file, write_card
+from .conversion import require_file, summarize, write_card
 from .examples.audio import AudioExampleSource
-from .families import CardText, ClipView, Family, Settings
+from .families import CardText, Family, Settings
 from .maskspec_arguments import MaskSpecArguments
 from .pretraining.maskspec import check_length, pretrain_maskspec
+from .spectrograms import check_extractor, describe_level, open_saved_extractor, view_spectrogram
 
 CITATION = """@inproceedings{chong2023maskspec,
   title={Masked Spectrogram Prediction for Self-Supervised Audio Pre-Training},
@@ -63,45 +65,15 @@ def check_settings(settings: Settings) -> None:
         check_length(settings)
 
 
-def check_extractor(config: MaskSpecConfig, extractor: MaskSpecFeatureExtractor) -> None:
-    """Check that a checkpoint reads the spectrograms of an extractor.
-
-    Raises:
-        ValueError: If they differ in mel bins, patches or rates.
-    """
-    for name, value in extractor.model_config().items():
-        if getattr(config, name) != value:
-            raise ValueError(
-                f"`model` {config.name_or_path!r} has `{name}` {getattr(config, name)}, its extractor makes {value}."
-            )
-
-
 def describe_input(config: MaskSpecConfig, extractor: MaskSpecFeatureExtractor) -> Mapping[str, Any]:
     """What a card says about the spectrograms that a model reads."""
-    level = f", every clip at an RMS of {extractor.target_rms:g}" if extractor.normalize else ""
+    level = describe_level(extractor)
     lowpass = f", up to {extractor.lowpass_hz:g} Hz" if extractor.lowpass_hz else ""
     size = config.patch_size
     return {
         "reads": f"log-mel spectrograms of {config.num_mel_bins} bins at {extractor.sampling_rate} Hz, each bin with "
         f"its own mean and standard deviation{lowpass}{level}, in patches of {size} frames and {size} bins"
     }
-
-
-def view_spectrogram(
-    model: MaskSpecForAudioClassification, extractor: MaskSpecFeatureExtractor, waveform: np.ndarray
-) -> ClipView:
-    """The spectrogram of a clip.
-
-    Args:
-        model ([`MaskSpecForAudioClassification`]): Not used: all models of the family read the same.
-        extractor ([`MaskSpecFeatureExtractor`]): Makes the spectrogram.
-        waveform (`np.ndarray` of shape `(num_samples,)`): Mono, at the sampling rate of the extractor.
-
-    Returns:
-        [`ClipView`]: Of shape `(num_mel_bins, num_frames)`.
-    """
-    features = extractor(waveform, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_features"]
-    return ClipView(features[0].T, f"Log-mel spectrogram, {extractor.feature_size} bins")
 
 
 def log_energies(extractor: MaskSpecFeatureExtractor, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -127,14 +99,11 @@ def export_filterbank(model: str, revision: str | None, file: Path) -> OnnxRepor
     """
     from audioformer.export.onnx_spectrogram import MaskSpecFeatures, export_filterbank
 
-    try:
-        extractor = MaskSpecFeatureExtractor.from_pretrained(model, revision=revision or "main")
-    except OSError as error:
-        raise ValueError(f"`--model` {model!r} has no feature extractor, so no filterbank: {error}") from error
+    extractor = open_saved_extractor(MaskSpecFeatureExtractor, model, revision)
     return export_filterbank(extractor, MaskSpecFeatures, file)
 
 
-def convert_maskspec(file: Path, output: Path, label_names: Mapping[str, str] | None) -> str:
+def convert_maskspec(file: Path, output: Path, label_names: Mapping[str, str] | None, sha256: str) -> str:
     """Convert a checkpoint of the authors: a pre-trained autoencoder or a fine-tuned classifier.
 
     Raises:
@@ -148,12 +117,9 @@ def convert_maskspec(file: Path, output: Path, label_names: Mapping[str, str] | 
     extractor = MaskSpecFeatureExtractor(feature_size=model.config.num_mel_bins, patch_size=model.config.patch_size)
     model.save_pretrained(output)
     extractor.save_pretrained(output)
-    write_card(CARD_TEXT, file, output)
-    lines = [f"{output}: {type(model).__name__}, {model.num_parameters():,} weights"]
-    if isinstance(model, MaskSpecForAudioClassification):
-        names = labels_of(model.config)
-        lines.append(f"{len(names)} labels: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}")
-    return "\n".join([*lines, *converted.notes])
+    write_card(CARD_TEXT, file, sha256, output)
+    labels = labels_of(model.config) if isinstance(model, MaskSpecForAudioClassification) else []
+    return summarize(output, type(model), model.num_parameters(), labels, converted.notes)
 
 
 FAMILY = Family(
@@ -167,10 +133,11 @@ FAMILY = Family(
     arguments=MaskSpecArguments,
     recipes=Path(__file__).parent / "recipes" / "maskspec",
     pretrain=pretrain_maskspec,
+    streams=True,
     check_settings=check_settings,
     check_extractor=check_extractor,
     describe_input=describe_input,
-    view=view_spectrogram,
+    view=partial(view_spectrogram, kind="Log-mel spectrogram"),
     log_energies=log_energies,
     exporters={"classifier": export_classifier, "filterbank": export_filterbank},
     export_files={"classifier": ONNX_CLASSIFIER, "filterbank": ONNX_FILTERBANK},

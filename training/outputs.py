@@ -18,6 +18,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from audioformer.files import CODE_FOLDER, CONFIG, PREPROCESSOR_CONFIG, TRAINING_FOLDER, write_whole
 
 from .arguments import AudioTrainingArguments
+from .trainers.best_checkpoints import KEPT_FOLDER
 from .trainers.checkpoints import checkpoints_of, last_complete_checkpoint
 
 ArgumentsT = TypeVar("ArgumentsT", bound=AudioTrainingArguments)
@@ -77,6 +78,7 @@ def drop_checkpoints(arguments: AudioTrainingArguments, folder: Path) -> None:
         for checkpoint in sorted(steps, key=lambda folder: steps[folder], reverse=True):
             (checkpoint / TRAINER_STATE_NAME).unlink(missing_ok=True)
             shutil.rmtree(checkpoint)
+        shutil.rmtree(place / KEPT_FOLDER, ignore_errors=True)
 
 
 def checkpoint_to_resume(arguments: AudioTrainingArguments, folder: Path) -> str | None:

@@ -89,13 +89,11 @@ def summarize(
     started = time.perf_counter()
     scores = predict(trainer, settings, clips, extractor, crops=True)
     seconds = {"testing": time.perf_counter() - started}
-    memory_gb = peak_memory_gb()
+    memory_gb = peak_memory_gb(trainer.args.device.type)
     if training is not None:
         seconds = {"training": training["seconds"], **seconds}
         memory_gb = max(memory_gb, training["peak_memory_gb"])
-    targets, groups = clips.targets, clips.groups
-    # Windows always have a group: a whole clip without one may be called `take#2`.
-    names = [name if group is None else clip_id_of(name) for name, group in zip(clips.ids, groups, strict=True)]
+    targets, groups, names = clips.targets, clips.groups, names_of_clips(clips)
     starts_s = np.array([window_start_s(name) for name in clips.ids])
     durations_s = np.asarray(clips.dataset["duration_s"][:], dtype=float)
     merged = merge_windows(names, scores, targets, durations_s, starts_s, multi_label=clips.multi_label)
@@ -119,17 +117,30 @@ def summarize(
     )
 
 
+def names_of_clips(clips: Clips) -> list[str]:
+    """Name of the clip that each entry is, or is a window of."""
+    # Windows always have a group: a whole clip without one may be called `take#2`.
+    return [name if group is None else clip_id_of(name) for name, group in zip(clips.ids, clips.groups, strict=True)]
+
+
 def notes_on_record(training: Mapping[str, Any]) -> list[str]:
-    """What a reader has to know about the record of a training: which of its steps it lacks.
+    """What a reader has to know about a training: whose weights these are, and which of its steps have no record.
 
     Args:
         training (mapping): What `trainer.card_facts` collected.
     """
+    notes = []
+    averaged = training.get("averaged_checkpoints")
+    if averaged:
+        steps = ", ".join(f"{entry['step']:,}" for entry in averaged)
+        which = "last" if averaged[0].keys() == {"step"} else "best"
+        notes.append(f"The weights are the mean of the {len(averaged)} {which} checkpoints, of the steps {steps}.")
     if not training["unrecorded_steps"]:
-        return []
+        return notes
     return [
+        *notes,
         f"Seconds, memory, hardware and precision of {training['unrecorded_steps']:,} of the {training['steps']:,} "
-        "steps of the training were not recorded: those of the others are given."
+        "steps of the training were not recorded: those of the others are given.",
     ]
 
 

@@ -54,6 +54,37 @@ def check_run_data(
         own[_SYNTHETIC] = _describe(splits.synthetic)
     if copies is not None:
         own[COPIES] = dict(copies)
+    record_run_data(arguments, own)
+
+
+def check_stream_data(
+    arguments: AudioTrainingArguments,
+    stream: RecordedClips,
+    held_out: Clips | None,
+    copies: Mapping[str, Any] | None = None,
+) -> None:
+    """Do what [`check_run_data`] does for a run whose training clips are streamed.
+
+    Args:
+        arguments (`AudioTrainingArguments`): See [`check_run_data`].
+        stream ([`RecordedClips`]): The shards to train on, with a digest of what and how is read.
+        held_out ([`Clips`], *optional*): The clips that select the checkpoint.
+        copies (mapping, *optional*): Number and settings of the augmented copies of the training clips, if any.
+
+    Raises:
+        ValueError: See [`check_run_data`].
+    """
+    held = None if held_out is None else _describe(held_out)
+    own: dict[str, Any] = {"train": dict(stream), "held_out": held, "test": None}
+    record_run_data(arguments, own if copies is None else {**own, COPIES: dict(copies)})
+
+
+def record_run_data(arguments: AudioTrainingArguments, own: Mapping[str, Any]) -> None:
+    """Record what a run reads in its output folder, or compare it with what is recorded there.
+
+    Raises:
+        ValueError: See [`check_run_data`].
+    """
     output = Path(str(arguments.output_dir))
     if arguments.resume_from_checkpoint is not None:
         recorded = _find_record(arguments, output)

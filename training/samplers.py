@@ -222,7 +222,7 @@ def class_balanced_weights(labels: np.ndarray) -> np.ndarray:
         counts = np.bincount(labels)
         weights = 1.0 / counts[labels]
     elif labels.ndim == 2:
-        rarity = 1.0 / np.maximum(labels.sum(axis=0, dtype=np.int64), 1)
+        rarity = 1.0 / np.maximum(np.count_nonzero(labels > 0, axis=0), 1)
         # In parts, because NumPy converts what it multiplies to float64.
         parts = np.array_split(labels, max(1, len(labels) // 65_536))
         weights = np.concatenate([(part > 0) @ rarity for part in parts])

@@ -75,7 +75,8 @@ def check_together(settings: Settings) -> None:
 
     Raises:
         ValueError: If there is no fresh model of the requested sizes, the metric that selects a checkpoint is unknown,
-            labels are to be smoothed for a loss without a smoothed form, or the family refuses the settings.
+            labels are to be smoothed for a loss without a smoothed form, mel bins are to move that cannot, or the
+            family refuses the settings.
     """
     family, training = settings.family, settings.training
     if settings.command != EVALUATE and settings.model.model is None:
@@ -85,6 +86,10 @@ def check_together(settings: Settings) -> None:
             # The errors of configurations name the field in a first line of their own.
             raise ValueError(f"There is no fresh model of these sizes: {' '.join(str(error).split())}") from error
     training.check_early_stopping()
+    if getattr(training, "mel_jitter", None) is not None and not hasattr(family.extractor, "mel_range"):
+        raise ValueError(f"`mel_jitter` needs mel bins whose edges can move; those of {family.title} cannot.")
+    if settings.data.streaming:
+        check_streaming(settings)
     if settings.command == FINETUNE:
         check_metric(training.metric_for_best_model)
         if training.label_smoothing_factor and settings.model.classification_loss == "lsep":
@@ -94,6 +99,31 @@ def check_together(settings: Settings) -> None:
             )
     if family.check_settings is not None:
         family.check_settings(settings)
+
+
+def check_streaming(settings: Settings) -> None:
+    """Check that a stream has a family that reads it, an end, and no settings that need all clips.
+
+    Raises:
+        ValueError: If it has not; the message names the setting.
+    """
+    data, training, family = settings.data, settings.training, settings.family
+    if not family.streams:
+        able = ", ".join(one.title for one in families() if one.streams)
+        raise ValueError(f"`streaming` cannot feed {family.title}, which reads no audio in training, but {able} can.")
+    if training.max_steps <= 0:
+        raise ValueError(
+            f"`streaming` needs `max_steps`, got {training.max_steps}: how many clips a stream holds is not known "
+            "before it was read."
+        )
+    for name in ("eval_strategy", "save_strategy"):
+        strategy = str(getattr(getattr(training, name), "value", getattr(training, name)))
+        if strategy == "epoch":
+            raise ValueError(f"`{name}` must be 'steps' or 'no' with `streaming`, got 'epoch': a stream has none.")
+    for name in ("train_folds", "max_train_clips", "group_pattern"):
+        value = getattr(data, name)
+        if value is not None:
+            raise ValueError(f"`{name}` {value!r} needs all clips to be listed, which `streaming` does not do.")
 
 
 def check_metric(metric: str | None) -> None:

@@ -1,7 +1,7 @@
 """Tests of a finished classifier of any model family on labelled audio."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,47 @@ from .families import Settings
 from .outputs import check_output
 from .results import summarize
 from .trainers import ClassificationTrainer
+
+
+@dataclass(frozen=True)
+class OpenedTest:
+    """A classifier and what it is tested on.
+
+    Args:
+        trainer (`ClassificationTrainer`): Holds the classifier; it only evaluates.
+        extractor: Feature extractor of the classifier.
+        clips ([`Clips`]): The test clips, with the labels of the classifier in its order.
+    """
+
+    trainer: ClassificationTrainer
+    extractor: Any
+    clips: Clips
+
+
+def open_test(settings: Settings) -> OpenedTest:
+    """Open a classifier and the test clips of the data.
+
+    Args:
+        settings (`Settings`): Settings of the command `evaluate`.
+
+    Raises:
+        ValueError: If the model is not a classifier, does not know a label of the data, or the data cannot be used.
+    """
+    model, family = settings.model, settings.family
+    if model.model is None:
+        raise ValueError("`model` must be given: the folder or Hub id of the classifier to evaluate.")
+    config = read_classifier_config(family, model.model, model.model_revision)
+    extractor = family.examples.open_extractor(settings)
+    known = labels_of(config)
+    clips = open_test_clips(
+        settings, extractor, lambda labels, _: check_known(labels, known, f"`model` {model.model}")
+    )
+    if clips.multi_label and config.problem_type == "single_label_classification":
+        raise ValueError(f"`model` {model.model!r} gives one label per clip, but clips of the data have several.")
+    classifier = family.classifier.from_pretrained(model.model, **model.loading_options)
+    return OpenedTest(
+        family.examples.trainer(settings, classifier, extractor, None), extractor, clips.with_labels(known)
+    )
 
 
 def evaluate(settings: Settings) -> EvaluationSummary:
@@ -32,23 +73,10 @@ def evaluate(settings: Settings) -> EvaluationSummary:
     Raises:
         ValueError: If the model is not a classifier, does not know a label of the data, or the data cannot be used.
     """
-    model, family = settings.model, settings.family
-    if model.model is None:
-        raise ValueError("`model` must be given: the folder or Hub id of the classifier to evaluate.")
-    output = Path(settings.training.output_dir)
+    output = Path(str(settings.training.output_dir))
     check_output(settings.training, [output], EVAL_RESULTS)
-    config = read_classifier_config(family, model.model, model.model_revision)
-    extractor = family.examples.open_extractor(settings)
-    known = labels_of(config)
-    clips = open_test_clips(
-        settings, extractor, lambda labels, _: check_known(labels, known, f"`model` {model.model}")
-    )
-    if clips.multi_label and config.problem_type == "single_label_classification":
-        raise ValueError(f"`model` {model.model!r} gives one label per clip, but clips of the data have several.")
-
-    classifier = family.classifier.from_pretrained(model.model, **model.loading_options)
-    trainer = family.examples.trainer(settings, classifier, extractor, None)
-    clips = clips.with_labels(known)
+    test = open_test(settings)
+    trainer, extractor, clips = test.trainer, test.extractor, test.clips
     summary = summarize(trainer, settings, clips, extractor, tested_on="clips", selection=None)
     if settings.data.gains is not None:
         started = time.perf_counter()

@@ -37,11 +37,20 @@ OWN_TEXTS = {
 }
 """Texts in place of those of transformers where these are wrong here."""
 
-EVALUATION_TEXTS = {
-    "seed": "seed of all random choices",
-    "crop_frames": "codes of a crop of --eval-crops (75 per second with EnCodec)",
+TEXTS_OF_COMMANDS = {
+    "evaluate": {
+        "seed": "seed of all random choices",
+        "crop_frames": "codes of a crop of --eval-crops (75 per second with EnCodec)",
+    },
+    "probe": {
+        "train_split": 'splits to learn from (default: those named "train")',
+        "train_folds": "folds to learn from; with --cross-validate, those to go through",
+        "held_out_share": "share of the clips to test on, stratified by class, where the data have neither a test "
+        "part nor folds",
+        "attn_implementation": '"sdpa", "eager", "flash_attention_2", ... (default: the best available)',
+    },
 }
-"""Texts in place of those that speak of training, for `evaluate`."""
+"""Texts in place of those that speak of training."""
 
 SAID_OF_DEFAULTS = re.compile(
     r" \((?:same )?default[^()]*\)|; [^;]* by default$|\. Defaults (?:to|based on) .*$",
@@ -93,14 +102,43 @@ class SettingsParser(argparse.ArgumentParser):
         )
         add_start_flags(self.add_argument_group("start"), command)
         for title, group in zip(SECTIONS, groups_of(family), strict=True):
-            section = self.add_argument_group(title)
-            for entry, hint in typed_fields(group, command):
-                if entry.name not in ("model", "family"):
-                    shown = (everything and not _is_never_shown(entry)) or _in_short_help(entry)
-                    _add_flag(section, entry, hint, shown, command, recipe)
+            entries = [pair for pair in typed_fields(group, command) if pair[0].name not in ("model", "family")]
+            add_setting_flags(self.add_argument_group(title), entries, command, everything, recipe)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"audioformer {self.command}: error: {message}\nTry `audioformer {self.command} --help`.\n")
+
+
+def add_setting_flags(
+    section: Any,
+    entries: Iterable[tuple[dataclasses.Field, Any]],
+    command: str,
+    everything: bool = False,
+    recipe: Recipe | None = None,
+) -> None:
+    """Add a flag for each setting.
+
+    Args:
+        section: Group of a parser.
+        entries (iterable of pairs): Settings and their type hints.
+        command (`str`): The command whose settings they are.
+        everything (`bool`, defaults to `False`): Whether the help shows every setting of the Trainer.
+        recipe (`Recipe`, *optional*): The recipe whose values the help states as defaults.
+    """
+    for entry, hint in entries:
+        shown = (everything and not _is_never_shown(entry)) or _in_short_help(entry)
+        add_flag(section, entry, hint, shown, command, recipe)
+
+
+def shared_fields(command: str) -> dict[str, list[tuple[dataclasses.Field, Any]]]:
+    """The settings that a command takes for any family, with their type hints, by section."""
+    found: dict[str, dict[str, tuple[dataclasses.Field, Any]]] = {title: {} for title in SECTIONS}
+    for family in families():
+        for title, group in zip(SECTIONS, groups_of(family), strict=True):
+            for entry, hint in typed_fields(group, command):
+                if not any(entry.name in known for known in found.values()):
+                    found[title][entry.name] = (entry, hint)
+    return {title: list(entries.values()) for title, entries in found.items()}
 
 
 def recipes_for(command: str, family: Family) -> list[str]:
@@ -141,7 +179,7 @@ def parse_settings(argv: Sequence[str], command: str, description: str) -> Setti
         command (`str`): `"pretrain"`, `"finetune"` or `"evaluate"`.
         description (`str`): What it does, for its help.
     """
-    arguments = [_with_dashes(argument) for argument in argv]
+    arguments = [with_dashes(argument) for argument in argv]
     start = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     add_start_flags(start, command)
     recipe = None
@@ -184,9 +222,19 @@ def _refuse(argument: str, command: str, family: Family) -> NoReturn:
     raise ValueError(f"{flag} is unknown{similar_names(flag, [*known, '--output', '--recipe'])}.")
 
 
-def _add_flag(
-    section: Any, entry: dataclasses.Field, hint: Any, shown: bool, command: str, recipe: Recipe | None
+def add_flag(
+    section: Any, entry: dataclasses.Field, hint: Any, shown: bool, command: str, recipe: Recipe | None = None
 ) -> None:
+    """Add the flag of a setting to a section of a parser.
+
+    Args:
+        section: The section.
+        entry (`dataclasses.Field`): The setting.
+        hint: Its type.
+        shown (`bool`): Whether the help shows it.
+        command (`str`): Name of the command.
+        recipe (`Recipe`, *optional*): The recipe whose value the help states as default.
+    """
     flags = [f"--{entry.name.replace('_', '-')}"]
     options: dict[str, Any] = {
         "dest": entry.name,
@@ -247,7 +295,7 @@ def _metavar(hint: Any) -> str:
 
 
 def _help(entry: dataclasses.Field, command: str, recipe: Recipe | None) -> str:
-    own = (EVALUATION_TEXTS.get(entry.name) if command == "evaluate" else None) or OWN_TEXTS.get(entry.name)
+    own = TEXTS_OF_COMMANDS.get(command, {}).get(entry.name) or OWN_TEXTS.get(entry.name)
     text = re.sub(r"\s+", " ", own or entry.metadata.get("help", "")).strip()
     # The texts of transformers are escaped for argparse already, ours are not.
     text = text.replace("%(default)s", "").replace("%%", "%").replace("%", "%%").rstrip(".")
@@ -280,7 +328,8 @@ def _is_never_shown(entry: dataclasses.Field) -> bool:
     return is_old or entry.name in NEVER_SHOWN or entry.name.startswith("hub_")
 
 
-def _with_dashes(argument: str) -> str:
+def with_dashes(argument: str) -> str:
+    """An argument with dashes in the name of its flag, whose settings have underscores."""
     if not argument.startswith("--"):
         return argument
     name, separator, value = argument.partition("=")

@@ -61,9 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"The checkpoint {str(file)!r} {'has no weights' if file.is_dir() else 'does not exist'}.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"`--output` {str(output)!r} must be a new or empty folder.")
-    print(f"SHA-256 of {file.resolve().name}: {sha256_of(file)}", flush=True)
+    sha256 = sha256_of(file)
+    print(f"SHA-256 of {file.resolve().name}: {sha256}", flush=True)
     names = None if arguments.labels is None else read_label_names(arguments.labels)
-    print(converters()[arguments.kind](file, output, names))
+    print(converters()[arguments.kind](file, output, names, sha256))
     return 0
 
 

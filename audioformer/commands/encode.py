@@ -12,6 +12,7 @@ from audioformer.data.audio import ReadingSettings
 from audioformer.data.codes import ClipShards, EncodingSettings, encode_shards, shards_of_listing
 from audioformer.data.codes.encoded import read_codes_info
 from audioformer.data.codes.run import process_of_job
+from audioformer.data.listing import check_judged
 from audioformer.data.readers import LAYOUTS, read_listing
 from audioformer.data.readers.streams import is_tar_source, read_stream
 from audioformer.data.report import DataReport
@@ -171,6 +172,7 @@ def open_source(arguments: argparse.Namespace) -> ClipShards:
             listing = read_listing(source, "audio_files")
         except ValueError:
             raise error from None
+    check_judged(listing)
     return shards_of_listing(listing, arguments.shard_size)
 
 

@@ -42,6 +42,9 @@ FEATURES = Features(
     }
 )
 
+JUDGED = Features({"judged": List(Value("string"))})
+"""A column of data sets of which not every class of every clip was judged."""
+
 _CLIPS_AT_ONCE = 1024
 
 
@@ -117,7 +120,8 @@ def list_audio_clips(
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"`num_threads` must be at least 1, got {num_threads}.")
     settings = settings or ReadingSettings()
-    columns: dict[str, list[Any]] = {name: [] for name in FEATURES}
+    features = Features({**FEATURES, **JUDGED}) if listing.partly_judged else FEATURES
+    columns: dict[str, list[Any]] = {name: [] for name in features}
     rejected: list[Rejection] = []
     rejections = Rejections(max_rejected_share, len(listing.clips))
     num_threads = num_threads or min(16, 2 * len(os.sched_getaffinity(0)))
@@ -126,8 +130,9 @@ def list_audio_clips(
         if left_out:
             rejections.add(left_out, 1)
         for window in windows:
-            for name, value in _row(window, index).items():
-                columns[name].append(value)
+            row = _row(window, index)
+            for name, values in columns.items():
+                values.append(row[name])
     if not columns["id"]:
         reasons = "\n".join(f"  {entry['path']}: {entry['reason']}" for entry in rejected[:20])
         raise ValueError(f"None of the {len(listing.clips)} clips can be used:\n{reasons}")
@@ -150,7 +155,7 @@ def list_audio_clips(
         all_labels=listing.labels,
     )
     return AudioClips(
-        dataset=Dataset.from_dict(columns, features=FEATURES),
+        dataset=Dataset.from_dict(columns, features=features),
         labels=list(listing.labels),
         multi_label=listing.multi_label,
         label_ids=listing.label_ids,
@@ -199,4 +204,5 @@ def _row(window: Window, index: int) -> dict[str, Any]:
         "clip": index,
         "start_s": window.start_s,
         "end_s": window.end_s,
+        "judged": None if clip.judged is None else list(clip.judged),
     }

@@ -13,6 +13,7 @@ from .esc50 import is_esc50, read_esc50_listing
 from .fsd50k import is_fsd50k, read_fsd50k
 from .hf_datasets import is_saved_dataset, read_dataset
 from .manifest import is_manifest, read_manifest
+from .openmic import is_openmic, read_openmic
 from .speech_commands import is_speech_commands, read_speech_commands
 
 
@@ -45,6 +46,7 @@ LAYOUTS = {
     ),
     "fsd50k": Layout(is_fsd50k, "FSD50K.ground_truth/dev.csv", read_fsd50k),
     "esc50": Layout(is_esc50, "meta/esc50.csv", read_esc50_listing),
+    "openmic": Layout(is_openmic, "openmic-2018-aggregated-labels.csv", read_openmic),
     "speech_commands": Layout(is_speech_commands, "validation_list.txt and testing_list.txt", read_speech_commands),
     "manifest": Layout(
         is_manifest, "a .csv, .tsv, .json or .jsonl file", read_manifest, ("label_column", "label_delimiter")

@@ -23,6 +23,7 @@ from .tables import (
 SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "audio")
 LABEL_COLUMNS = ("label", "labels", "category")
+JUDGED = "judged"
 
 
 def is_manifest(path: Path) -> bool:
@@ -35,7 +36,8 @@ def read_manifest(path: str | Path, label_column: str = "label", label_delimiter
     The path, relative to the manifest, is the first existing column of `path`, `file`, `filename`, `file_name` and
     `audio`. The labels are in `label_column` or else in `label`, `labels` or `category`: one name, several names
     separated by `label_delimiter`, or a JSON list. Optional columns: `id`, `split`, `fold`, `group`, `start_s`,
-    `end_s`.
+    `end_s`, and `judged`: the classes of which somebody said whether they apply, in the same form as the labels, which
+    are among them. Of other classes nothing is known; an empty cell means that all were judged.
 
     A row without labels is a clip to which no class applies if other rows have several; if all other rows have one,
     its label is missing. A table in which no row has a label is a data set without labels.
@@ -75,7 +77,9 @@ def read_manifest(path: str | Path, label_column: str = "label", label_delimiter
             wrong.add(number, error)
     clips = [clip for _, clip in listed]
     has_labels = any(clip.labels for clip in clips)
+    partly_judged = any(clip.judged is not None for clip in clips)
     multi_label = any(len(clip.labels) > 1 for clip in clips) or any(row.get(label_column) == [] for row in rows)
+    multi_label = multi_label or partly_judged
     if has_labels and not multi_label:
         for number, clip in listed:
             if not clip.labels:
@@ -89,8 +93,9 @@ def read_manifest(path: str | Path, label_column: str = "label", label_delimiter
         source=str(path),
         clips=there,
         # Those of missing files, too: a class does not vanish with its files.
-        labels=sorted({label for clip in clips for label in clip.labels}),
+        labels=sorted({label for clip in clips for label in (*clip.labels, *(clip.judged or ()))}),
         multi_label=multi_label or not has_labels,
+        partly_judged=partly_judged,
         missing=[clip.id for clip in clips if clip.id not in found],
     )
 
@@ -117,17 +122,32 @@ def _read_row(
     start_s, end_s = _seconds(row, "start_s"), _seconds(row, "end_s")
     if end_s is not None and end_s <= (start_s or 0.0):
         raise ValueError(f"`end_s` must be after `start_s` ({start_s or 0.0:g}), got {end_s:g}.")
+    labels = _labels(row.get(label_column), label_column, label_delimiter)
+    judged = _judged(row.get(JUDGED), labels, label_delimiter)
     return ListedClip(
         _text(row, "id") or Path(file).as_posix(),
         # An absolute path stands for itself.
         str(folder / file),
-        _labels(row.get(label_column), label_column, label_delimiter),
+        labels,
         split=_text(row, "split"),
         fold=None if row.get("fold") in (None, "") else whole_number(row, "fold"),
         group=_text(row, "group"),
         start_s=start_s,
         end_s=end_s,
+        judged=judged,
     )
+
+
+def _judged(value: Any, labels: tuple[str, ...], delimiter: str) -> tuple[str, ...] | None:
+    if value is None or value == "":
+        return None
+    judged = _labels(value, JUDGED, delimiter)
+    if not judged:
+        raise ValueError(f"`{JUDGED}` must name a class, or be left out if all were judged, got {shown(value)}.")
+    others = [label for label in labels if label not in judged]
+    if others:
+        raise ValueError(f"`{JUDGED}` must name all labels of the clip, {others[0]!r} is not in {shown(value)}.")
+    return judged
 
 
 def _labels(value: Any, column: str, delimiter: str) -> tuple[str, ...]:

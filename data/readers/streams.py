@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -29,7 +29,12 @@ def is_tar_source(source: str | Path) -> bool:
     return bool(_tar_files(source))
 
 
-def read_stream(source: str | Path, audio_column: str = "audio", label_column: str = "label") -> ClipShards:
+def read_stream(
+    source: str | Path,
+    audio_column: str = "audio",
+    label_column: str = "label",
+    splits: Sequence[str] | None = None,
+) -> ClipShards:
     """Open a data set shard by shard, without downloading or unpacking it first.
 
     Args:
@@ -38,6 +43,7 @@ def read_stream(source: str | Path, audio_column: str = "audio", label_column: s
         audio_column (`str`, defaults to `"audio"`): Column with the audio. In tar shards, the suffix decides.
         label_column (`str`, defaults to `"label"`): Column with the label or labels; a dot leads into a nested entry,
             as in `json.tags`. If there is no such column, clips have no labels.
+        splits (sequence of `str`, *optional*): Splits of a `datasets` data set to open; by default all of them.
 
     Returns:
         [`ClipShards`]: One shard per tar file or per file of the `datasets` data set.
@@ -46,11 +52,14 @@ def read_stream(source: str | Path, audio_column: str = "audio", label_column: s
     same holds for a label that is none.
 
     Raises:
-        ValueError: If there is no audio column (the message lists the columns), or no tar file can be read.
+        ValueError: If there is no audio column (the message lists the columns), no tar file can be read, or a split is
+            not in the data.
     """
     tars = _tar_files(source)
     damaged = _find_damaged(tars)
     if tars:
+        if splits is not None:
+            raise ValueError(f"{source}: tar files have no splits, so no {list(splits)}.")
         files = [str(path) for path in tars if path not in damaged]
         if not files:
             reasons = "".join(f"\n  {path.name}: {reason}" for path, reason in list(damaged.items())[:_SHOWN])
@@ -60,6 +69,10 @@ def read_stream(source: str | Path, audio_column: str = "audio", label_column: s
     else:
         loaded = load_dataset(str(source), streaming=True)
         parts = dict(loaded) if isinstance(loaded, IterableDatasetDict) else {str(loaded.split or "train"): loaded}
+        unknown = sorted(set(splits or ()) - set(parts))
+        if unknown:
+            raise ValueError(f"{source} has no splits {unknown}; it has {sorted(parts)}.")
+        parts = {split: part for split, part in parts.items() if splits is None or split in splits}
         described = [(split, part.num_shards, str(part.info.version)) for split, part in parts.items()]
     readable = [path for path in tars if path not in damaged] if tars else None
     streams = [_Stream.open(split, part, audio_column, label_column, readable) for split, part in parts.items()]
@@ -122,7 +135,9 @@ class _Stream:
     def clips(self, index: int) -> Iterator[ListedClip]:
         """Iterate over the clips of one shard."""
         shard = self.dataset.shard(num_shards=self.dataset.num_shards, index=index)
-        for position, row in enumerate(shard if self.tars is None else _up_to_damage(shard, self.tars[index])):
+        # In a worker of a `DataLoader`, `iter(shard)` would give the shard to one of the workers, and the others none.
+        rows = ({name: values[0] for name, values in row.items()} for row in shard.iter(batch_size=1))
+        for position, row in enumerate(rows if self.tars is None else _up_to_damage(rows, self.tars[index])):
             if isinstance(row, ListedClip):
                 yield row
                 continue

@@ -24,17 +24,19 @@ def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> M
     r"""
     Macro mean of the average precisions of the classes; classes without a positive clip are left out and counted.
 
+    The average precision of a class is that of the clips of which it is known whether the class applies.
+
     Args:
         scores (`np.ndarray` of shape `(num_clips, num_labels)`):
             Scores; any increasing function of them gives the same result.
         targets (`np.ndarray` of shape `(num_clips, num_labels)`):
-            Zeros and ones.
+            Zeros and ones, and -1 where nothing is known.
 
     Returns:
         [`MeanAveragePrecisionResult`].
 
     Raises:
-        `ValueError`: if the shapes differ, a score is NaN, a target is neither 0 nor 1, or no class has a positive.
+        `ValueError`: if the shapes differ, a score is NaN, a target is not 0, 1 or -1, or no class has a positive.
     """
     scores, targets = np.asarray(scores), np.asarray(targets)
     if scores.ndim != 2 or scores.shape != targets.shape:
@@ -45,18 +47,20 @@ def compute_mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> M
     is_nan = np.isnan(scores).any(axis=1)
     if is_nan.any():
         raise ValueError(f"predictions must be numbers, got NaN for clip {is_nan.argmax()}.")
-    is_binary = np.isin(targets, (0, 1))
-    if not is_binary.all():
-        raise ValueError(f"references must be 0 or 1, got {np.unique(targets[~is_binary])[:5].tolist()}.")
-    per_class = [
-        float(average_precision_score(targets[:, label], scores[:, label])) if targets[:, label].any() else None
-        for label in range(targets.shape[1])
-    ]
-    known = [value for value in per_class if value is not None]
-    if not known:
+    is_allowed = np.isin(targets, (0, 1, -1))
+    if not is_allowed.all():
+        wrong = np.unique(targets[~is_allowed])[:5].tolist()
+        raise ValueError(f"references must be 0, 1 or -1 (unknown), got {wrong}.")
+    per_class: list[float | None] = []
+    for label in range(targets.shape[1]):
+        known = targets[:, label] >= 0
+        present = targets[known, label]
+        per_class.append(float(average_precision_score(present, scores[known, label])) if present.any() else None)
+    values = [value for value in per_class if value is not None]
+    if not values:
         raise ValueError("references must have a positive in at least one class, there is none.")
     return {
-        "mAP": float(np.mean(known)),
-        "num_classes_without_positives": len(per_class) - len(known),
+        "mAP": float(np.mean(values)),
+        "num_classes_without_positives": len(per_class) - len(values),
         "per_class": per_class,
     }

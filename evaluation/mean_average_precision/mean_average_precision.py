@@ -15,7 +15,8 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions (list of list of float): For each clip a score per class; any increasing function of the scores gives
         the same result.
-    references (list of list of int): Zeros and ones of the same shape.
+    references (list of list of int): Zeros and ones of the same shape, and -1 where nothing is known: the
+        average precision of a class is that of the other clips.
 
 Returns:
     mAP (float): Mean over the classes that have a positive.

@@ -57,7 +57,7 @@ def test_the_module_gathers_batches():
         (np.zeros((3, 2)), np.zeros((3, 3)), r"\(3, 2\).*\(3, 3\)"),
         (np.zeros(3), np.zeros(3), "shape"),
         (np.array([[0.0, np.nan]]), np.array([[1, 0]]), "NaN for clip 0"),
-        (np.zeros((1, 2)), np.array([[2, 0]]), r"0 or 1, got \[2\]"),
+        (np.zeros((1, 2)), np.array([[2, 0]]), r"0, 1 or -1 \(unknown\), got \[2\]"),
         (np.zeros((4, 2)), np.zeros((4, 2)), "at least one class"),
     ],
 )

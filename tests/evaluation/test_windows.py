@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 from audioformer.evaluation import merge_windows, scores_over_time, window_weights
+from audioformer.evaluation.windows import mean_vectors, rows_of_clips
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
 NAMES = ["long", "short", "long", "other", "long"]
@@ -95,3 +96,14 @@ def test_overlap_does_not_change_the_share_of_a_moment(multi_label):
     probabilities = expit(LOGITS[:3]) if multi_label else softmax(LOGITS[:3], axis=1)
     actual = expit(merged.scores[0]) if multi_label else softmax(merged.scores[0])
     np.testing.assert_allclose(actual, np.array([3, 3, 6]) / 12 @ probabilities, rtol=1e-5)
+
+
+def test_vectors_of_windows_are_averaged_over_time_and_single_ones_stay():
+    vectors = np.random.default_rng(1).standard_normal((4, 6)).astype(np.float32)
+    rows = rows_of_clips(["long", "short", "long", "long"], np.array([0, 1, 0, 0]))
+    assert [windows.tolist() for windows in rows] == [[0, 2, 3], [1]]
+    # The last two windows share the seconds from 15 to 20.
+    merged = mean_vectors(rows, vectors, np.array([0.0, 0.0, 10.0, 15.0]), np.array([10.0, 3.0, 10.0, 10.0]))
+    expected = (10 * vectors[0] + 7.5 * vectors[2] + 7.5 * vectors[3]) / 25
+    np.testing.assert_allclose(merged[0], expected, rtol=1e-5)
+    np.testing.assert_array_equal(merged[1], vectors[1])

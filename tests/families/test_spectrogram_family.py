@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from transformers import pipeline
 
+from audioformer import DashengConfig, DashengFeatureExtractor, DashengModel
 from audioformer.app.sound_classifier import SoundClassifier
 from audioformer.cli import main
 from audioformer.data.audio import load_audio
@@ -94,13 +95,16 @@ def test_its_training_clips_are_rolled_mixed_and_masked(family, sounds, tmp_path
 
         return count
 
-    for name in ("roll_waveform", "mix_waveforms", "mask_spectrogram"):
+    names = ("roll_waveform", "mix_waveforms", "mask_spectrogram", "amplify_waveform", "hide_stretches")
+    for name in (*names, "mix_spectrograms"):
         monkeypatch.setattr(audio, name, counted(name, getattr(audio, name)))
     command = ["finetune", "--recipe", "toy", "--data", str(sounds), "--output", str(tmp_path / "changed")]
     flags = ["--roll", "--mixup-alpha", "0.8", "--spec-augment", "0.2", "--num-train-epochs", "1", "--use-cpu"]
+    flags += ["--gain-db", "-7", "6", "--mask-frames", "8", "--spectrogram-mixup-alpha", "0.3"]
     assert main([*command, *flags, "--dataloader-num-workers", "0"]) == 0
     # Of the 20 training clips 2 are held out; they and the 20 of the test stay as they are.
-    assert called == {"roll_waveform": 18, "mask_spectrogram": 18, "mix_waveforms": 3}
+    of_clips = ("roll_waveform", "mask_spectrogram", "amplify_waveform", "hide_stretches")
+    assert called == {**dict.fromkeys(of_clips, 18), "mix_waveforms": 3, "mix_spectrograms": 3}
 
 
 def test_another_run_starts_from_it(finetuned, sounds, tmp_path):
@@ -177,3 +181,15 @@ def test_what_it_cannot_do_is_said(finetuned, sounds, tmp_path, capsys):
 def test_nothing_outside_the_tests_names_it():
     files = subprocess.run(["git", "grep", "-il", "toy_spectrogram"], cwd=ROOT, capture_output=True, text=True).stdout
     assert all(name.startswith("tests/") for name in files.split())
+
+
+def test_it_is_probed_beside_another_family(finetuned, sounds, tmp_path):
+    dasheng = tmp_path / "dasheng"
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    DashengModel(DashengConfig(**sizes)).save_pretrained(dasheng)
+    DashengFeatureExtractor().save_pretrained(dasheng)
+    command = ["probe", "--model", str(finetuned), str(dasheng), "--data", str(sounds), "--probes", "knn", "--use-cpu"]
+    assert main([*command, "--output", str(tmp_path / "p"), "--vectors-dir", str(tmp_path / "vectors")]) == 0
+    results = json.loads((tmp_path / "p" / "probe.json").read_text())
+    assert [row["family"] for row in results["rows"]] == ["toy_spectrogram", DashengConfig.model_type]
+    assert results["num_clips"] == 20 and results["rows"][0]["accuracy"] >= 0.9

@@ -240,3 +240,14 @@ def test_wrong_settings_are_named(settings, message):
 def test_wrong_clips_are_named(extractor, clips, options, message):
     with pytest.raises(ValueError, match=message):
         extractor(clips, sampling_rate=32_000, **options)
+
+
+def test_edges_of_mel_bins_may_differ_from_clip_to_clip():
+    extractor, rng = MaskSpecFeatureExtractor(), np.random.default_rng(0)
+    clips = [0.1 * rng.standard_normal(length).astype(np.float32) for length in (9000, 16000)]
+    moved = extractor.log_energies(clips, 32000, mel_edges=[(0.0, 15000.0), (0.0, 14200.0)])
+    torch.testing.assert_close(moved[0], extractor.log_energies(clips, 32000)[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(moved[1], EmphasizedMel(high_hz=14200.0).batch([torch.from_numpy(clips[1])])[0])
+    assert (moved[1] - extractor.log_energies(clips, 32000)[1]).abs().max() > 0.1
+    # A logarithm of 0 in the authors' scale.
+    torch.testing.assert_close(extractor.mask_values, extractor.scaled(torch.full((128,), 0.9)))

@@ -1,5 +1,7 @@
 """The loss that is saved with a classifier, and the calibration of its logits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from transformers import AutoModelForAudioClassification, pipeline
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.model_cards import TINY_CODEC
 from audioformer.modeling_audioformer import AudioFormerConfig, AudioFormerForAudioClassification
+from audioformer.modeling_audioformer.classification_settings import drop_settings_of_other_labels
 
 from .common import random_ids
 
@@ -118,3 +121,21 @@ def test_the_embedding_is_returned():
     model = classifier()
     ids = random_ids(model.config, 4, 9)
     torch.testing.assert_close(model(ids).pooler_output, model.audioformer(ids).pooler_output)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        (["Dog", "Rain"], {"Dog": "/m/0bt9lr", "Rain": "/m/06mb1"}),
+        (["Rain", "hum"], {"Rain": "/m/06mb1"}),
+        (["hum", "hiss"], None),
+    ],
+)
+def test_a_classifier_of_other_labels_keeps_no_ids_of_labels_that_it_does_not_have(labels, kept):
+    config = SimpleNamespace(
+        calibration_bias=None,
+        label_ids={"Dog": "/m/0bt9lr", "Rain": "/m/06mb1"},
+        label2id={name: index for index, name in enumerate(labels)},
+    )
+    drop_settings_of_other_labels(config)
+    assert config.label_ids == kept

@@ -85,7 +85,7 @@ def converted(fine_tuned, names, tmp_path_factory) -> Path:
 def test_convert_keeps_weights_labels_and_settings(converted, fine_tuned):
     config = DashengConfig.from_pretrained(converted)
     assert list(config.id2label.values()) == list(LABELS.values())  # in the order of the table
-    assert config.label_ids == list(LABELS) or config.label_ids == {name: mid for mid, name in LABELS.items()}
+    assert config.label_ids == {name: mid for mid, name in LABELS.items()}
     assert config.problem_type == "multi_label_classification"
     assert (config.num_attention_heads, config.num_time_positions) == (12, 20)
     assert type(AutoModel.from_pretrained(converted)) is DashengModel
@@ -99,12 +99,31 @@ def test_convert_keeps_weights_labels_and_settings(converted, fine_tuned):
     assert loaded.dasheng.embeddings.batch_norm.running_var.min() > 100
 
 
-def test_convert_prints_the_sum_of_the_file_and_what_it_wrote(fine_tuned, tmp_path, capsys):
+def test_ids_of_labels_in_older_folders_are_a_list(converted, tmp_path):
+    saved = json.loads((converted / "config.json").read_text())
+    saved["label_ids"] = list(LABELS)
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    config = DashengConfig.from_pretrained(tmp_path)
+    assert config.label_ids == {name: mid for mid, name in LABELS.items()}
+    config.save_pretrained(tmp_path)
+    assert DashengConfig.from_pretrained(tmp_path).label_ids == config.label_ids
+    sorted_as_text = {str(index): f"name {index}" for index in sorted(range(12), key=str)}
+    config = DashengConfig.from_dict({"id2label": sorted_as_text, "label_ids": [f"id {index}" for index in range(12)]})
+    assert config.label_ids == {f"name {index}": f"id {index}" for index in range(12)}
+    # Ids that a classifier had before it was trained on other labels.
+    assert DashengConfig(num_labels=2, label_ids=list(LABELS)).label_ids is None
+
+
+def test_convert_prints_the_sum_of_the_file_and_what_it_wrote(fine_tuned, tmp_path, capsys, monkeypatch):
+    summed = []
+    digest_of = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: summed.append(file.name) or digest_of(file, kind))
     assert main(["convert", "dasheng", str(fine_tuned), "--output", str(tmp_path / "out")]) == 0
     shown, digest = capsys.readouterr().out, hashlib.sha256(fine_tuned.read_bytes()).hexdigest()
     assert digest in shown and "DashengForAudioClassification" in shown and "7 labels: LABEL_0" in shown
     card = (tmp_path / "out" / "README.md").read_text()
     assert digest in card and fine_tuned.name in card and str(fine_tuned.parent) not in card
+    assert summed == [str(fine_tuned)]  # once: a file may have gigabytes
 
 
 @pytest.mark.parametrize(
@@ -449,3 +468,4 @@ def test_recipes_of_pretraining_have_the_numbers_of_the_paper():
         assert training.learning_rate == (2e-4 if size == "1.2B" else 3e-4)
         assert training.weight_decay == (0 if size == "1.2B" else 0.01)
         assert training.lr_scheduler_kwargs == {"min_lr_rate": 0.1} and settings.family is family
+        assert training.average_best_checkpoints == 4

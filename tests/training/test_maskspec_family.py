@@ -335,7 +335,8 @@ def test_the_pushed_folder_says_where_its_weights_come_from(converted, checkpoin
 def test_recipes_load_and_name_the_family():
     family = next(one for one in families() if one.name == MaskSpecConfig.model_type)
     folders = {family.name: family.recipes}
-    tasks = {"audioset", "esc50", "scv2", "dcase18", "dcase19", "paper_esc50"}
+    tasks = {"audioset", "esc50", "scv2", "openmic18", "dcase18", "dcase19"}
+    tasks |= {"paper_audioset", "paper_esc50", "paper_scv2", "paper_openmic18", "paper_dcase19"}
     assert {f"maskspec_{task}" for task in tasks} < set(available_recipes(folders))
     pretraining = {"maskspec_base", "maskspec_small", "maskspec_tiny", "maskspec_paper_base", "tiny_maskspec"}
     assert pretraining < set(available_recipes(folders))
@@ -348,6 +349,14 @@ def test_recipes_load_and_name_the_family():
         assert (family.recipes / f"{name}.yaml").read_text().startswith("# ")
     table = load_recipe("maskspec_esc50", folders).values
     assert (table["layer_wise_lr_decay"], table["patchout"], table["num_train_epochs"]) == (0.75, 100, 80)
+    changes = ("gain_db", "roll_samples", "mel_jitter", "mask_frames", "mask_bins", "mixup_alpha", "mixup_probability")
+    assert [table[name] for name in changes] == [[-7, 6], 50, [9, 1000], 192, 48, 2, 0.5]
+    instruments = load_recipe("maskspec_openmic18", folders).values
+    assert [instruments[name] for name in ("classification_loss", "patchout", "mixup_alpha")] == ["bce", 200, 0]
+    spectrograms = {name: load_recipe(f"maskspec_{name}", folders).values for name in ("dcase19", "paper_esc50")}
+    assert spectrograms["dcase19"]["spectrogram_mixup_alpha"] == 0.2
+    paper = spectrograms["paper_esc50"]
+    assert (paper["mask_frames"], paper["gain_db"], paper["roll_samples"], paper["mixup_alpha"]) == (0, None, 50, 2)
 
 
 def test_no_command_names_the_family():

@@ -18,13 +18,28 @@ from audioformer.data.audio.windows import ReadingSettings
 from audioformer.data.clips import ClipSplits
 from audioformer.evaluation import build_compute_metrics
 
+from ..arguments import FINETUNE
 from ..families import CheckLabels, Settings
 from ..spectrogram_arguments import SpectrogramTrainingArguments
 from ..trainers import ClassificationTrainer
 from ..trainers.spectrogram_classification import SpectrogramClassificationTrainer
 from .codes import draw_seed
 from .listings import find_groups, open_listing
-from .spectrogram_augmentation import MASK, ROLL, mask_spectrogram, mix_waveforms, roll_waveform
+from .spectrogram_augmentation import (
+    EDGES,
+    GAIN,
+    HIDE,
+    MASK,
+    ROLL,
+    BatchChanges,
+    amplify_waveform,
+    draw_mel_edges,
+    hide_stretches,
+    mask_spectrogram,
+    mix_spectrograms,
+    mix_waveforms,
+    roll_waveform,
+)
 
 
 class AudioExamples(Dataset[dict[str, Any]]):
@@ -41,6 +56,8 @@ class AudioExamples(Dataset[dict[str, Any]]):
             drawn, and made when it is read.
         max_length_s (`float`, *optional*): Longest copy in seconds.
         roll (`bool`, defaults to `False`): Whether a clip begins at a random sample, and what precedes it follows.
+        roll_samples (`int`, defaults to 0): At most so many samples earlier or later it begins, without `roll`.
+        gain_db (`tuple[float, float]`, *optional*): Lowest and highest random gain in dB.
         is_drawn (`bool`, defaults to `False`): Whether items have a `draw_seed`, from which the collator draws.
         seed (`int`, defaults to 0): Seed of the draws.
     """
@@ -55,13 +72,15 @@ class AudioExamples(Dataset[dict[str, Any]]):
         num_copies: int = 0,
         max_length_s: float | None = None,
         roll: bool = False,
+        roll_samples: int = 0,
+        gain_db: tuple[float, float] | None = None,
         is_drawn: bool = False,
         seed: int = 0,
     ) -> None:
         self.clips, self.sampling_rate = clips, sampling_rate
         self.labels = clips.targets if labels else None
         self.augmentation, self.num_copies, self.seed = augmentation, num_copies, seed
-        self.roll, self.is_drawn = roll, is_drawn
+        self.roll, self.roll_samples, self.gain_db, self.is_drawn = roll, roll_samples, gain_db, is_drawn
         self.max_samples = None if max_length_s is None else round(max_length_s * sampling_rate)
         self.names = None if augmentation is None else clips.dataset.select_columns(["id"])
         # In shared memory, for workers that live on through the epochs.
@@ -82,8 +101,12 @@ class AudioExamples(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         item: dict[str, Any] = {"waveform": self._read(index)}
         seed = draw_seed(self.seed, int(self._epoch), index)
-        if self.roll:
-            item["waveform"] = roll_waveform(item["waveform"], np.random.default_rng([seed, ROLL]))
+        if self.roll or self.roll_samples:
+            rng = np.random.default_rng([seed, ROLL])
+            item["waveform"] = roll_waveform(item["waveform"], rng, None if self.roll else self.roll_samples)
+        if self.gain_db is not None:
+            rng = np.random.default_rng([seed, GAIN])
+            item["waveform"] = amplify_waveform(item["waveform"], *self.gain_db, rng)
         if self.is_drawn:
             item["draw_seed"] = seed
         if self.labels is not None:
@@ -104,39 +127,63 @@ class AudioExamples(Dataset[dict[str, Any]]):
 class DataCollatorForAudio:
     """Turns the waveforms of a batch into the features of a model, padded to one length.
 
-    Items with a `draw_seed`, those of training, are mixed and masked if that is set. Mixed batches have
-    `mixup_partners` and `mixup_shares`, both of shape `(batch_size,)`, see [`mix_waveforms`].
+    Items with a `draw_seed`, those of training, are mixed and masked if that is set. Batches of mixed waveforms have
+    `mixup_partners` and `mixup_shares`, both of shape `(batch_size,)`, see [`mix_waveforms`]; those of mixed
+    spectrograms have `spectrogram_mixup_partners` and `spectrogram_mixup_shares`.
 
     Args:
-        extractor: Feature extractor of the model; called with the list of waveforms and `sampling_rate`.
-        mixup_alpha (`float`, defaults to 0.0): Parameter of the Beta distribution of mixup; 0 turns it off.
-        spec_augment (`float`, defaults to 0.0): Largest share of a spectrogram's frames, and of its bins, that
-            [`mask_spectrogram`] hides; 0 turns it off. The features must be `input_features` of shape
-            `(batch_size, num_frames, num_bins)`.
+        extractor: Feature extractor of the model; called with the list of waveforms and `sampling_rate`, and with
+            `mel_edges` where the edges of its mel bins change. If it has `mask_values`, these stand in masks of fixed
+            sizes, else the mean.
+        changes ([`BatchChanges`], *optional*): What changes. For changes of spectrograms, the features must be
+            `input_features` of shape `(batch_size, num_frames, num_bins)`.
     """
 
-    def __init__(self, extractor: Any, mixup_alpha: float = 0.0, spec_augment: float = 0.0) -> None:
-        self.extractor, self.mixup_alpha, self.spec_augment = extractor, mixup_alpha, spec_augment
+    def __init__(self, extractor: Any, changes: BatchChanges | None = None) -> None:
+        self.extractor, self.changes = extractor, changes or BatchChanges()
 
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         waveforms = [item["waveform"] for item in items]
         seeds = [item["draw_seed"] for item in items if "draw_seed" in item]
+        changes, rate = self.changes, self.extractor.sampling_rate
         mixed: dict[str, Any] = {}
-        if seeds and self.mixup_alpha:
-            waveforms, partners, shares = mix_waveforms(waveforms, seeds, self.mixup_alpha)
+        if seeds and changes.mixup_alpha:
+            waveforms, partners, shares = mix_waveforms(
+                waveforms, seeds, changes.mixup_alpha, changes.mixup_probability
+            )
             mixed = {"mixup_partners": torch.from_numpy(partners), "mixup_shares": torch.from_numpy(shares)}
-        features = self.extractor(
-            waveforms, sampling_rate=self.extractor.sampling_rate, padding=True, return_tensors="pt"
-        )
+        edges: dict[str, Any] = {}
+        if seeds and changes.mel_jitter is not None:
+            mel_range = self.extractor.mel_range
+            rngs = [np.random.default_rng([seed, EDGES]) for seed in seeds]
+            edges = {"mel_edges": [draw_mel_edges(mel_range, changes.mel_jitter, rate / 2, rng) for rng in rngs]}
+        features = self.extractor(waveforms, sampling_rate=rate, padding=True, return_tensors="pt", **edges)
         batch = {**features, **mixed}
-        if seeds and self.spec_augment:
-            longest = max(map(len, waveforms))
-            for clip, waveform, seed in zip(batch["input_features"], waveforms, seeds, strict=True):
-                real = clip[: -(-len(clip) * len(waveform) // longest)]
-                mask_spectrogram(real, self.spec_augment, np.random.default_rng([seed, MASK]))
+        if seeds:
+            self._change_spectrograms(batch, list(map(len, waveforms)), seeds)
         if "labels" in items[0]:
             batch["labels"] = torch.stack([item["labels"] for item in items])
         return batch
+
+    def _change_spectrograms(self, batch: dict[str, Any], lengths: Sequence[int], seeds: Sequence[int]) -> None:
+        """Mask, then mix the spectrograms of a batch, whose clips have so many samples."""
+        changes = self.changes
+        if not (changes.spec_augment or changes.mask_frames or changes.mask_bins or changes.spectrogram_mixup_alpha):
+            return
+        features = batch["input_features"]
+        num_frames = [-(-features.shape[1] * length // max(lengths)) for length in lengths]
+        values = getattr(self.extractor, "mask_values", None)
+        for clip, real, seed in zip(features, num_frames, seeds, strict=True):
+            if changes.spec_augment:
+                mask_spectrogram(clip[:real], changes.spec_augment, np.random.default_rng([seed, MASK]))
+            if changes.mask_frames or changes.mask_bins:
+                rng = np.random.default_rng([seed, HIDE])
+                hide_stretches(clip[:real], changes.mask_frames, changes.mask_bins, values, rng)
+        if changes.spectrogram_mixup_alpha:
+            mixed, partners, shares = mix_spectrograms(features, num_frames, seeds, changes.spectrogram_mixup_alpha)
+            batch["input_features"] = mixed
+            batch["spectrogram_mixup_partners"] = torch.from_numpy(partners)
+            batch["spectrogram_mixup_shares"] = torch.from_numpy(shares)
 
 
 class AudioExampleSource:
@@ -173,6 +220,12 @@ class AudioExampleSource:
         listing = open_listing(settings, source)
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
+        loss = settings.model.classification_loss
+        if listing.partly_judged and settings.command == FINETUNE and loss != "bce":
+            raise ValueError(
+                f"`classification_loss` must be 'bce' for {listing.name}, of whose clips not all classes were judged, "
+                f"got {loss!r}."
+            )
         groups = find_groups(settings, listing, test_source=test_source)
         clips = list_audio_clips(listing, reading_settings(settings), max_rejected_share=data.max_rejected_share)
         return clips if groups is None else groups.apply(clips)
@@ -191,9 +244,11 @@ class AudioExampleSource:
         arguments = settings.training
         # A family may have arguments of its own without the augmentations.
         augmented = isinstance(arguments, SpectrogramTrainingArguments)
-        mixup_alpha, spec_augment, roll = (
-            (arguments.mixup_alpha, arguments.spec_augment, arguments.roll) if augmented else (0.0, 0.0, False)
-        )
+        changes = BatchChanges.of(arguments) if augmented else BatchChanges()
+        of_clips: dict[str, Any] = {}
+        if augmented:
+            gain_db = None if arguments.gain_db is None else tuple(arguments.gain_db)
+            of_clips = {"roll": arguments.roll, "roll_samples": arguments.roll_samples, "gain_db": gain_db}
         if splits is not None:
             data = settings.data
             train = AudioExamples(
@@ -202,16 +257,16 @@ class AudioExampleSource:
                 augmentation=data.augmentation,
                 num_copies=data.augment_copies,
                 max_length_s=data.max_length_s,
-                roll=roll,
-                is_drawn=bool(mixup_alpha or spec_augment),
+                is_drawn=changes.changes_anything,
                 seed=arguments.seed,
+                **of_clips,
             )
             data_sets = {
                 "train_dataset": train,
                 "eval_dataset": AudioExamples(splits.selecting, extractor.sampling_rate),
                 "compute_metrics": build_compute_metrics(splits.train.multi_label),
             }
-        collator = DataCollatorForAudio(extractor, mixup_alpha, spec_augment)
+        collator = DataCollatorForAudio(extractor, changes)
         return SpectrogramClassificationTrainer(model=model, args=arguments, data_collator=collator, **data_sets)
 
 

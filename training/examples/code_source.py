@@ -12,6 +12,7 @@ from audioformer.data.clips import ClipSplits
 from audioformer.data.codes.cache import encode_listing
 from audioformer.data.codes.copies import encode_copies
 from audioformer.data.codes.encoded import EncodedClips, describe_normalization, load_codes, read_codes_info
+from audioformer.data.listing import check_judged
 from audioformer.evaluation import build_compute_metrics
 from audioformer.feature_extraction import AudioFormerFeatureExtractor
 from audioformer.feature_extraction.level import NORMALIZATION_SETTINGS
@@ -81,6 +82,8 @@ class CodeExampleSource:
             clips.check_codebooks(sorted(wanted))
             return clips
         listing = open_listing(settings, source)
+        if settings.command != PRETRAIN:
+            check_judged(listing)
         if check_labels is not None:
             check_labels(listing.labels, listing.multi_label)
         if settings.gain_db and not test_source:

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, set_seed
 
-from audioformer.data.audio import AudioClips
-from audioformer.data.clips import ClipSplits
 from audioformer.feature_extraction import BeatsFeatureExtractor
 from audioformer.files import CARD, PRETRAIN_RESULTS, write_whole
 from audioformer.model_cards.facts import PretrainedFacts
@@ -24,8 +22,7 @@ from audioformer.modeling_beats import (
 )
 
 from ..classifiers import fresh_model, read_classifier_config, read_config
-from ..clip_splits import open_clip_splits
-from ..examples.audio import AudioExamples, DataCollatorForAudio
+from ..examples.audio import DataCollatorForAudio
 from ..examples.masked_patches import DataCollatorForMaskedPatches
 from ..families import Settings
 from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
@@ -33,7 +30,8 @@ from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record, published_name
 from ..trainers.beats_pretraining import BeatsMaskedTrainer, BeatsTokenizerTrainer, CodesOfPatchesTrainer
 from ..trainers.progress import PlanCallback
-from .held_out import describe_held_out, held_out_in_words
+from .examples import PretrainingExamples, clips_in_words, open_examples
+from .held_out import held_out_in_words
 
 LOGGED = {
     "masked_accuracy": "accuracy on hidden patches",
@@ -73,19 +71,17 @@ def pretrain_beats(settings: Settings) -> dict[str, Any]:
     set_seed(arguments.seed)
     # Before the clips: what does not fit is said before audio is read.
     trainer_class, stage = open_stage(settings, extractor)
-    splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
+    examples = open_examples(settings, extractor, is_drawn=True)
     trainer = trainer_class(
         args=in_training_folder(arguments, output),
         min_perplexity=settings.options.min_perplexity,
-        train_dataset=_examples(settings, splits.train, extractor, is_training=True),
-        eval_dataset=None
-        if splits.held_out is None
-        else _examples(settings, splits.held_out, extractor, is_training=False),
+        train_dataset=examples.train,
+        eval_dataset=examples.held_out,
         **stage,
     )
     trainer.add_callback(PlanCallback())
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments, output))
-    results = _results(trainer, settings, splits)
+    results = _results(trainer, settings, examples)
     if isinstance(trainer.model, BeatsForTokenizerDistillation):
         # The estimator is of no more use.
         trainer.model = trainer.model.tokenizer()
@@ -209,22 +205,7 @@ def _check_fit(settings: Settings, config: Any, extractor: BeatsFeatureExtractor
         settings.family.check_extractor(config, extractor)
 
 
-def _examples(
-    settings: Settings, clips: AudioClips, extractor: BeatsFeatureExtractor, *, is_training: bool
-) -> AudioExamples:
-    """Clips without labels, whose random choices come from seeds: in evaluations the same every time."""
-    data = settings.data
-    copies: dict[str, Any] = (
-        {"augmentation": data.augmentation, "num_copies": data.augment_copies, "max_length_s": data.max_length_s}
-        if is_training
-        else {}
-    )
-    return AudioExamples(
-        clips, extractor.sampling_rate, labels=False, is_drawn=True, seed=settings.training.seed, **copies
-    )
-
-
-def _results(trainer: CodesOfPatchesTrainer, settings: Settings, splits: ClipSplits[AudioClips]) -> dict[str, Any]:
+def _results(trainer: CodesOfPatchesTrainer, settings: Settings, examples: PretrainingExamples) -> dict[str, Any]:
     training, options = trainer.card_facts.collected, settings.options
     logged = next((record for record in reversed(trainer.state.log_history) if "loss" in record), {})
     results: dict[str, Any] = {
@@ -232,7 +213,7 @@ def _results(trainer: CodesOfPatchesTrainer, settings: Settings, splits: ClipSpl
         **{
             name: published_name(getattr(options, name)) for name in ("tokenizer", "teacher") if getattr(options, name)
         },
-        "train_clips": len(splits.train),
+        **examples.facts,
         "num_parameters": trainer.model.num_parameters(),
         "train_loss": training["train_loss"],
         **{name: logged[name] for name in LOGGED if name in logged},
@@ -242,11 +223,10 @@ def _results(trainer: CodesOfPatchesTrainer, settings: Settings, splits: ClipSpl
     if settings.data.augmentation is not None:
         copies = settings.data.describe_copies() or {}
         results["augmented_copies"] = {**copies, "text": settings.data.copies_in_words()}
-    if splits.held_out is not None:
+    if examples.held_out is not None:
         metrics = trainer.evaluate()
         names = ("loss", *LOGGED)
         results["held_out"] = {name: metrics[f"eval_{name}"] for name in names if f"eval_{name}" in metrics}
-        results |= describe_held_out(splits)
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     return results
 
@@ -283,7 +263,7 @@ def _facts(settings: Settings, results: Mapping[str, Any], extractor: BeatsFeatu
         "parameters": f"{results['num_parameters']:,}"
         + (" with the estimator" if options.stage == "tokenizer" else ""),
         "predicts": objective,
-        "pre-trained on": f"{results['train_clips']:,} clips",
+        "pre-trained on": clips_in_words(results),
         "mean training loss": f"{results['train_loss']:.3f}",
         **{title: f"{results[name]:.3g}" for name, title in LOGGED.items() if name in results},
     }

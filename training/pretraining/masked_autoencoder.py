@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ from audioformer.model_cards.facts import PretrainedFacts
 from audioformer.model_cards.render import render_pretrained_card
 
 from ..classifiers import fresh_model
-from ..clip_splits import open_clip_splits
-from ..examples.audio import AudioExamples, DataCollatorForAudio
+from ..examples.audio import DataCollatorForAudio
 from ..families import Settings
 from ..outputs import check_output, checkpoint_to_resume, drop_checkpoints, in_training_folder, save_run
 from ..peak_memory import peak_memory_gb
 from ..results import notes_on_record
 from ..trainers.masked_autoencoder import MaskedAutoencoderTrainer
 from ..trainers.progress import PlanCallback
-from .held_out import describe_held_out, held_out_in_words
+from .examples import clips_in_words, open_examples
+from .held_out import held_out_in_words
 
 NUM_SHOWN = 3
 """Clips in the picture of reconstructions."""
@@ -69,30 +70,21 @@ def pretrain_autoencoder(
     if results_file.is_file():
         return json.loads(results_file.read_text())
     extractor = settings.family.examples.open_extractor(settings)
-    splits = open_clip_splits(settings, extractor, hold_out=arguments.eval_strategy != "no")
+    examples = open_examples(settings, extractor, is_drawn=False)
     set_seed(arguments.seed)
     model = open_model(settings, extractor, model_class)
-    rate = extractor.sampling_rate
     trainer = MaskedAutoencoderTrainer(
         model=model,
         args=in_training_folder(arguments, folder),
         data_collator=DataCollatorForAudio(extractor),
-        train_dataset=AudioExamples(
-            splits.train,
-            rate,
-            labels=False,
-            augmentation=data.augmentation,
-            num_copies=data.augment_copies,
-            max_length_s=data.max_length_s,
-            seed=arguments.seed,
-        ),
-        eval_dataset=None if splits.held_out is None else AudioExamples(splits.held_out, rate, labels=False),
+        train_dataset=examples.train,
+        eval_dataset=examples.held_out,
     )
     trainer.add_callback(PlanCallback())
     trainer.train(resume_from_checkpoint=checkpoint_to_resume(arguments, folder))
     training = trainer.card_facts.collected
     results: dict[str, Any] = {
-        "train_clips": len(splits.train),
+        **examples.facts,
         "num_parameters": model.num_parameters(),
         "encoder_parameters": model.base_model.num_parameters(),
         "standardized_target": predicts_standardized(model),
@@ -103,8 +95,8 @@ def pretrain_autoencoder(
     copies = data.describe_copies()
     if copies is not None:
         results["augmented_copies"] = {**copies, "text": data.copies_in_words()}
-    if splits.held_out is not None:
-        results |= {**describe_held_out(splits), "held_out_loss": trainer.evaluate()["eval_loss"]}
+    if examples.held_out is not None:
+        results["held_out_loss"] = trainer.evaluate()["eval_loss"]
     results["peak_memory_gb"] = max(peak_memory_gb(), training["peak_memory_gb"])
     save_run(trainer, extractor, folder)
     if trainer.is_world_process_zero():
@@ -146,12 +138,14 @@ def draw_reconstructions(
 
     Args:
         trainer ([`MaskedAutoencoderTrainer`]): Holds the model, and the collator of its clips.
-        clips (`AudioExamples`): The first `NUM_SHOWN` are drawn.
+        clips (`AudioExamples` or `StreamedExamples`): The first `NUM_SHOWN` are drawn.
         file (`Path`): The image to write.
         to_image (function): See [`pretrain_autoencoder`].
     """
     model: Any = trainer.model.eval()
-    batch = trainer.data_collator([clips[index] for index in range(min(NUM_SHOWN, len(clips)))])
+    has_length = hasattr(clips, "__len__")
+    first = (clips[index] for index in range(len(clips))) if has_length else iter(clips)
+    batch = trainer.data_collator(list(islice(first, NUM_SHOWN)))
     batch = {name: value.to(model.device) for name, value in batch.items()}
     with torch.random.fork_rng():
         torch.manual_seed(trainer.args.seed)
@@ -209,7 +203,7 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
     training = results["training"]
     facts = {
         "parameters": f"{results['num_parameters']:,}, {results['encoder_parameters']:,} of them in the encoder",
-        "pre-trained on": f"{results['train_clips']:,} clips, masked autoencoding",
+        "pre-trained on": f"{clips_in_words(results)}, masked autoencoding",
         "mean training loss": f"{results['train_loss']:.4f}, squared error per value of masked patches",
     }
     if "augmented_copies" in results:

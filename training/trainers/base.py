@@ -21,10 +21,12 @@ from audioformer.model_cards.push import push_folder
 from audioformer.model_cards.render import render_card
 
 from ..arguments import AudioTrainingArguments
+from ..examples.streams import StreamedExamples
 from ..peak_memory import peak_memory_gb
 from ..samplers import ClassBalancedSampler, EpochSampler, LengthGroupedSampler, ShuffledSampler
 from .averaging import WeightAverage, check_resumed
-from .callbacks import EpochCallback, PatienceCallback, read_state, used_patience
+from .best_checkpoints import BestCheckpoints
+from .callbacks import EpochCallback, PatienceCallback, StreamCallback, read_state, used_patience
 from .optimizer import decay_by_layer
 from .progress import show_progress
 
@@ -41,12 +43,13 @@ class AudioTrainer(Trainer):
         data_collator (*optional*): Makes a batch of a list of items. Without one, `default_data_collator` is asked.
         kwargs: Passed to `Trainer`. Items of `train_dataset` are mappings of the forward's arguments. A data set may
             have `lengths` and `labels`, arrays over all clips, which spare reading every item for them; its
-            `set_epoch` is called at the beginning of each epoch.
+            `set_epoch` is called at the beginning of each epoch. [`StreamedExamples`] have no order and no end: all
+            `args.max_steps` are one epoch, and checkpoints hold the position of every process.
 
     Raises:
         ValueError: If `args` lack the settings of this trainer, there is no collator, early stopping is requested
             without evaluations or without loading the best model at the end, or weights are to be averaged that are
-            divided among processes (FSDP, DeepSpeed).
+            divided among processes (FSDP, DeepSpeed) or adapters.
 
     Attributes:
         card_facts ([`CardFactsCallback`]): What happened in all parts of a training, for its card and its results.
@@ -70,12 +73,26 @@ class AudioTrainer(Trainer):
             data_collator = self.default_data_collator(model, args)
         super().__init__(model=model, args=args, data_collator=data_collator, **kwargs)
         self.add_callback(EpochCallback(self))
+        self._stream = self.train_dataset if isinstance(self.train_dataset, StreamedExamples) else None
+        if self._stream is not None:
+            # The stream goes on from its position: there is nothing to skip.
+            self.args.ignore_data_skip = True
+            self.add_callback(StreamCallback())
         if self.weight_average is not None:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError(
                     f"`ema_decay` {args.ema_decay} needs the weights as a whole: FSDP and DeepSpeed divide them."
                 )
             self.add_callback(self.weight_average)
+        self.best_checkpoints: BestCheckpoints | None = None
+        if args.average_best_checkpoints:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled or hasattr(model, "peft_config"):
+                raise ValueError(
+                    f"`average_best_checkpoints` {args.average_best_checkpoints} needs the weights as a whole: FSDP "
+                    "and DeepSpeed divide them, and adapters are a part of them."
+                )
+            self.best_checkpoints = BestCheckpoints(args.average_best_checkpoints)
+            self.add_callback(self.best_checkpoints)
         self.card_facts = CardFactsCallback(peak_memory_gb)
         self.add_callback(self.card_facts)
         show_progress(self, self.card_facts)
@@ -126,6 +143,18 @@ class AudioTrainer(Trainer):
             self.epoch_sampler = ShuffledSampler(len(dataset), seed, self.args.shuffle_buffer_size)
         return self.epoch_sampler
 
+    def get_train_dataloader(self) -> DataLoader:
+        if self._stream is None:
+            return super().get_train_dataloader()
+        # Accelerate would divide the stream among the processes once more.
+        return self._stream.loader(
+            self.args.train_batch_size,
+            self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            multiprocessing_context=self.args.dataloader_multiprocessing_context,
+        )
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
@@ -144,21 +173,30 @@ class AudioTrainer(Trainer):
             and (Path(resume_from_checkpoint) / TRAINER_STATE_NAME).is_file()
         ):
             check_resumed(Path(resume_from_checkpoint), self.args.ema_decay)
+            if self._stream is not None:
+                self._stream.load(Path(resume_from_checkpoint))
             if self.weight_average is not None:
                 self.weight_average.checkpoint = Path(resume_from_checkpoint)
             state = read_state(resume_from_checkpoint)
             patience = self.args.early_stopping_patience
             self._resumed_step = state.global_step
             self._has_stopped_early = patience is not None and used_patience(state) >= patience
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
+        if self.best_checkpoints is not None:
+            self.card_facts.collected["averaged_checkpoints"] = self.best_checkpoints.averaged
+        return output
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **kwargs)
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self._stream is not None:
+            self._stream.count(inputs)
+        loss = super().training_step(model, inputs, *args, **kwargs)
         self.card_facts.add_loss(loss)
         return loss
 
     def set_initial_training_values(self, args: TrainingArguments, dataloader: DataLoader) -> tuple[Any, ...]:
         num_train_epochs, steps_per_epoch, *values, max_steps = super().set_initial_training_values(args, dataloader)
+        if self._stream is not None:
+            num_train_epochs = 1
         if self._has_stopped_early or self._resumed_step >= max_steps:
             # The run was killed between its last checkpoint and the end. With no epoch left to train, the Trainer goes
             # straight to the end; otherwise, and if a callback stopped it, it would take one more step.
@@ -169,6 +207,8 @@ class AudioTrainer(Trainer):
     # Trainer's state, which the first process saves last and which marks the checkpoint as complete.
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
+        if self._stream is not None:
+            self._stream.save(Path(output_dir))
         self.accelerator.wait_for_everyone()
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

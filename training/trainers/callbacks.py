@@ -39,6 +39,15 @@ class EpochCallback(TrainerCallback):
                 listener.set_epoch(epoch)
 
 
+class StreamCallback(TrainerCallback):
+    """Counts a run on a stream as one epoch: the Trainer would begin it again where a run is resumed."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        state.epoch = state.global_step / state.max_steps
+
+
 class PatienceCallback(TrainerCallback):
     """Sets the patience that a run has used up when it begins: that of its checkpoint, or none.
 

@@ -105,7 +105,7 @@ def mix_labels(
         num_labels (`int`): Number of classes.
         loss (`str`): Name of the loss, from [`classification_loss_name`]. For `"lsep"`, which ranks hard labels, the
             target is the union of both labels, unless the share is 1. For other losses it is the mean of both,
-            weighted by the shares.
+            weighted by the shares; for `"bce"`, a class of which nothing is known in one of them (-1) stays unknown.
 
     Returns:
         `torch.FloatTensor` of shape `(batch_size, num_labels)`.
@@ -115,4 +115,8 @@ def mix_labels(
     labels = labels.float()
     if loss == "lsep":
         return torch.maximum(labels, labels[partners] * (shares < 1)[:, None])
-    return shares[:, None] * labels + (1 - shares[:, None]) * labels[partners]
+    mixed = shares[:, None] * labels + (1 - shares[:, None]) * labels[partners]
+    if loss != "bce":
+        return mixed
+    unknown = (labels < 0) | ((labels[partners] < 0) & (shares < 1)[:, None])
+    return torch.where(unknown, -1.0, mixed)

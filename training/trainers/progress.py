@@ -153,12 +153,13 @@ class PlanCallback(TrainerCallback):
     ) -> None:
         self._first_step = state.global_step
         self._models_begun += 1
-        clips = len(kwargs["train_dataloader"].dataset)
+        data_set = kwargs["train_dataloader"].dataset
+        clips = f"{len(data_set):,} clips" if hasattr(data_set, "__len__") else "streamed clips"
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         models = "" if self.num_models == 1 else f"{self.num_models} {self.unit} x "
         resumed = f", resumed after step {state.global_step:,}" if state.global_step else ""
         if self._models_begun == 1:
-            plan = f"training: {models}{state.max_steps:,} steps; {clips:,} clips, batches of {batch:,}{resumed}"
+            plan = f"training: {models}{state.max_steps:,} steps; {clips}, batches of {batch:,}{resumed}"
         else:
             plan = f"training: {self._models_begun} of {self.num_models} {self.unit}{resumed}"
         self._say(state, plan)

@@ -13,10 +13,16 @@ class SpectrogramClassificationTrainer(ClassificationTrainer):
     """[`ClassificationTrainer`] for batches whose clips the collator may have mixed, see [`DataCollatorForAudio`]."""
 
     def batch_loss(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[torch.Tensor, Any]:
-        partners, shares = inputs.pop("mixup_partners", None), inputs.pop("mixup_shares", None)
-        if partners is None:
+        # Spectrograms are made of waveforms that are mixed already.
+        mixtures = [
+            (inputs.pop(f"{kind}_partners"), inputs.pop(f"{kind}_shares"))
+            for kind in ("mixup", "spectrogram_mixup")
+            if f"{kind}_partners" in inputs
+        ]
+        if not mixtures:
             return super().batch_loss(model, inputs)
-        labels = inputs.pop("labels")
+        targets = inputs.pop("labels")
         outputs = model(**inputs)
-        targets = mix_labels(labels, partners, shares, outputs.logits.shape[-1], self.loss_name)
+        for partners, shares in mixtures:
+            targets = mix_labels(targets, partners, shares, outputs.logits.shape[-1], self.loss_name)
         return self.named_loss(outputs.logits, targets), outputs

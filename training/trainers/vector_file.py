@@ -1,4 +1,4 @@
-"""The file of the teachers' vectors, which several processes fill and a killed run resumes."""
+"""A file of vectors of clips, which several processes fill and a killed run resumes."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+
+from audioformer.files import write_whole
 
 
 class VectorFile:
@@ -18,13 +20,17 @@ class VectorFile:
     Args:
         folder (`Path`): Folder of the file.
         key (`str`): Identifies what the vectors depend on; its first 32 characters become part of the name.
-        shape (`tuple[int, int, int]`): `(num_clips, num_codebooks - 1, hidden_size)`.
+        shape (`tuple[int, ...]`): The clips come first; of the teachers' vectors it is `(num_clips, num_codebooks - 1,
+            hidden_size)`.
         clips_per_block (`int`): Number of clips in a block.
+        name (`str`, defaults to `"positives"`): What the name of the file begins with.
     """
 
-    def __init__(self, folder: Path, key: str, shape: tuple[int, int, int], clips_per_block: int) -> None:
+    def __init__(
+        self, folder: Path, key: str, shape: tuple[int, ...], clips_per_block: int, name: str = "positives"
+    ) -> None:
         self.folder, self.shape, self.clips_per_block = folder, shape, clips_per_block
-        self.path = folder / f"positives-{key[:32]}.npy"
+        self.path = folder / f"{name}-{key[:32]}.npy"
         self.part, self.marks = self.path.with_suffix(".part"), self.path.with_suffix(".blocks")
 
     def unfinished_blocks(self) -> list[tuple[int, int]]:
@@ -47,7 +53,7 @@ class VectorFile:
 
         Args:
             block (`tuple[int, int]`): First clip and end of the block.
-            vectors (`np.ndarray` of shape `(end - first, num_codebooks - 1, hidden_size)`): float32.
+            vectors (`np.ndarray` of shape `(end - first, *shape[1:])`): float32.
         """
         offset = np.load(self.part, mmap_mode="r").offset
         with self.part.open("r+b") as file:
@@ -59,8 +65,8 @@ class VectorFile:
 
     def finish(self, contents: dict[str, object]) -> None:
         """Write the description, give the array its final name, and remove the marks."""
-        description = {"shape": self.shape, **contents}
-        self.path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        description = json.dumps({"shape": self.shape, **contents}, indent=2) + "\n"
+        write_whole(self.path.with_suffix(".json"), lambda path: path.write_text(description, encoding="utf-8"))
         self.part.replace(self.path)
         shutil.rmtree(self.marks)
 

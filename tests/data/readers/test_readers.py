@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, Features, List, Value
 
+from audioformer.data.audio import list_audio_clips
 from audioformer.data.readers import LAYOUTS, read_listing
 from audioformer.data.readers.audioset import index_by_id
 
@@ -100,6 +101,50 @@ def test_fsd50k(tmp_path):
         ("eval/37199", ("Rain",), "test"),
     ]
     assert listing.missing == ["dev/9"] and listing.label_ids["Bark"] == "/m/05tny_"
+
+
+def test_openmic(tmp_path):
+    (tmp_path / "partitions").mkdir()
+    (tmp_path / "openmic-2018-aggregated-labels.csv").write_text(
+        "sample_key,instrument,relevance,num_responses\n000046_3840,clarinet,0.17105,3\n000046_3840,flute,0.5,3\n"
+        "000135_483840,voice,1.0,3\n071826_0,drums,0.9,3\n"
+    )
+    (tmp_path / "partitions" / "split01_train.csv").write_text("000046_3840\n071826_0\n")
+    (tmp_path / "partitions" / "split01_test.csv").write_text("000135_483840\n")
+    for key in ("000046_3840", "000135_483840"):
+        file = tmp_path / "audio" / key[:3] / f"{key}.ogg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, np.sin(np.arange(8000)), 16000)
+    listing = read_listing(tmp_path, max_missing_share=1)
+    assert listing.layout == "openmic" and listing.labels == ["clarinet", "drums", "flute", "voice"]
+    assert listing.multi_label and listing.partly_judged and listing.missing == ["071826_0"]
+    assert [(clip.id, clip.labels, clip.judged, clip.split) for clip in listing.clips] == [
+        ("000046_3840", ("flute",), ("clarinet", "flute"), "train"),
+        ("000135_483840", ("voice",), ("voice",), "test"),
+    ]
+    with (tmp_path / "openmic-2018-aggregated-labels.csv").open("a") as table:
+        table.write("000135_483840,flute,yes,3\n")
+    with pytest.raises(ValueError, match="row 5: `relevance` must be a number from 0 to 1, got 'yes'"):
+        read_listing(tmp_path, max_missing_share=1)
+
+
+def test_a_manifest_may_say_which_classes_were_judged(tmp_path):
+    for name in "abc":
+        tone(tmp_path / f"{name}.wav")
+    file = tmp_path / "list.csv"
+    file.write_text("path,labels,judged\na.wav,dog,dog;cat\nb.wav,,owl\nc.wav,cat,\n")
+    listing = read_listing(file)
+    assert listing.partly_judged and listing.multi_label and listing.labels == ["cat", "dog", "owl"]
+    assert [clip.judged for clip in listing.clips] == [("dog", "cat"), ("owl",), None]
+    clips = list_audio_clips(listing, progress=False)
+    assert clips.targets.tolist() == [[0, 1, -1], [-1, -1, 0], [1, 0, 0]]
+    more = clips.with_labels(["owl", "fox", "dog", "cat"])
+    assert more.targets.tolist() == [[-1, -1, 1, 0], [0, -1, -1, -1], [0, 0, 0, 1]]
+    file.write_text(file.read_text().replace("dog;cat", "dog"))
+    assert list_audio_clips(read_listing(file), progress=False).digest != clips.digest
+    file.write_text("path,labels,judged\na.wav,dog,cat\n")
+    with pytest.raises(ValueError, match="row 1: `judged` must name all labels of the clip, 'dog' is not in 'cat'"):
+        read_listing(file)
 
 
 def test_esc50(tmp_path):

@@ -1,0 +1,1 @@
+../modeling_audioformer/released_checkpoints.py

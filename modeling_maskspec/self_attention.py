@@ -1,0 +1,1 @@
+../modeling_audioformer/self_attention.py
