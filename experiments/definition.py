@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,7 +18,12 @@ BASELINES = ("mfcc", "code_histogram", "code_vectors")
 
 _REQUIRED = {"title": str, "rows": dict, "reference": str, "seeds": list, "folds": list}
 _OPTIONAL = {"fold_pattern": str, "label_pattern": str, "shared": dict}
-_ROW_KEYS = {"baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings", "stages", "against"}
+PROBES = ("knn", "mlp", "linear")
+"""Probes of the frozen vectors of a pre-trained model, see `audioformer probe`."""
+
+_ROW_KEYS = {
+    *("baseline", "normalize", "finetune", "settings", "pretrain", "pretrain_settings", "stages", "probe", "against"),
+}
 _STAGE_KEYS = {"recipe", "settings", "inputs"}
 
 
@@ -55,6 +60,8 @@ class Row:
         pretrain_settings (mapping): Settings that take precedence over it.
         stages (tuple of [`Stage`]): Stages of pre-training, in place of `pretrain`, for families that pre-train in
             several. Fine-tuning starts from the last.
+        probe (`str`, *optional*): One of `PROBES`, in place of `finetune`: what the model of the last stage knows as
+            it is.
         against (`str`, *optional*): Name of an earlier row from which it differs in one thing, to show what that is
             worth. It determines no result.
     """
@@ -67,12 +74,15 @@ class Row:
     pretrain: str | None = None
     pretrain_settings: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
+    probe: Literal["knn", "mlp", "linear"] | None = None
     against: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What determines its results, without its name: recorded with each of them."""
         if self.baseline is not None:
             return {"baseline": self.baseline, **({"normalize": self.normalize} if self.normalize else {})}
+        if self.probe is not None:
+            return {"probe": self.probe, "stages": [stage.to_dict() for stage in self.stages]}
         own = {"finetune": self.finetune, "settings": dict(self.settings)}
         if self.stages:
             return {**own, "stages": [stage.to_dict() for stage in self.stages]}
@@ -165,10 +175,15 @@ def _check_numbers(file: Path, key: str, numbers: list[Any]) -> None:
 
 
 def _read_row(file: Path, name: str, row: Any) -> Row:
-    if not isinstance(row, dict) or not set(row) <= _ROW_KEYS or ("baseline" in row) == ("finetune" in row):
+    kinds = {"baseline", "finetune", "probe"}
+    if not isinstance(row, dict) or not set(row) <= _ROW_KEYS or len(kinds & set(row)) != 1:
         raise ValueError(
             f"{file}: row {name!r} must have `baseline`, or `finetune` with `settings`, `pretrain` and "
-            f"`pretrain_settings`, or `stages`, got {row!r}."
+            f"`pretrain_settings`, or `stages`, or `probe` with `stages`, got {row!r}."
+        )
+    if "probe" in row and (set(row) - {"against"} != {"probe", "stages"} or row["probe"] not in PROBES):
+        raise ValueError(
+            f"{file}: `probe` of row {name!r} must be one of {', '.join(PROBES)}, with `stages`, got {row!r}."
         )
     if "stages" in row and ("pretrain" in row or not isinstance(row["stages"], list) or not row["stages"]):
         raise ValueError(

@@ -37,7 +37,7 @@ from audioformer.training.settings import fields_of
 from . import mfcc_baseline
 from .definition import Experiment, Row
 from .records import Record, append_record, read_records, recorded_settings
-from .runs import finetune_once, pretrain_once, pretrain_stage_once
+from .runs import finetune_once, pretrain_once, pretrain_stage_once, probe_once
 
 NUM_CODEBOOKS = 4
 REGULARIZATION = {"mfcc": mfcc_baseline.REGULARIZATION, "code_histogram": 0.01, "code_vectors": 0.1}
@@ -79,13 +79,15 @@ class Task:
     @property
     def reads_codes(self) -> bool:
         """Whether the model family reads codes, which are kept for all rows."""
+        if self.row.probe is not None:
+            return False
         family = choose_family(recipe=load_recipe(str(self.row.finetune), recipe_folders()))
         return {"cache_dir", "codec"} <= fields_of("finetune", family).keys()
 
     @property
     def reads_all_codebooks(self) -> bool:
         """Whether fine-tuning needs models of all codebooks (FT2)."""
-        return self.finetune_settings.get("method") == "ft2"
+        return self.row.probe is None and self.finetune_settings.get("method") == "ft2"
 
     @property
     def pretrain_settings(self) -> dict[str, Any]:
@@ -98,7 +100,7 @@ class Task:
     @property
     def is_joint(self) -> bool:
         """Whether the pre-trained model reads all codebooks together."""
-        return bool(self.pretrain_settings.get("joint_codebooks"))
+        return self.row.probe is None and bool(self.pretrain_settings.get("joint_codebooks"))
 
     @property
     def finetune_settings(self) -> dict[str, Any]:
@@ -150,9 +152,26 @@ class Task:
             num_codebooks = NUM_CODEBOOKS if self.reads_all_codebooks or self.is_joint else 1
             pretrain_once(self.row.pretrain, self.pretrained, num_codebooks, **settings)
 
-    def finetune(self) -> Record:
-        """Fine-tune on all folds but its own, and test on it."""
+    def test(self) -> Record:
+        """Fine-tune, or fit a probe, on all folds but its own, and test on it."""
         start = time.perf_counter()
+        predictions = self.finetune() if self.row.probe is None else self.probe()
+        with np.load(predictions) as saved:
+            if saved["targets"].ndim != 1:
+                raise ValueError(f"{self.manifest}: experiments need one label per clip.")
+            correct = saved["scores"].argmax(axis=1) == saved["targets"]
+            ids = saved["ids"].tolist()
+        return record_of(self.experiment, self.row, self.fold, self.seed, ids, correct, time.perf_counter() - start)
+
+    def probe(self) -> Path:
+        """Fit a probe to the vectors of the pre-trained model; gives the file of its predictions."""
+        given = {**self.shared, "eval_folds": [self.fold]}
+        assert self.row.probe is not None
+        vectors = self.work / "vectors"
+        return probe_once(self.row.probe, self.pretrained, self.output, vectors_dir=vectors, **given)
+
+    def finetune(self) -> Path:
+        """Fine-tune a model; gives the file of its predictions."""
         given = {**self.shared, **self.experiment.shared, **self.row.settings, "eval_folds": [self.fold]}
         if self.row.stages:
             given["model"] = self.pretrained
@@ -162,12 +181,7 @@ class Task:
             if self.reads_all_codebooks:
                 given["teachers"] = [str(self.pretrained / f"C{n + 1}") for n in range(1, NUM_CODEBOOKS)]
         finetune_once(str(self.row.finetune), self.output, **given)
-        with np.load(self.output / PREDICTIONS) as saved:
-            if saved["targets"].ndim != 1:
-                raise ValueError(f"{self.manifest}: experiments need one label per clip.")
-            correct = saved["scores"].argmax(axis=1) == saved["targets"]
-            ids = saved["ids"].tolist()
-        return record_of(self.experiment, self.row, self.fold, self.seed, ids, correct, time.perf_counter() - start)
+        return self.output / PREDICTIONS
 
 
 def run_experiment(
@@ -232,7 +246,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
     if jobs == 1:
         for task in tasks:
             _quietly(task, "pretrain")
-            yield _quietly(task, "finetune")
+            yield _quietly(task, "test")
         return
     # Read when the processes import torch; threads of several would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -244,7 +258,7 @@ def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[Record]:
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
         for pretrained in [pool.submit(_pretrain_in_turn, sharing) for sharing in by_folder.values()]:
             pretrained.result()
-        for future in as_completed([pool.submit(_quietly, task, "finetune") for task in tasks]):
+        for future in as_completed([pool.submit(_quietly, task, "test") for task in tasks]):
             yield future.result()
 
 

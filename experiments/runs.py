@@ -3,14 +3,16 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from audioformer.files import CARD, PRETRAIN_RESULTS
-from audioformer.training import create_settings, finetune
+from audioformer.files import CARD, PRETRAIN_RESULTS, PROBE_PREDICTIONS, PROBE_RESULTS
+from audioformer.training import ProbeArguments, create_probe_run, create_settings, finetune, probe
 from audioformer.training.codebooks import name_codebooks
 from audioformer.training.families import recipe_folders
 from audioformer.training.pretraining.masked_lm import pretrain_codebooks
 from audioformer.training.recipes import load_recipe
+
+Kind: TypeAlias = Literal["knn", "mlp", "linear"]
 
 
 @contextlib.contextmanager
@@ -93,6 +95,32 @@ def finetune_once(recipe: str, output: Path, *, progress: bool = True, **given: 
     settings = create_settings("finetune", recipe, output_dir=output, resume_from_checkpoint="last", **given)
     with reports_to(_log_of(output), progress):
         finetune(settings)
+
+
+def probe_once(
+    kind: Kind, model: Path, output: Path, *, seed: int, vectors_dir: Path, progress: bool = True, **given: Any
+) -> Path:
+    """Fit a probe to the frozen vectors of a model and test it, unless `output` holds a finished one.
+
+    Args:
+        kind (`str`): `"knn"`, `"mlp"` or `"linear"`.
+        model (`Path`): Folder of the model.
+        output (`Path`): Folder of the results.
+        seed (`int`): Seed of an MLP.
+        vectors_dir (`Path`): Where the vectors are kept.
+        progress (`bool`, defaults to `True`): Whether progress bars are shown.
+        given: Settings of the data.
+
+    Returns:
+        `Path`: The file of the predictions.
+    """
+    options = ProbeArguments(probes=[kind], seeds=[seed], vectors_dir=str(vectors_dir))
+    run = create_probe_run([str(model)], options, output_dir=str(output), **given)
+    if not (output / PROBE_RESULTS).is_file():
+        with reports_to(_log_of(output), progress):
+            probe(run)
+    (file,) = (output / PROBE_PREDICTIONS).rglob("*.npz")
+    return file
 
 
 def _log_of(output: Path) -> Path:

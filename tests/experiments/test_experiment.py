@@ -111,7 +111,14 @@ def test_what_is_finished_is_not_run_again(finished, capsys):
 
 
 def test_the_experiments_of_the_package_can_be_read():
-    assert available_experiments() == ["beats_esc10", "digits", "esc10"]
+    assert available_experiments() == [
+        "beats_esc10",
+        "dasheng_digits",
+        "dasheng_esc10",
+        "digits",
+        "esc10",
+        "maskspec_esc10",
+    ]
     for name in available_experiments():
         experiment = load_experiment(name)
         assert experiment.name == name and experiment.reference in {row.name for row in experiment.rows}
@@ -137,6 +144,7 @@ def test_the_experiments_of_the_package_can_be_read():
             {"rows": {"MFCC": {"baseline": "mfcc", "against": "FT1"}, "FT1": {"finetune": "tiny_ft1"}}},
             "`against` of row 'MFCC' must be an earlier row, got 'FT1'",
         ),
+        ({"rows": {"a": {"probe": "knn"}}}, "`probe` of row 'a' must be one of knn, mlp, linear, with `stages`"),
         ({"colour": "red"}, "the keys are title, .* got 'colour'"),
     ],
 )
@@ -147,7 +155,7 @@ def test_definitions_that_cannot_be_meant_are_refused(tmp_path, changes, message
 
 def test_an_experiment_or_row_that_does_not_exist_is_named(voices, tmp_path, capsys):
     assert main(["experiment", "nothing", "--data", str(voices)]) == 1
-    assert "must be one of beats_esc10, digits, esc10" in capsys.readouterr().err
+    assert "must be one of beats_esc10, dasheng_digits, dasheng_esc10, digits, esc10" in capsys.readouterr().err
     folders = ["--work", str(tmp_path), "--output", str(tmp_path)]
     assert main(["experiment", write_definition(tmp_path), "--data", str(voices), "--rows", "FT3", *folders]) == 1
     assert "`rows` must be among 'MFCC'" in capsys.readouterr().err
@@ -177,7 +185,7 @@ def test_copies_of_all_folds_are_encoded_before_the_runs_that_share_them(voices,
     encoded = {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").glob("*/codes.json")}
     # The clips, and two copies of each of two folds.
     assert len(encoded) == 5
-    assert task.finetune().row == "copies"
+    assert task.test().row == "copies"
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "codes").glob("*/codes.json")} == encoded
 
 
@@ -282,10 +290,11 @@ def test_rows_may_pretrain_in_stages_which_they_share(voices, tmp_path):
         "MFCC": {"baseline": "mfcc"},
         "after one": {"stages": STAGES[:1], "finetune": "tiny_beats_finetune"},
         "after three": {"stages": STAGES, "finetune": "tiny_beats_finetune"},
+        "k-NN after one": {"stages": STAGES[:1], "probe": "knn"},
     }
     experiment = load_experiment(write_definition(tmp_path, rows=rows))
     work = tmp_path / "work"
-    records = run_experiment(experiment, voices, work, tmp_path / "records.jsonl", rows=["after one", "after three"])
+    records = run_experiment(experiment, voices, work, tmp_path / "records.jsonl", rows=list(rows)[1:])
     assert {(record.row, record.fold) for record in records} == {
         (row, fold) for row in list(rows)[1:] for fold in (1, 2)
     }
@@ -300,6 +309,12 @@ def test_rows_may_pretrain_in_stages_which_they_share(voices, tmp_path):
     assert task.begins_with == replace(task, row=experiment.rows[1]).pretrained != task.pretrained
     facts = json.loads((task.output / "eval_results.json").read_text())
     assert facts["settings"]["model"] == task.pretrained.name
+    # The probe of each fold heard the model that was pre-trained without it.
+    task = Task(experiment, experiment.rows[3], 0, 1, work / "clips.csv", work)
+    (row,) = json.loads((task.output / "probe.json").read_text())["rows"]
+    assert (row["probe"], task.pretrained) == ("knn", replace(task, row=experiment.rows[1]).pretrained)
+    (value,) = [record.value for record in records if record.row == "k-NN after one" and record.fold == 1]
+    assert row["accuracy"] == value
 
 
 @pytest.mark.parametrize(
