@@ -1,5 +1,6 @@
 """Results of an experiment: one JSON line per row, seed and fold, and the table and picture made of them."""
 
+import hashlib
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -39,6 +40,30 @@ class Record:
     clips: str
     correct: str
     seconds: float
+
+
+def record_of(
+    experiment: Experiment,
+    row: Row,
+    fold: int,
+    seed: int | None,
+    ids: Sequence[str],
+    correct: np.ndarray,
+    seconds: float,
+) -> Record:
+    """What is recorded of a test; the clips in the order of their ids."""
+    order = np.argsort(np.asarray(ids))
+    return Record(
+        row=row.name,
+        fold=fold,
+        seed=seed,
+        settings=recorded_settings(experiment, row),
+        metric="accuracy",
+        value=float(np.mean(correct)),
+        clips=hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest(),
+        correct="".join("1" if correct[index] else "0" for index in order),
+        seconds=round(seconds, 1),
+    )
 
 
 def append_record(file: Path, record: Record) -> None:

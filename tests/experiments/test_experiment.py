@@ -20,7 +20,8 @@ from audioformer.experiments.records import (
     summarize,
     table,
 )
-from audioformer.experiments.runner import Task, encode_clips, read_clips, run_experiment, write_manifest
+from audioformer.experiments.runner import encode_clips, read_clips, run_experiment, write_manifest
+from audioformer.experiments.task import Task
 
 DEFINITION = {
     "title": "Low or high, of a speaker who was not heard before",
