@@ -243,6 +243,7 @@ def publish(experiment: Experiment, clips: LicensedClips, summary: EvaluationSum
             licenses=LICENSES,
         ),
         has_curves=False,
+        has_classes_picture=False,
     )
     facts.save(output)
     render_model_card(facts, license="cc-by-4.0").save(output / CARD)

@@ -174,7 +174,7 @@ def test_a_window_that_is_clicked_is_played_and_shown(classifier, tmp_path):
     expected, _ = soundfile.read(file, dtype="float32")
     np.testing.assert_allclose(samples / 32767, expected[14 * SAMPLING_RATE :], atol=1 / 32767)
     assert message is None and rate == SAMPLING_RATE and samples.dtype == np.int16
-    assert figure.axes[1].get_title(loc="left") == "Codes; the model reads C1; 14.00 to 24.00 s"
+    assert figure.axes[1].get_title(loc="left") == "Codes; the model reads C1, C2, C3, C4; 14.00 to 24.00 s"
 
 
 @pytest.mark.parametrize("row", [[-1, 5], [0, 30], [5, 5], [float("nan"), 5], [0, float("inf")], [40, 50], ["x", 5]])

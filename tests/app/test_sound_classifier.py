@@ -42,7 +42,7 @@ def test_codes_are_those_of_transformers_encodec(classifier, tmp_path):
         expected = codec.encode(torch.from_numpy(levelled)[None, None], bandwidth=3.0).audio_codes[0, 0]
     np.testing.assert_array_equal(shown.heard.view.values, expected.numpy())
     assert shown.heard.end_s == pytest.approx(len(waveform) / SAMPLING_RATE)
-    assert shown.heard.view.title == "Codes; the model reads C1 to C4"
+    assert shown.heard.view.title == "Codes; the model reads C1, C2, C3, C4"
 
 
 def test_the_codes_of_a_long_sound_are_those_of_its_first_window(tmp_path):

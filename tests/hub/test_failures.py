@@ -10,6 +10,7 @@ from audioformer.commands.push import save_code
 from audioformer.model_cards import TINY_ESC10
 
 from .client import ask_client, run_client
+from .pushed_files import differing
 from .server import TOKEN, HubServer
 
 WEIGHTS = (TINY_ESC10 / "model.safetensors").read_bytes()
@@ -71,9 +72,9 @@ def check_pushed(hub: HubServer) -> None:
     """All of the folder came, byte by byte, in one commit after the first."""
     repository = hub.model("tester/tiny")
     (folder,) = FOLDERS
-    local = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    local = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     pushed = {path: file.content for path, file in repository.head.files.items() if path != ".gitattributes"}
-    assert pushed == {path: file.read_bytes() for path, file in local.items()}
+    assert differing(pushed, local) == []
     assert len(repository.commits) == 2
 
 

@@ -75,10 +75,12 @@ try:
 except ValueError as error:
     report["leaking"] = str(error)
 del model.config.trained_in
-by_reference = audioformer.AudioFormerFeatureExtractor(codec="tester/codec", codec_revision=codec)
+settings = {"codebooks": extractor.codebooks, "normalize": extractor.normalize}
+by_reference = audioformer.AudioFormerFeatureExtractor(codec="tester/codec", codec_revision=codec, **settings)
 by_reference.push_to_hub("tester/by-reference")
 
-examples = CodeExamples([np.arange(40) * (clip + 1) for clip in range(4)], [0, 1, 2, 3])
+codes = [np.arange(160).reshape(4, 40) * (clip + 1) for clip in range(4)]
+examples = CodeExamples(codes, [0, 1, 2, 3], codebook=[0, 1, 2, 3])
 arguments = AudioFormerTrainingArguments(
     "run", max_steps=1, learning_rate=1e-2, use_cpu=True, disable_tqdm=True, hub_model_id="tester/by-trainer"
 )
@@ -169,7 +171,9 @@ def other_folder(tmp_path_factory) -> Path:
     codec = EncodecModel.from_pretrained(TINY_ESC10 / "codec")
     codebook = codec.quantizer.layers[0].codebook
     codebook.embed = codebook.embed.roll(1, dims=0)
-    AudioFormerFeatureExtractor(codec=codec).save_pretrained(folder)
+    extractor = AudioFormerFeatureExtractor.from_pretrained(TINY_ESC10)
+    settings = {"codebooks": extractor.codebooks, "normalize": extractor.normalize}
+    AudioFormerFeatureExtractor(codec=codec, **settings).save_pretrained(folder)
     return folder
 
 

@@ -21,6 +21,7 @@ from audioformer.modeling_audioformer import AudioFormerForAudioClassification
 
 from ..saved_code import CODE
 from .client import WITHOUT_THE_PACKAGE, ask_client, run_client
+from .pushed_files import differing
 from .server import TOKEN, HubServer
 
 SETTINGS = ("config.json", "preprocessor_config.json")
@@ -297,9 +298,7 @@ def test_code_that_is_missing_is_saved_into_a_copy(server: HubServer, pushes, an
     code = {name for name in files if name.endswith(".py")}
     # The code and its names in the settings were added, nothing else changed.
     assert code == set(CODE)
-    assert {name: content for name, content in files.items() if name not in {*code, *SETTINGS}} == {
-        name: content for name, content in push.before.items() if name not in SETTINGS
-    }
+    assert set(differing(files, push.before)) == {*code, *SETTINGS}
     for name in SETTINGS:
         settings = json.loads(files[name])
         assert settings.pop("auto_map") and settings == json.loads(push.before[name]), name
@@ -329,7 +328,8 @@ def test_the_files_that_were_checked_are_the_files_of_the_repository(server: Hub
     push = pushes["list"]
     checked = {path.relative_to(push.folder).as_posix() for path in files_to_upload(push.folder, NAMED)}
     assert push.status == 0, push.errors
-    assert published(server, "tester/list") == {name: push.before[name] for name in checked}
+    expected = {name: push.before[name] for name in checked}
+    assert differing(published(server, "tester/list"), expected) == []
     assert set(NAMED) <= checked
     assert not any(name.startswith(("checkpoint-", "runs/", ".git/", ".unfinished")) for name in checked)
     assert not any("/." in name and name != "docs/.gitkeep" for name in checked)
