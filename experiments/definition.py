@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import yaml
 
@@ -18,7 +18,8 @@ BASELINES = ("mfcc", "code_histogram", "code_vectors")
 
 _REQUIRED = {"title": str, "rows": dict, "reference": str, "seeds": list, "folds": list}
 _OPTIONAL = {"fold_pattern": str, "label_pattern": str, "shared": dict}
-PROBES = ("knn", "mlp", "linear")
+Probe: TypeAlias = Literal["knn", "mlp", "linear"]
+PROBES = get_args(Probe)
 """Probes of the frozen vectors of a pre-trained model, see `audioformer probe`."""
 
 _ROW_KEYS = {
@@ -74,7 +75,7 @@ class Row:
     pretrain: str | None = None
     pretrain_settings: Mapping[str, Any] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
-    probe: Literal["knn", "mlp", "linear"] | None = None
+    probe: Probe | None = None
     against: str | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from audioformer.files import CARD, PRETRAIN_RESULTS, PROBE_PREDICTIONS, PROBE_RESULTS
 from audioformer.training import ProbeArguments, create_probe_run, create_settings, finetune, probe
@@ -12,7 +12,7 @@ from audioformer.training.families import recipe_folders
 from audioformer.training.pretraining.masked_lm import pretrain_codebooks
 from audioformer.training.recipes import load_recipe
 
-Kind: TypeAlias = Literal["knn", "mlp", "linear"]
+from .definition import Probe
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def finetune_once(recipe: str, output: Path, *, progress: bool = True, **given: 
 
 
 def probe_once(
-    kind: Kind, model: Path, output: Path, *, seed: int, vectors_dir: Path, progress: bool = True, **given: Any
+    kind: Probe, model: Path, output: Path, *, seed: int, vectors_dir: Path, progress: bool = True, **given: Any
 ) -> Path:
     """Fit a probe to the frozen vectors of a model and test it, unless `output` holds a finished one.
 
